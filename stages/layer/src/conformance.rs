@@ -1,0 +1,407 @@
+//! Checks that an implementor of a layer calls in a test: `conformance::check(&MyLayer { .. }, &inputs)?`.
+//!
+//! They hold the laws of [`Layer`]: gradients against finite differences, I and W that add up in any
+//! order, determinism, and honest costs.
+
+use crate::{
+    AnyLayer, AnySpec, BuildCtx, Ctx, DType, LayerError, LayerSpec, LayerState, ParamAccess, Part,
+    Pool, Random, Slot, Tensor, TensorSpec, Tensors, rng::fill_uniform,
+};
+
+/// A law that a layer broke.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The layer returned an error.
+    #[error("the layer failed: {0}")]
+    Failed(#[from] LayerError),
+    /// A gradient does not agree with the difference quotient.
+    #[error("gradient of {of}: the layer says {claimed}, finite differences say {measured}")]
+    Gradient {
+        /// Of what.
+        of: String,
+        /// Slope by the layer's gradient.
+        claimed: f64,
+        /// Slope by finite differences.
+        measured: f64,
+    },
+    /// Two equal calls gave different bits.
+    #[error("not deterministic: {0} differs between two equal runs")]
+    NotDeterministic(String),
+    /// W gave other gradients when other micro-batches came between.
+    #[error("{0}: the gradient depends on what other micro-batches do between F, I and W")]
+    NotSeparable(String),
+    /// The description does not tell the truth.
+    #[error("the description says {what} is {said}, it is {found}")]
+    Dishonest {
+        /// About what.
+        what: String,
+        /// What it says.
+        said: String,
+        /// What is.
+        found: String,
+    },
+}
+
+/// What one pass of F, I and W gave.
+struct Pass {
+    outputs: Tensors,
+    input_gradients: Tensors,
+    param_gradients: Vec<(String, Vec<f32>)>,
+}
+
+struct Bench<'a> {
+    spec: &'a dyn AnySpec,
+    inputs: &'a Tensors,
+    pool: Pool,
+}
+
+/// Checks a layer on inputs of its author's choice. Inputs of type `f32` get gradients; others must not.
+///
+/// Inputs of magnitude around 1 are best: difference quotients in single precision are coarse. Keep away from places
+/// where the layer has no derivative.
+///
+/// # Errors
+/// The first law that is broken.
+pub fn check<S: LayerSpec>(spec: &S, inputs: &Tensors) -> Result<(), Violation> {
+    let bench = Bench {
+        spec,
+        inputs,
+        pool: Pool::default(),
+    };
+    let mut layer = bench.build()?;
+    bench.check_description(layer.as_mut())?;
+    let once = bench.pass(bench.build()?.as_mut())?;
+    let again = bench.pass(bench.build()?.as_mut())?;
+    same_bits(&once, &again)?;
+    bench.check_separable(&once)?;
+    bench.check_gradients(layer.as_mut(), &once)
+}
+
+impl Bench<'_> {
+    fn build(&self) -> Result<Box<dyn AnyLayer>, LayerError> {
+        self.spec.build_any(&BuildCtx::new(&self.pool, 11, "layer"))
+    }
+
+    fn specs(&self) -> Vec<TensorSpec> {
+        self.inputs.iter().flatten().map(Tensor::spec).collect()
+    }
+
+    fn forward(
+        &self,
+        layer: &mut dyn AnyLayer,
+        inputs: &Tensors,
+        slot: &mut Slot,
+    ) -> Result<Tensors, LayerError> {
+        let mut state = LayerState::default();
+        layer.f(inputs.clone(), slot, &mut self.ctx(&mut state))
+    }
+
+    fn ctx<'a>(&'a self, state: &'a mut LayerState) -> Ctx<'a> {
+        Ctx::new(&self.pool, state).wanting(self.inputs.iter().map(|x| x.is_some_and(is_f32)))
+    }
+
+    /// A fixed upstream gradient for every output.
+    fn upstream(&self, outputs: &Tensors) -> Result<Tensors, LayerError> {
+        let mut gradients = Tensors::none();
+        for (number, output) in outputs.iter().enumerate() {
+            let gradient = match output {
+                Some(output) if is_f32(output) => {
+                    Some(random_like(output, &format!("dy{number}"))?)
+                }
+                _ => None,
+            };
+            gradients.push(gradient)?;
+        }
+        Ok(gradients)
+    }
+
+    fn pass(&self, layer: &mut dyn AnyLayer) -> Result<Pass, LayerError> {
+        let mut slot = layer.slot();
+        let mut state = LayerState::default();
+        let outputs = self.forward(layer, self.inputs, &mut slot)?;
+        let gradients = self.upstream(&outputs)?;
+        let input_gradients = layer.i(gradients, &mut slot, &mut self.ctx(&mut state))?;
+        layer.w(&mut slot, &mut self.ctx(&mut state))?;
+        Ok(Pass {
+            outputs,
+            input_gradients,
+            param_gradients: gradients_of(layer)?,
+        })
+    }
+
+    fn check_description(&self, layer: &mut dyn AnyLayer) -> Result<(), Violation> {
+        let specs = self.specs();
+        let cost = self.spec.cost_of(&specs);
+        let honest = |what: &str, said: String, found: String| {
+            if said == found {
+                Ok(())
+            } else {
+                Err(Violation::Dishonest {
+                    what: what.into(),
+                    said,
+                    found,
+                })
+            }
+        };
+        let said: Vec<_> = (self.spec.param_specs().iter())
+            .map(|param| (format!("layer.{}", param.name), param.shape, param.role))
+            .collect();
+        let mut found = Vec::new();
+        layer.visit_params(&mut |param| {
+            let info = param.info();
+            found.push((info.key.clone(), info.shape, info.role));
+        });
+        honest(
+            "the list of parameters",
+            format!("{said:?}"),
+            format!("{found:?}"),
+        )?;
+
+        let mut slot = layer.slot();
+        let mut state = LayerState::default();
+        let outputs = self.forward(layer, self.inputs, &mut slot)?;
+        let found: Vec<_> = outputs.iter().flatten().map(Tensor::spec).collect();
+        honest(
+            "its outputs",
+            format!("{:?}", self.spec.output_specs(&specs)?),
+            format!("{found:?}"),
+        )?;
+        honest(
+            "stash_bytes",
+            cost.stash_bytes.to_string(),
+            slot.bytes().to_string(),
+        )?;
+        let gradients = self.upstream(&outputs)?;
+        layer.i(gradients, &mut slot, &mut self.ctx(&mut state))?;
+        honest(
+            "kept_bytes",
+            cost.kept_bytes.to_string(),
+            slot.bytes().to_string(),
+        )?;
+        layer.w(&mut slot, &mut self.ctx(&mut state))?;
+        layer.visit_params(&mut |param| param.clear_gradient());
+        Ok(())
+    }
+
+    /// Three micro-batches in flight, with I and W interleaved, sum to what the three sum to one after the other.
+    fn check_separable(&self, once: &Pass) -> Result<(), Violation> {
+        let mut in_turn = self.build()?;
+        for _ in 0..3 {
+            self.pass(in_turn.as_mut())?;
+        }
+        let mut mixed = self.build()?;
+        let mut slots: Vec<_> = (0..3).map(|_| mixed.slot()).collect();
+        for slot in &mut slots {
+            self.forward(mixed.as_mut(), self.inputs, slot)?;
+        }
+        let mut state = LayerState::default();
+        for slot in slots.iter_mut().rev() {
+            mixed.i(
+                self.upstream(&once.outputs)?,
+                slot,
+                &mut self.ctx(&mut state),
+            )?;
+        }
+        for slot in &mut slots {
+            mixed.w(slot, &mut self.ctx(&mut state))?;
+        }
+        let (in_turn, mixed) = (
+            gradients_of(in_turn.as_mut())?,
+            gradients_of(mixed.as_mut())?,
+        );
+        for ((key, one), (_, other)) in in_turn.into_iter().zip(mixed) {
+            if !bits_equal(&one, &other) {
+                return Err(Violation::NotSeparable(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Slope of `sum(outputs * upstream)`, in double precision.
+    fn objective(
+        &self,
+        layer: &mut dyn AnyLayer,
+        inputs: &Tensors,
+        upstream: &Tensors,
+    ) -> Result<f64, LayerError> {
+        let mut slot = layer.slot();
+        let outputs = self.forward(layer, inputs, &mut slot)?;
+        let mut total = 0.0;
+        for (output, gradient) in outputs.iter().zip(upstream.iter()) {
+            if let (Some(output), Some(gradient)) = (output, gradient) {
+                total += dot(output.f32()?, gradient.f32()?);
+            }
+        }
+        Ok(total)
+    }
+
+    fn check_gradients(&self, layer: &mut dyn AnyLayer, once: &Pass) -> Result<(), Violation> {
+        let upstream = self.upstream(&once.outputs)?;
+        for (number, input) in self.inputs.iter().enumerate() {
+            let Some(input) = input.filter(|input| is_f32(input)) else {
+                continue;
+            };
+            let of = format!("input {number}");
+            let gradient = once.input_gradients.get(number);
+            let gradient = gradient.ok_or(LayerError::Missing { index: number })?;
+            let direction = random_like(input, &of)?;
+            let claimed = dot(gradient.f32()?, direction.f32()?);
+            let moved = |step: f32| -> Result<Tensors, LayerError> {
+                let mut all = Tensors::none();
+                for (at, tensor) in self.inputs.iter().enumerate() {
+                    let tensor = tensor.cloned();
+                    all.push(if at == number {
+                        tensor.map(|t| shifted(&t, &direction, step)).transpose()?
+                    } else {
+                        tensor
+                    })?;
+                }
+                Ok(all)
+            };
+            let slopes = difference(|step| self.objective(layer, &moved(step)?, &upstream))?;
+            agree(of, claimed, slopes)?;
+        }
+        for (number, (key, gradient)) in once.param_gradients.iter().enumerate() {
+            let mut before = vec![0.0; gradient.len()];
+            with_param(layer, number, |param| param.read(Part::Value, &mut before))?;
+            let direction = random_like(&Tensor::from_vec([before.len()], before.clone())?, key)?;
+            let claimed = dot(gradient, direction.f32()?);
+            let slopes = difference(|step| {
+                let shifted: Vec<f32> = before
+                    .iter()
+                    .zip(direction.f32()?)
+                    .map(|(v, d)| v + step * d)
+                    .collect();
+                with_param(layer, number, |param| {
+                    param.write(Part::Value, &shifted, &self.pool)
+                })?;
+                self.objective(layer, self.inputs, &upstream)
+            })?;
+            with_param(layer, number, |param| {
+                param.write(Part::Value, &before, &self.pool)
+            })?;
+            agree(key.clone(), claimed, slopes)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_f32(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::F32
+}
+
+fn random_like(tensor: &Tensor, name: &str) -> Result<Tensor, LayerError> {
+    let mut numbers = vec![0.0; tensor.shape().elements()];
+    fill_uniform(&Random::named(3, name), 1.0, &mut numbers);
+    Tensor::from_vec(tensor.shape(), numbers)
+}
+
+fn shifted(tensor: &Tensor, direction: &Tensor, step: f32) -> Result<Tensor, LayerError> {
+    let moved = tensor
+        .f32()?
+        .iter()
+        .zip(direction.f32()?)
+        .map(|(v, d)| v + step * d)
+        .collect();
+    Tensor::from_vec(tensor.shape(), moved)
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+        .sum()
+}
+
+/// Central differences at two step widths, with the size of what they were taken from.
+fn difference(mut at: impl FnMut(f32) -> Result<f64, LayerError>) -> Result<[f64; 3], LayerError> {
+    let mut slope = |step: f32| -> Result<(f64, f64), LayerError> {
+        let (up, down) = (at(step)?, at(-step)?);
+        Ok((
+            (up - down) / (2.0 * f64::from(step)),
+            up.abs().max(down.abs()),
+        ))
+    };
+    let ((wide, size), (narrow, _)) = (slope(1.0 / 64.0)?, slope(1.0 / 512.0)?);
+    Ok([wide, narrow, size])
+}
+
+/// Either step width may be the better one: the wide one suffers from curvature, the narrow one from rounding.
+fn agree(of: String, claimed: f64, [wide, narrow, size]: [f64; 3]) -> Result<(), Violation> {
+    let near =
+        |measured: f64| (claimed - measured).abs() <= 5e-3 * (claimed.abs() + 0.1 * size + 1e-2);
+    if near(wide) || near(narrow) {
+        return Ok(());
+    }
+    Err(Violation::Gradient {
+        of,
+        claimed,
+        measured: narrow,
+    })
+}
+
+fn with_param(
+    layer: &mut dyn AnyLayer,
+    number: usize,
+    mut act: impl FnMut(&mut dyn ParamAccess) -> Result<(), LayerError>,
+) -> Result<(), LayerError> {
+    let (mut at, mut result) = (0, Ok(()));
+    layer.visit_params(&mut |param| {
+        if at == number {
+            result = act(param);
+        }
+        at += 1;
+    });
+    result
+}
+
+fn gradients_of(layer: &mut dyn AnyLayer) -> Result<Vec<(String, Vec<f32>)>, LayerError> {
+    let (mut list, mut result) = (Vec::new(), Ok(()));
+    layer.visit_params(&mut |param| {
+        let mut gradient = vec![0.0; param.info().shape.elements()];
+        if let Err(error) = param.read(Part::Gradient, &mut gradient) {
+            result = Err(error);
+        }
+        list.push((param.info().key.clone(), gradient));
+    });
+    result.map(|()| list)
+}
+
+fn bits_equal(one: &[f32], other: &[f32]) -> bool {
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+fn same_bits(once: &Pass, again: &Pass) -> Result<(), Violation> {
+    let pairs = [
+        ("outputs", &once.outputs, &again.outputs),
+        (
+            "input gradients",
+            &once.input_gradients,
+            &again.input_gradients,
+        ),
+    ];
+    for (what, one, other) in pairs {
+        for (a, b) in one.iter().zip(other.iter()) {
+            let equal = match (a, b) {
+                (Some(a), Some(b)) if is_f32(a) => bits_equal(a.f32()?, b.f32()?),
+                (Some(a), Some(b)) => a.i32()? == b.i32()?,
+                (None, None) => true,
+                _ => false,
+            };
+            if !equal {
+                return Err(Violation::NotDeterministic(what.into()));
+            }
+        }
+    }
+    for ((key, one), (_, other)) in once.param_gradients.iter().zip(&again.param_gradients) {
+        if !bits_equal(one, other) {
+            return Err(Violation::NotDeterministic(format!("gradient of {key}")));
+        }
+    }
+    Ok(())
+}

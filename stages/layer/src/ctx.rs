@@ -1,0 +1,195 @@
+//! What a layer is told with every call.
+
+use crate::{
+    LayerError, LayerIndex, MicroBatchId, Pool, Random, Shape, StepId, Tensor, TensorMut,
+    tensor::Element,
+};
+use std::any::Any;
+use std::collections::BTreeMap;
+
+/// Why a layer is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// Training: dropout drops, state for backward is used.
+    #[default]
+    Train,
+    /// The forward pass of training once more, for its state only. Draws the same random numbers, and must not
+    /// count anything twice (batch statistics).
+    Recompute,
+    /// Forward only, as trained: nothing is dropped.
+    Evaluate,
+    /// Forward only, one piece of a sequence after the other; state along the sequence is kept.
+    Generate,
+}
+
+/// State that a layer keeps between calls, by the part of the layer that keeps it.
+#[derive(Default)]
+pub struct StateSlots(BTreeMap<u64, Box<dyn Any + Send>>);
+
+impl StateSlots {
+    fn get<T: Default + Send + 'static>(&mut self, part: u64) -> &mut T {
+        let slot = self.0.entry(part).or_insert_with(|| Box::new(T::default()));
+        if !slot.is::<T>() {
+            *slot = Box::new(T::default());
+        }
+        slot.downcast_mut()
+            .expect("the slot was just given this type")
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The state that one layer keeps between calls.
+#[derive(Default)]
+pub struct LayerState {
+    /// Along a sequence: a key-value cache. Cleared when a new sequence starts.
+    pub sequence: StateSlots,
+    /// Along a step: batch statistics. Cleared when the step ends.
+    pub step: StateSlots,
+}
+
+/// What a layer is told with every call: why it is called, what is wanted of it, and what it may use.
+#[non_exhaustive]
+pub struct Ctx<'a> {
+    /// Why the layer is called.
+    pub mode: Mode,
+    /// The run's seed.
+    pub seed: u64,
+    /// The step.
+    pub step: StepId,
+    /// The micro-batch.
+    pub micro_batch: MicroBatchId,
+    /// The row of the mini-batch that is this micro-batch's first: random numbers are keyed by it.
+    pub first_row: usize,
+    /// The layer's place in the network.
+    pub layer: LayerIndex,
+    /// How many threads the node has. The compute thread is a member of the node's own rayon pool, so that
+    /// `par_iter` and `join` stay on them.
+    pub threads: usize,
+    pool: &'a Pool,
+    state: &'a mut LayerState,
+    wants: u8,
+    part: u64,
+}
+
+impl<'a> Ctx<'a> {
+    /// A context that trains, with everything else 0 and every input's gradient wanted.
+    pub fn new(pool: &'a Pool, state: &'a mut LayerState) -> Self {
+        Self {
+            mode: Mode::Train,
+            seed: 0,
+            step: StepId::new(0),
+            micro_batch: MicroBatchId::new(0),
+            first_row: 0,
+            layer: LayerIndex::new(0),
+            threads: 1,
+            pool,
+            state,
+            wants: u8::MAX,
+            part: 0,
+        }
+    }
+
+    /// The node's buffers.
+    pub fn pool(&self) -> &'a Pool {
+        self.pool
+    }
+
+    /// A writable tensor from the node's buffers, with unspecified content.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow it.
+    pub fn f32(&self, shape: impl Into<Shape>) -> Result<TensorMut, LayerError> {
+        self.pool.f32(shape)
+    }
+
+    /// A writable tensor with the content of `tensor`: that very tensor when nobody else holds it, else a copy.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow it, or the elements are of another type.
+    pub fn writable<T: Element>(&self, tensor: Tensor) -> Result<TensorMut<T>, LayerError> {
+        match tensor.try_mut() {
+            Ok(tensor) => Ok(tensor),
+            Err(shared) => {
+                let mut copy = self.pool.take::<T>(shared.shape())?;
+                copy.data().copy_from_slice(shared.slice()?);
+                Ok(copy)
+            }
+        }
+    }
+
+    /// Whether anybody reads the gradient of input `index`. When not, `backward_input` returns `None` for it.
+    pub fn wants_gradient(&self, index: usize) -> bool {
+        self.wants & (1 << index) != 0
+    }
+
+    /// Whether random effects (dropout) apply.
+    pub fn training(&self) -> bool {
+        matches!(self.mode, Mode::Train | Mode::Recompute)
+    }
+
+    /// Random numbers of this layer in this step. A row of the micro-batch is sample `first_row + row`.
+    pub fn random(&self) -> Random {
+        Random::of_layer(self.seed, self.step, u64::from(self.layer.get()), self.part)
+    }
+
+    /// State along the sequence, kept from one piece to the next when generating.
+    pub fn sequence_state<T: Default + Send + 'static>(&mut self) -> &mut T {
+        self.state.sequence.get(self.part)
+    }
+
+    /// State along the step, kept from micro-batch to micro-batch.
+    pub fn step_state<T: Default + Send + 'static>(&mut self) -> &mut T {
+        self.state.step.get(self.part)
+    }
+
+    /// The same context with only these inputs' gradients wanted.
+    #[must_use]
+    pub fn wanting(mut self, wanted: impl IntoIterator<Item = bool>) -> Self {
+        self.wants = wanted
+            .into_iter()
+            .enumerate()
+            .fold(0, |mask, (index, wanted)| {
+                mask | (u8::from(wanted) << index)
+            });
+        self
+    }
+
+    /// The context for one part of a layer that is made of several: its random numbers and states are its own.
+    /// At most 15 parts a level, 16 levels.
+    pub fn part(&mut self, number: u64) -> Ctx<'_> {
+        Ctx {
+            pool: self.pool,
+            state: self.state,
+            part: self.part << 4 | (number + 1),
+            ..*self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_have_random_numbers_and_states_of_their_own() {
+        let (pool, mut state) = (Pool::default(), LayerState::default());
+        let mut cx = Ctx::new(&pool, &mut state).wanting([true, false]);
+        assert!(cx.wants_gradient(0) && !cx.wants_gradient(1));
+        *cx.part(0).step_state::<u32>() = 7;
+        *cx.part(1).step_state::<u32>() = 8;
+        assert_eq!(*cx.part(0).step_state::<u32>(), 7);
+        assert_eq!(*cx.step_state::<u32>(), 0);
+        assert_eq!(*cx.part(0).sequence_state::<u32>(), 0);
+        assert_ne!(
+            cx.part(0).random().words(0, 0, 0),
+            cx.part(1).random().words(0, 0, 0)
+        );
+        state.step.clear();
+        assert_eq!(*Ctx::new(&pool, &mut state).part(0).step_state::<u32>(), 0);
+    }
+}

@@ -1,0 +1,504 @@
+//! Parameters. They are reached through operations, so that they may live elsewhere: in another framework, on another
+//! device. [`Param`] is the implementation in host memory.
+
+use crate::rng::{fill_normal, fill_uniform};
+use crate::{
+    BuildCtx, LayerError, Optimizer, Pool, Random, Shape, SharedId, Tensor, TensorMut, Update,
+};
+use serde::{Deserialize, Serialize};
+
+/// Initial values of a parameter. They depend on (seed, key) alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Init {
+    /// All 0.
+    Zeros,
+    /// All 1.
+    Ones,
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+    /// Uniform between minus and plus this bound.
+    Uniform(f32),
+}
+
+/// What a parameter is for. Optimizers treat roles differently (weight decay).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ParamRole {
+    /// A matrix that inputs are multiplied with.
+    Weight,
+    /// A table of vectors.
+    Embedding,
+    /// Added after a product.
+    Bias,
+    /// Scale or offset of a normalisation.
+    Norm,
+}
+
+/// Description of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Its name within its layer (`c_attn.weight`).
+    pub name: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// Its initial values.
+    pub init: Init,
+    /// What it is for.
+    pub role: ParamRole,
+    /// The shared parameter that it is, if it is one.
+    pub shared: Option<SharedId>,
+}
+
+impl ParamSpec {
+    /// A parameter that no other layer holds.
+    pub fn new(name: &str, shape: impl Into<Shape>, role: ParamRole, init: Init) -> Self {
+        Self {
+            name: name.to_owned(),
+            shape: shape.into(),
+            init,
+            role,
+            shared: None,
+        }
+    }
+
+    /// The same parameter, held by every layer that names this id.
+    #[must_use]
+    pub fn shared(mut self, shared: Option<SharedId>) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// The same parameter under a longer name: `part.name`.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Self {
+        if !part.is_empty() {
+            self.name = format!("{part}.{}", self.name);
+        }
+        self
+    }
+
+    /// Bytes of its values.
+    pub fn bytes(&self) -> u64 {
+        self.shape.elements() as u64 * 4
+    }
+}
+
+/// What everyone may know of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamInfo {
+    /// Names it for people and checkpoints (`h.3.attn.c_attn.weight`). A shared parameter has the key of its first
+    /// holder, wherever it is held.
+    pub key: String,
+    /// Its shape.
+    pub shape: Shape,
+    /// What it is for.
+    pub role: ParamRole,
+    /// The shared parameter that it is, if it is one.
+    pub shared: Option<SharedId>,
+    /// Whether this holder speaks for the parameter: it counts in norms, is hashed and saved. True unless the
+    /// parameter is shared and another layer holds it first.
+    pub primary: bool,
+}
+
+/// Bytes that a parameter holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamBytes {
+    /// Its values.
+    pub value: u64,
+    /// Its gradient: 0 until the first backward pass.
+    pub gradient: u64,
+    /// The optimizer's state: 0 until the first update.
+    pub state: u64,
+}
+
+/// One of the tensors that belong to a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// Its values.
+    Value,
+    /// The gradient summed so far in this step.
+    Gradient,
+    /// The optimizer's state with this number.
+    State(usize),
+}
+
+/// A parameter, reached through operations.
+pub trait ParamAccess: Send {
+    /// What everyone may know of it.
+    fn info(&self) -> &ParamInfo;
+
+    /// Bytes that it holds.
+    fn bytes(&self) -> ParamBytes;
+
+    /// Sum of the squares of its gradient in `f64`, in an order that depends on its shape alone. 0 without one.
+    ///
+    /// # Errors
+    /// When the gradient cannot be reached.
+    fn sum_of_squares(&self) -> Result<f64, LayerError>;
+
+    /// Copies one of its tensors out. A gradient or state that does not exist yet reads as zeros.
+    ///
+    /// # Errors
+    /// When `into` has another length, or the tensor cannot be reached.
+    fn read(&self, part: Part, into: &mut [f32]) -> Result<(), LayerError>;
+
+    /// Copies one of its tensors in.
+    ///
+    /// # Errors
+    /// When `from` has another length, or the tensor cannot be reached.
+    fn write(&mut self, part: Part, from: &[f32], pool: &Pool) -> Result<(), LayerError>;
+
+    /// Moves the gradient out, zeros if there is none, to be summed with other holders'.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow it.
+    fn take_gradient(&mut self, pool: &Pool) -> Result<TensorMut, LayerError>;
+
+    /// Moves a gradient in, in place of what was there.
+    ///
+    /// # Errors
+    /// When it has another shape.
+    fn put_gradient(&mut self, gradient: Tensor, pool: &Pool) -> Result<(), LayerError>;
+
+    /// Lets the optimizer change the values, and starts the gradient anew. Without a gradient it is one of zeros.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow the optimizer's state.
+    fn update(
+        &mut self,
+        optimizer: &dyn Optimizer,
+        with: &UpdateWith<'_>,
+    ) -> Result<(), LayerError>;
+
+    /// Forgets the gradient summed so far.
+    fn clear_gradient(&mut self);
+}
+
+/// What an update needs beside the parameter itself.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct UpdateWith<'a> {
+    /// The step that ends with this update.
+    pub step: crate::StepId,
+    /// What every gradient is multiplied with first (clipping).
+    pub gradient_scale: f32,
+    /// The node's threads.
+    pub threads: usize,
+    /// The node's buffers.
+    pub pool: &'a Pool,
+}
+
+impl<'a> UpdateWith<'a> {
+    /// An update of this step with one thread and gradients as they are.
+    pub fn new(step: crate::StepId, pool: &'a Pool) -> Self {
+        Self {
+            step,
+            gradient_scale: 1.0,
+            threads: 1,
+            pool,
+        }
+    }
+
+    /// Multiplies every gradient first.
+    #[must_use]
+    pub fn scaled(mut self, gradient_scale: f32) -> Self {
+        self.gradient_scale = gradient_scale;
+        self
+    }
+
+    /// Uses this many threads of the node.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+}
+
+/// A place to put a gradient. When it is `fresh`, nothing was added in this step yet: overwrite what is there.
+#[derive(Debug)]
+pub struct GradientSlot<'a> {
+    /// The elements. When `fresh`, their content is meaningless.
+    pub data: &'a mut [f32],
+    /// Whether to overwrite instead of adding.
+    pub fresh: bool,
+}
+
+/// A parameter in host memory.
+#[derive(Debug)]
+pub struct Param {
+    info: ParamInfo,
+    value: TensorMut,
+    gradient: Option<TensorMut>,
+    fresh: bool,
+    state: Vec<TensorMut>,
+}
+
+/// Elements that are summed before their sum is added to the others': part of the numbers' definition.
+const CHUNK: usize = 4096;
+const LANES: usize = 16;
+
+impl Param {
+    /// Builds a parameter with its initial values.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow it.
+    pub fn build(spec: &ParamSpec, cx: &BuildCtx<'_>) -> Result<Self, LayerError> {
+        let info = cx.info(spec);
+        let mut value = cx.pool.f32(spec.shape)?;
+        let random = Random::named(cx.seed, &info.key);
+        match spec.init {
+            Init::Zeros => value.data().fill(0.0),
+            Init::Ones => value.data().fill(1.0),
+            Init::Normal(deviation) => fill_normal(&random, deviation, value.data()),
+            Init::Uniform(bound) => fill_uniform(&random, bound, value.data()),
+        }
+        Ok(Self {
+            info,
+            value,
+            gradient: None,
+            fresh: true,
+            state: Vec::new(),
+        })
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> Shape {
+        self.info.shape
+    }
+
+    /// Its values in row-major order.
+    pub fn value(&self) -> &[f32] {
+        self.value.read()
+    }
+
+    /// The place for its gradient.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow one.
+    pub fn gradient_slot(&mut self, pool: &Pool) -> Result<GradientSlot<'_>, LayerError> {
+        Ok(self.value_and_gradient(pool)?.1)
+    }
+
+    /// Its values and the place for its gradient, for whoever needs both.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow a gradient.
+    pub fn value_and_gradient(
+        &mut self,
+        pool: &Pool,
+    ) -> Result<(&[f32], GradientSlot<'_>), LayerError> {
+        let fresh = std::mem::replace(&mut self.fresh, false);
+        let gradient = match &mut self.gradient {
+            Some(gradient) => gradient,
+            none => none.insert(pool.f32(self.info.shape)?),
+        };
+        Ok((
+            self.value.read(),
+            GradientSlot {
+                data: gradient.data(),
+                fresh,
+            },
+        ))
+    }
+
+    /// Its gradient, zeros if nothing was added in this step, to be added to.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow one.
+    pub fn gradient_add(&mut self, pool: &Pool) -> Result<&mut [f32], LayerError> {
+        let slot = self.gradient_slot(pool)?;
+        if slot.fresh {
+            slot.data.fill(0.0);
+        }
+        Ok(slot.data)
+    }
+
+    fn current_gradient(&self) -> Option<&[f32]> {
+        self.gradient
+            .as_ref()
+            .filter(|_| !self.fresh)
+            .map(TensorMut::read)
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), LayerError> {
+        if len == self.info.shape.elements() {
+            return Ok(());
+        }
+        Err(LayerError::Value(format!(
+            "{}: {len} numbers for a parameter of shape {}",
+            self.info.key, self.info.shape
+        )))
+    }
+}
+
+impl ParamAccess for Param {
+    fn info(&self) -> &ParamInfo {
+        &self.info
+    }
+
+    fn bytes(&self) -> ParamBytes {
+        ParamBytes {
+            value: self.value.bytes(),
+            gradient: self.gradient.as_ref().map_or(0, TensorMut::bytes),
+            state: self.state.iter().map(TensorMut::bytes).sum(),
+        }
+    }
+
+    fn sum_of_squares(&self) -> Result<f64, LayerError> {
+        Ok(self.current_gradient().map_or(0.0, sum_of_squares))
+    }
+
+    fn read(&self, part: Part, into: &mut [f32]) -> Result<(), LayerError> {
+        self.check_len(into.len())?;
+        let from = match part {
+            Part::Value => Some(self.value.read()),
+            Part::Gradient => self.current_gradient(),
+            Part::State(number) => self.state.get(number).map(TensorMut::read),
+        };
+        match from {
+            Some(from) => into.copy_from_slice(from),
+            None => into.fill(0.0),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, part: Part, from: &[f32], pool: &Pool) -> Result<(), LayerError> {
+        self.check_len(from.len())?;
+        match part {
+            Part::Value => self.value.data().copy_from_slice(from),
+            Part::Gradient => self.gradient_slot(pool)?.data.copy_from_slice(from),
+            Part::State(number) => {
+                while self.state.len() <= number {
+                    self.state.push(pool.zeros(self.info.shape)?);
+                }
+                self.state[number].data().copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_gradient(&mut self, pool: &Pool) -> Result<TensorMut, LayerError> {
+        self.gradient_add(pool)?;
+        self.fresh = true;
+        Ok(self.gradient.take().expect("gradient_add just made one"))
+    }
+
+    fn put_gradient(&mut self, gradient: Tensor, pool: &Pool) -> Result<(), LayerError> {
+        self.check_len(gradient.shape().elements())?;
+        match gradient.try_mut() {
+            Ok(gradient) => self.gradient = Some(gradient),
+            Err(shared) => self
+                .gradient_slot(pool)?
+                .data
+                .copy_from_slice(shared.f32()?),
+        }
+        self.fresh = false;
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        optimizer: &dyn Optimizer,
+        with: &UpdateWith<'_>,
+    ) -> Result<(), LayerError> {
+        while self.state.len() < optimizer.state_names().len() {
+            self.state.push(with.pool.zeros(self.info.shape)?);
+        }
+        self.gradient_add(with.pool)?;
+        let gradient = self
+            .gradient
+            .as_ref()
+            .expect("gradient_add just made one")
+            .read();
+        optimizer.update(Update {
+            step: with.step,
+            role: self.info.role,
+            gradient_scale: with.gradient_scale,
+            threads: with.threads,
+            value: self.value.data(),
+            gradient,
+            state: &mut self.state,
+        });
+        self.fresh = true;
+        Ok(())
+    }
+
+    fn clear_gradient(&mut self) {
+        self.fresh = true;
+    }
+}
+
+/// Sum of squares in `f64`: lanes within a chunk, chunks in order, whatever the machine.
+fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let mut total = 0.0;
+    for chunk in numbers.chunks(CHUNK) {
+        let mut lanes = [0.0f64; LANES];
+        let mut groups = chunk.chunks_exact(LANES);
+        for group in groups.by_ref() {
+            for (lane, number) in lanes.iter_mut().zip(group) {
+                *lane += f64::from(*number) * f64::from(*number);
+            }
+        }
+        for (lane, number) in lanes.iter_mut().zip(groups.remainder()) {
+            *lane += f64::from(*number) * f64::from(*number);
+        }
+        total += lanes.iter().sum::<f64>();
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn param(name: &str, init: Init) -> (Param, Pool) {
+        let pool = Pool::default();
+        let spec = ParamSpec::new(name, [3, 2], ParamRole::Weight, init);
+        (
+            Param::build(&spec, &BuildCtx::new(&pool, 5, "layer")).unwrap(),
+            pool,
+        )
+    }
+
+    #[test]
+    fn initial_values_depend_on_seed_and_key_alone() {
+        let (a, _) = param("a", Init::Normal(1.0));
+        let (again, _) = param("a", Init::Normal(1.0));
+        let (b, _) = param("b", Init::Normal(1.0));
+        assert_eq!(a.value(), again.value());
+        assert_ne!(a.value(), b.value());
+    }
+
+    #[test]
+    fn a_gradient_exists_from_the_first_backward_pass_on_and_starts_anew() {
+        let (mut param, pool) = param("a", Init::Ones);
+        assert_eq!(param.bytes().gradient, 0);
+        assert!(param.gradient_slot(&pool).unwrap().fresh);
+        param.gradient_add(&pool).unwrap().fill(2.0);
+        assert!(!param.gradient_slot(&pool).unwrap().fresh);
+        assert_eq!(param.sum_of_squares().unwrap(), 24.0);
+        param.clear_gradient();
+        assert_eq!(param.sum_of_squares().unwrap(), 0.0);
+        assert_eq!(param.gradient_add(&pool).unwrap(), &[0.0; 6]);
+    }
+
+    #[test]
+    fn a_gradient_moves_out_and_back_without_a_copy() {
+        let (mut param, pool) = param("a", Init::Ones);
+        param.gradient_add(&pool).unwrap().fill(2.0);
+        let taken = param.take_gradient(&pool).unwrap().freeze();
+        assert_eq!(param.bytes().gradient, 0);
+        param.put_gradient(taken, &pool).unwrap();
+        assert_eq!(param.sum_of_squares().unwrap(), 24.0);
+        assert!(param.write(Part::Value, &[0.0; 5], &pool).is_err());
+    }
+
+    #[test]
+    fn the_sum_of_squares_equals_the_naive_one() {
+        let numbers: Vec<f32> = (0..10_007).map(|n| (n as f32).sin()).collect();
+        let naive: f64 = numbers.iter().map(|n| f64::from(*n).powi(2)).sum();
+        assert!((sum_of_squares(&numbers) - naive).abs() < 1e-9 * naive);
+    }
+}

@@ -1,0 +1,194 @@
+//! Descriptions of layers: what they cost and how to build them. Describing a network allocates none of it.
+
+use crate::{
+    AnyLayer, Layer, LayerError, ParamInfo, ParamSpec, Pool, SharedId, Tensor, TensorSpec,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Add;
+
+/// What a layer costs for one micro-batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Floating-point operations of F.
+    pub forward_flops: u64,
+    /// Floating-point operations of I.
+    pub input_flops: u64,
+    /// Floating-point operations of W.
+    pub weight_flops: u64,
+    /// Bytes kept from F to I (what I hands on to W included).
+    pub stash_bytes: u64,
+    /// Bytes kept from I to W.
+    pub kept_bytes: u64,
+}
+
+impl Cost {
+    /// Floating-point operations of F, I and W.
+    pub fn flops(&self) -> u64 {
+        self.forward_flops + self.input_flops + self.weight_flops
+    }
+}
+
+impl Add for Cost {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self {
+            forward_flops: self.forward_flops + other.forward_flops,
+            input_flops: self.input_flops + other.input_flops,
+            weight_flops: self.weight_flops + other.weight_flops,
+            stash_bytes: self.stash_bytes + other.stash_bytes,
+            kept_bytes: self.kept_bytes + other.kept_bytes,
+        }
+    }
+}
+
+/// What a layer is built with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BuildCtx<'a> {
+    /// The node's buffers.
+    pub pool: &'a Pool,
+    /// The run's seed.
+    pub seed: u64,
+    prefix: String,
+    first_keys: Option<&'a BTreeMap<SharedId, String>>,
+}
+
+impl<'a> BuildCtx<'a> {
+    /// Builds the layer with this key.
+    pub fn new(pool: &'a Pool, seed: u64, key: &str) -> Self {
+        Self {
+            pool,
+            seed,
+            prefix: key.to_owned(),
+            first_keys: None,
+        }
+    }
+
+    /// Says under which key each shared parameter is held first.
+    #[must_use]
+    pub fn sharing(mut self, first_keys: &'a BTreeMap<SharedId, String>) -> Self {
+        self.first_keys = Some(first_keys);
+        self
+    }
+
+    /// Builds a part of the layer: its parameters' names start with `part`.
+    #[must_use]
+    pub fn within(&self, part: &str) -> Self {
+        Self {
+            prefix: join(&self.prefix, part),
+            ..self.clone()
+        }
+    }
+
+    /// What everyone may know of a parameter of the layer.
+    pub fn info(&self, spec: &ParamSpec) -> ParamInfo {
+        let own = join(&self.prefix, &spec.name);
+        let first = spec.shared.and_then(|shared| self.first_keys?.get(&shared));
+        ParamInfo {
+            primary: first.is_none_or(|first| *first == own),
+            key: first.cloned().unwrap_or(own),
+            shape: spec.shape,
+            role: spec.role,
+            shared: spec.shared,
+        }
+    }
+}
+
+pub(crate) fn join(prefix: &str, name: &str) -> String {
+    match (prefix.is_empty(), name.is_empty()) {
+        (true, _) => name.to_owned(),
+        (_, true) => prefix.to_owned(),
+        _ => format!("{prefix}.{name}"),
+    }
+}
+
+/// Description of a layer: plain data that names its parameters, prices itself, and builds the layer.
+pub trait LayerSpec: Debug + Send + Sync + 'static {
+    /// What it builds.
+    type Layer: Layer;
+
+    /// Its parameters, in the order in which [`Layer::params`] visits them.
+    fn params(&self) -> Vec<ParamSpec> {
+        Vec::new()
+    }
+
+    /// Shapes and types of the outputs for these inputs.
+    ///
+    /// # Errors
+    /// When it cannot take such inputs: says what it expected.
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError>;
+
+    /// What it costs for these inputs, which `outputs` has accepted.
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost;
+
+    /// Builds the layer.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow its parameters.
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError>;
+
+    /// For a loss: over how many terms of these targets it sums. The mean loss of a mini-batch is its sum over this
+    /// count, so that ignored targets and a smaller last micro-batch are exact.
+    ///
+    /// # Errors
+    /// When this is not a loss, or the targets do not fit.
+    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+        let _ = targets;
+        Err(LayerError::spec(
+            "loss",
+            "this layer is not a loss: it does not count terms",
+        ))
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<S: super::LayerSpec> Sealed for S {}
+}
+
+/// Any [`LayerSpec`], as a network holds it. Implemented for every description and for nothing else.
+pub trait AnySpec: sealed::Sealed + Debug + Send + Sync {
+    /// See [`LayerSpec::params`].
+    fn param_specs(&self) -> Vec<ParamSpec>;
+
+    /// See [`LayerSpec::outputs`].
+    ///
+    /// # Errors
+    /// The description's.
+    fn output_specs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError>;
+
+    /// See [`LayerSpec::cost`].
+    fn cost_of(&self, inputs: &[TensorSpec]) -> Cost;
+
+    /// See [`LayerSpec::build`].
+    ///
+    /// # Errors
+    /// The description's.
+    fn build_any(&self, cx: &BuildCtx<'_>) -> Result<Box<dyn AnyLayer>, LayerError>;
+
+    /// See [`LayerSpec::loss_terms`].
+    ///
+    /// # Errors
+    /// The description's.
+    fn terms(&self, targets: &Tensor) -> Result<f64, LayerError>;
+}
+
+impl<S: LayerSpec> AnySpec for S {
+    fn param_specs(&self) -> Vec<ParamSpec> {
+        self.params()
+    }
+    fn output_specs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        self.outputs(inputs)
+    }
+    fn cost_of(&self, inputs: &[TensorSpec]) -> Cost {
+        self.cost(inputs)
+    }
+    fn build_any(&self, cx: &BuildCtx<'_>) -> Result<Box<dyn AnyLayer>, LayerError> {
+        Ok(Box::new(self.build(cx)?))
+    }
+    fn terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+        self.loss_terms(targets)
+    }
+}
