@@ -1,10 +1,10 @@
 //! A network: descriptions of layers, joined by edges into a directed acyclic graph. No memory for any of it yet.
 
 use crate::{
-    AnySpec, Cost, EdgeId, LayerError, LayerIndex, LayerSpec, Metric, ParamSpec, SharedId,
-    TensorSpec, spec::join,
+    AnySpec, BuildCtx, Cost, EdgeId, LayerError, LayerIndex, LayerSpec, Metric, ParamSpec, Pool,
+    SharedId, TensorSpec, spec::join,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -66,8 +66,10 @@ pub struct Edge {
 /// One layer of a network.
 #[derive(Clone, Debug)]
 pub struct LayerNode {
-    /// Its key: names it and, as their prefix, its parameters.
+    /// Its key: names it for people.
     pub key: String,
+    /// What the keys of its parameters start with: its own key unless told otherwise.
+    pub scope: String,
     /// Its description.
     pub spec: Arc<dyn AnySpec>,
     /// Where its inputs come from.
@@ -160,6 +162,11 @@ impl Network {
             }
         }
         holders
+    }
+
+    /// What a layer is built with on a node with these buffers.
+    pub fn build_ctx<'a>(&'a self, layer: LayerIndex, pool: &'a Pool, seed: u64) -> BuildCtx<'a> {
+        BuildCtx::new(pool, seed, &self.layers[layer.index()].scope).sharing(&self.first_keys)
     }
 
     /// Layers with their numbers.
@@ -302,6 +309,16 @@ impl NetworkBuilder {
         self
     }
 
+    /// Names the parameters of the layer added last within `scope` instead of its key. Layers may share a scope (two
+    /// halves of a transformer block, say) as long as the keys of their parameters differ.
+    #[must_use]
+    pub fn scope(mut self, scope: &str) -> Self {
+        if let Some(layer) = self.layers.last_mut() {
+            layer.scope = scope.to_owned();
+        }
+        self
+    }
+
     /// Adds the loss, fed by the layer before it and by target 0.
     #[must_use]
     pub fn loss(self, key: &str, spec: impl LayerSpec) -> Self {
@@ -437,10 +454,14 @@ fn check_used(network: &Network) -> Result<(), LayerError> {
 
 fn first_keys(layers: &[LayerNode]) -> Result<BTreeMap<SharedId, String>, LayerError> {
     let mut first = BTreeMap::<SharedId, (String, ParamSpec)>::new();
+    let mut keys = BTreeSet::new();
     for layer in layers {
         for param in layer.spec.param_specs() {
+            let key = join(&layer.scope, &param.name);
+            if !keys.insert(key.clone()) {
+                return Err(LayerError::spec(key, "two parameters have this key"));
+            }
             let Some(shared) = param.shared else { continue };
-            let key = join(&layer.key, &param.name);
             let (first_key, held) = first
                 .entry(shared)
                 .or_insert_with(|| (key.clone(), param.clone()));
