@@ -72,10 +72,12 @@
 
 #![forbid(unsafe_code)]
 
+mod builder;
 pub mod conformance;
 mod ctx;
 mod data;
 mod error;
+mod host;
 mod ids;
 mod layer;
 mod metric;
@@ -87,21 +89,22 @@ mod rng;
 mod shape;
 mod spec;
 mod tensor;
+mod tensors;
 
+pub use builder::{From, NetworkBuilder};
 pub use ctx::{Ctx, LayerState, Mode, StateSlots};
 pub use data::{Batch, Data};
 pub use error::LayerError;
+pub use host::{GradientSlot, Param};
 pub use ids::{EdgeId, LayerIndex, MicroBatchId, SharedId, StepId};
 pub use layer::{AnyLayer, Keep, Layer, Slot};
 pub use metric::{Measure, Metric};
-pub use network::{Edge, Feed, From, LayerNode, LayerShapes, Network, NetworkBuilder, Source};
+pub use network::{Edge, Feed, LayerNode, LayerShapes, Network, Source};
 pub use optimizer::{Optimizer, Update};
-pub use param::{
-    GradientSlot, Init, Param, ParamAccess, ParamBytes, ParamInfo, ParamRole, ParamSpec, Part,
-    UpdateWith,
-};
+pub use param::{Init, ParamAccess, ParamBytes, ParamInfo, ParamRole, ParamSpec, Part, UpdateWith};
 pub use pool::{Pool, PoolReport};
 pub use rng::{Random, philox, unit_f32};
 pub use shape::{DType, MAX_AXES, Shape, TensorSpec};
 pub use spec::{AnySpec, BuildCtx, Cost, LayerSpec};
-pub use tensor::{Element, MAX_TENSORS, Tensor, TensorMut, Tensors};
+pub use tensor::{Element, Tensor, TensorMut};
+pub use tensors::{MAX_TENSORS, Tensors};
