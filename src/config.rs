@@ -1,0 +1,153 @@
+//! What one asks for. Plain data; [`Config::validate`] says what is wrong with it before anything is planned.
+
+use crate::batch::MiniBatch;
+use crate::error::PlanError;
+use crate::ids::NodeCount;
+use crate::partition::Cuts;
+use crate::schedule::ScheduleKind;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How to train: pipeline, batch, memory. The defaults train on one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Pipeline nodes. Default 1.
+    pub nodes: usize,
+    /// Stages per node. Only 1 for `gpipe` and `1f1b`. Default 1.
+    pub chunks: usize,
+    /// Where to cut the network. Default balanced.
+    pub cuts: Cuts,
+    /// In which order the nodes work. Default `1f1b`.
+    pub schedule: ScheduleKind,
+    /// Rows (samples) of a step, at most. Default 32.
+    pub batch_size: usize,
+    /// Rows of a micro-batch; the last one takes what remains. It is part of the numbers. Default 4.
+    pub micro_batch_size: usize,
+    /// Threads of every node. Default 1.
+    pub threads_per_node: usize,
+    /// The seed of initial values and of everything random. Default 1.
+    pub seed: u64,
+    /// The largest global norm of the gradients: above it they are scaled down. Default none.
+    pub clip: Option<f32>,
+    /// Bytes that a node may hold. A plan that needs more is refused. Default as much as the machine has.
+    pub node_memory_bytes: Option<u64>,
+    /// How tensors travel between nodes. Default moved between threads.
+    pub transport: Transport,
+    /// Seconds without any progress of any node after which waiting is an error. Default 300.
+    pub deadline_s: f64,
+    /// Whether threads are pinned to cores. Default automatic.
+    pub pinning: Pinning,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            chunks: 1,
+            cuts: Cuts::Balanced,
+            schedule: ScheduleKind::default(),
+            batch_size: 32,
+            micro_batch_size: 4,
+            threads_per_node: 1,
+            seed: 1,
+            clip: None,
+            node_memory_bytes: None,
+            transport: Transport::default(),
+            deadline_s: 300.0,
+            pinning: Pinning::default(),
+        }
+    }
+}
+
+/// How tensors travel between nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Transport {
+    /// Moved between the threads of one process, never copied.
+    #[default]
+    Local,
+    /// The same threads, but every message is encoded and decoded as between machines: for tests and measurements.
+    Encoded,
+}
+
+/// Whether threads are pinned to cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Pinning {
+    /// When every thread of every node gets a core of its own among those the process may use.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+}
+
+/// The most threads, nodes or chunks that make sense to ask for: beyond it a number is taken for a mistake.
+const MOST: usize = 65_536;
+/// The most rows of a mini-batch.
+const MOST_ROWS: usize = 1 << 30;
+
+impl Config {
+    /// Checks every setting by itself.
+    ///
+    /// # Errors
+    /// Names the setting, what it is, and what it may be.
+    pub fn validate(&self) -> Result<(), PlanError> {
+        let within = |setting: &'static str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                return Ok(());
+            }
+            let (value, allowed) = (value.to_string(), format!("between 1 and {most}"));
+            Err(PlanError::Setting {
+                setting,
+                value,
+                allowed,
+            })
+        };
+        within("nodes", self.nodes, MOST)?;
+        within("chunks", self.chunks, MOST)?;
+        within("threads_per_node", self.threads_per_node, MOST)?;
+        within("batch_size", self.batch_size, MOST_ROWS)?;
+        within("micro_batch_size", self.micro_batch_size, self.batch_size)?;
+        let positive = |setting: &'static str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                return Ok(());
+            }
+            let allowed = "a finite number above 0".to_owned();
+            Err(PlanError::Setting {
+                setting,
+                value: value.to_string(),
+                allowed,
+            })
+        };
+        positive("clip", f64::from(self.clip.unwrap_or(1.0)))?;
+        positive("deadline_s", self.deadline_s)?;
+        if Duration::try_from_secs_f64(self.deadline_s).is_err() {
+            let value = self.deadline_s.to_string();
+            let allowed = "a number of seconds that a clock can count".to_owned();
+            return Err(PlanError::Setting {
+                setting: "deadline_s",
+                value,
+                allowed,
+            });
+        }
+        self.schedule.check_chunks(self.chunks)
+    }
+
+    /// How many nodes.
+    pub fn node_count(&self) -> NodeCount {
+        NodeCount::new(self.nodes as u32)
+    }
+
+    /// A full mini-batch.
+    pub fn mini_batch(&self) -> MiniBatch {
+        MiniBatch::new(self.batch_size, self.micro_batch_size)
+    }
+
+    /// The deadline.
+    pub fn deadline(&self) -> Duration {
+        Duration::try_from_secs_f64(self.deadline_s).unwrap_or(Duration::MAX)
+    }
+}

@@ -1,0 +1,269 @@
+//! Two families of errors: what is decidable before a thread starts, and what happens while running.
+
+use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, StepId};
+use crate::schedule::{Action, CheckError};
+use brigade_layer::LayerError;
+use std::fmt;
+use std::time::Duration;
+
+/// What is wrong with a plan, before a thread starts. Says what to change.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// A setting has a value that it cannot have.
+    #[error("{setting} is {value}; it must be {allowed}")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: String,
+    },
+    /// More stages than layers.
+    #[error(
+        "{stages} stages for {layers} layers; every stage needs a layer: use at most {layers} nodes times chunks"
+    )]
+    TooManyStages {
+        /// Stages asked for.
+        stages: StageCount,
+        /// Layers of the network.
+        layers: usize,
+    },
+    /// Explicit cuts that do not fit.
+    #[error(
+        "cuts {cuts:?} do not make {stages} stages of {layers} layers; give {} rising numbers between 1 and {}",
+        .stages.index().saturating_sub(1), .layers.saturating_sub(1)
+    )]
+    BadCuts {
+        /// The cuts.
+        cuts: Vec<usize>,
+        /// Layers of the network.
+        layers: usize,
+        /// Stages asked for.
+        stages: StageCount,
+    },
+    /// A node would need more memory than it may hold.
+    #[error(
+        "node {node} needs {needed_bytes} bytes and may hold {limit_bytes}; use more nodes, a smaller micro-batch, or allow {} more",
+        .needed_bytes.saturating_sub(*.limit_bytes)
+    )]
+    DoesNotFit {
+        /// The node.
+        node: NodeId,
+        /// Predicted peak.
+        needed_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// More rows than the plan's batch.
+    #[error(
+        "the data have {rows} rows for a step, the plan is for 1 to {most}; raise batch_size or give smaller batches"
+    )]
+    TooManyRows {
+        /// Rows of the data.
+        rows: usize,
+        /// The most.
+        most: usize,
+    },
+    /// A schedule that breaks a law.
+    #[error(transparent)]
+    Check(#[from] Box<CheckError>),
+    /// The network does not fit together.
+    #[error(transparent)]
+    Network(#[from] LayerError),
+    /// A plan or an action that cannot be read.
+    #[error("cannot read {what}: {problem}")]
+    Unreadable {
+        /// What was read.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+/// What went wrong on a node while running.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A layer, a tensor, or the data reported an error.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// Code of a layer, of the data or of the engine panicked.
+    #[error("panicked: {0}")]
+    Panic(String),
+    /// The loss of a micro-batch is infinite or not a number.
+    #[error("the loss is {loss}; lower the learning rate, clip gradients, or look at the data")]
+    NonFiniteLoss {
+        /// What it is.
+        loss: f32,
+    },
+    /// A layer's gradient is infinite or not a number.
+    #[error(
+        "the gradient of layer {layer} is not finite; lower the learning rate, or look at the data"
+    )]
+    NonFiniteGradient {
+        /// The first such layer.
+        layer: LayerIndex,
+    },
+    /// No target counts.
+    #[error(
+        "no target of this mini-batch counts, so its mean loss does not exist; look at the targets or the ignored one"
+    )]
+    NoTerms,
+    /// A layer gave no gradient for an input that needs one.
+    #[error("layer {layer} ({key}) gave no gradient for its input {input}, which needs one")]
+    NoGradient {
+        /// The layer.
+        layer: LayerIndex,
+        /// Its key.
+        key: String,
+        /// The input.
+        input: usize,
+    },
+    /// A node at the other end of a link is gone.
+    #[error("lost the link to node {peer}")]
+    LinkLost {
+        /// That node.
+        peer: NodeId,
+    },
+    /// Nobody made progress for as long as the deadline.
+    #[error("nothing moved for {waited:?}: waits for {waits_for} from node {peer}; {peers}")]
+    Stuck {
+        /// How long.
+        waited: Duration,
+        /// What it waits for.
+        waits_for: String,
+        /// From whom.
+        peer: NodeId,
+        /// What the other nodes were doing.
+        peers: String,
+    },
+    /// A message could not be read.
+    #[error("a message from node {peer} cannot be read: {problem}")]
+    BadMessage {
+        /// Who sent it.
+        peer: NodeId,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The machine refused something that the node needs.
+    #[error("{what}: {problem}")]
+    Machine {
+        /// What was asked of it.
+        what: &'static str,
+        /// Why it refused.
+        problem: String,
+    },
+    /// The engine broke its own rules: a bug.
+    #[error("a bug in brigade: {0}; please report it")]
+    Bug(String),
+    /// Another node failed first.
+    #[error("node {} failed: {}", .0.node, .0.cause)]
+    Peer(Box<RunError>),
+}
+
+impl Cause {
+    /// Whether this is a consequence of what happened on another node.
+    fn is_consequence(&self) -> bool {
+        matches!(
+            self,
+            Self::Peer(_) | Self::LinkLost { .. } | Self::Stuck { .. }
+        )
+    }
+}
+
+/// What went wrong while running: where, when, and what.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RunError {
+    /// The node it happened on.
+    pub node: NodeId,
+    /// The step, or for an evaluation the number of steps done.
+    pub step: StepId,
+    /// The walk through the lists.
+    pub pass: PassId,
+    /// The action, if one was under way.
+    pub action: Option<Action>,
+    /// The node's list around the action, with the action marked.
+    pub row: String,
+    /// What went wrong.
+    pub cause: Cause,
+}
+
+impl RunError {
+    /// The stage, if the action had one.
+    pub fn stage(&self) -> Option<StageId> {
+        self.action.and_then(|action| action.stage())
+    }
+
+    /// The micro-batch, if the action had one.
+    pub fn micro_batch(&self) -> Option<MicroBatchId> {
+        self.action.and_then(|action| action.micro_batch())
+    }
+
+    /// The error of the node where it began.
+    pub fn root(&self) -> &Self {
+        match &self.cause {
+            Cause::Peer(error) => error.root(),
+            _ => self,
+        }
+    }
+
+    /// The one that caused the others: causes rank above consequences, then the lower node.
+    pub(crate) fn root_of(errors: &[Self]) -> Option<&Self> {
+        errors
+            .iter()
+            .map(Self::root)
+            .min_by_key(|error| (error.cause.is_consequence(), error.node))
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "step {}, node {}", self.step, self.node)?;
+        if let Some(stage) = self.stage() {
+            write!(f, ", stage {stage}")?;
+        }
+        if let Some(micro_batch) = self.micro_batch() {
+            write!(f, ", micro-batch {micro_batch}")?;
+        }
+        write!(f, ": {}", self.cause)?;
+        if !self.row.is_empty() {
+            write!(f, " (at {})", self.row)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Any error of the library.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Decidable before a thread starts.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// While running.
+    #[error(transparent)]
+    Run(#[from] Box<RunError>),
+    /// A file could not be written.
+    #[error("cannot write {path}: {problem}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why not.
+        problem: String,
+    },
+}
+
+impl From<LayerError> for Error {
+    fn from(error: LayerError) -> Self {
+        Self::Plan(error.into())
+    }
+}

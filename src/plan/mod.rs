@@ -1,0 +1,227 @@
+//! The plan: everything that is decided before a thread starts, as data.
+//!
+//! ```text
+//!  Network ──price──► Partition ──place──► Layout ──define, lower, check──► Plan: one list per node
+//! ```
+
+use crate::batch::MiniBatch;
+use crate::config::Config;
+use crate::error::PlanError;
+use crate::ids::{NodeId, StageCount};
+use crate::partition::Partition;
+use crate::placement::Placement;
+use crate::schedule::{Layout, Lowered, ScheduleKind, check, forward_only, lower};
+use brigade_layer::{LayerShapes, Network, Optimizer};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+mod layout;
+mod memory;
+mod traffic;
+
+pub use memory::NodeMemory;
+pub(crate) use traffic::{scalars_from, verdict_len};
+
+/// What one walk through the lists is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PassKind {
+    /// A training step.
+    Train,
+    /// Forward, with the loss and the metrics.
+    Evaluate,
+    /// Forward up to the network's output.
+    Predict,
+}
+
+/// One list per node for one size of mini-batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Walk {
+    /// What it is for.
+    pub kind: PassKind,
+    /// How its rows are cut into micro-batches.
+    pub batch: MiniBatch,
+    /// The lists.
+    pub lowered: Lowered,
+    /// The most micro-batches that each stage keeps for its backward pass.
+    pub stash_limits: Vec<usize>,
+}
+
+/// How a network is trained: which layers on which node, in which order, and what that takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The name of the schedule.
+    pub schedule: ScheduleKind,
+    /// Keys of the layers, in order.
+    pub layers: Vec<String>,
+    /// The layers of every stage.
+    pub partition: Partition,
+    /// Stages on nodes, and what crosses between them.
+    pub layout: Layout,
+    /// A training step of a full mini-batch.
+    pub training: Walk,
+    /// What every node is predicted to hold.
+    pub memory: Vec<NodeMemory>,
+    /// Payload bytes that every node sends in a training step of a full mini-batch.
+    pub sent_bytes: Vec<u64>,
+    /// SHA-256 of the network's description, in hexadecimal.
+    pub network: String,
+}
+
+impl Plan {
+    /// Plans the training of a network. Nothing of it is allocated.
+    ///
+    /// # Errors
+    /// When a setting is wrong, the network does not fit together, or a node would need more memory than it may hold.
+    pub fn new(
+        network: &Network,
+        config: &Config,
+        optimizer: &dyn Optimizer,
+    ) -> Result<Self, PlanError> {
+        config.validate()?;
+        optimizer.validate()?;
+        let batch = config.mini_batch();
+        let shapes = network.infer(batch.largest())?;
+        let costs: Vec<u64> = shapes.iter().map(|layer| layer.cost.flops()).collect();
+        let stages = StageCount::new((config.nodes * config.chunks) as u32);
+        let partition = Partition::new(&costs, stages, &config.cuts)?;
+        let placement = Placement::straight(config.node_count());
+        let layout = layout::layout(network, &partition, placement);
+        let training = Walk::new(PassKind::Train, config.schedule, &layout, batch)?;
+        let memory = memory::predict(
+            network,
+            &partition,
+            &layout,
+            &training,
+            &shapes,
+            optimizer.state_names().len(),
+        );
+        let sent_bytes = traffic::sent_bytes(network, &partition, &layout, &training)?;
+        let plan = Self {
+            schedule: config.schedule,
+            layers: network
+                .layers()
+                .iter()
+                .map(|layer| layer.key.clone())
+                .collect(),
+            partition,
+            layout,
+            training,
+            memory,
+            sent_bytes,
+            network: network_fingerprint(network, &shapes),
+        };
+        plan.fits(config.node_memory_bytes)?;
+        Ok(plan)
+    }
+
+    fn fits(&self, limit: Option<u64>) -> Result<(), PlanError> {
+        let Some(limit_bytes) = limit else {
+            return Ok(());
+        };
+        for (node, memory) in self.layout.nodes().iter().zip(&self.memory) {
+            let needed_bytes = memory.peak_bytes();
+            if needed_bytes > limit_bytes {
+                return Err(PlanError::DoesNotFit {
+                    node,
+                    needed_bytes,
+                    limit_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The lists for another kind of pass or another number of rows, at most a full mini-batch.
+    ///
+    /// # Errors
+    /// When there are no rows or more than a full mini-batch has.
+    pub fn walk(&self, kind: PassKind, rows: usize) -> Result<Walk, PlanError> {
+        let full = self.training.batch;
+        if rows == 0 || rows > full.rows() {
+            return Err(PlanError::TooManyRows {
+                rows,
+                most: full.rows(),
+            });
+        }
+        Walk::new(kind, self.schedule, &self.layout, full.with_rows(rows))
+    }
+
+    /// The keys of a node's layers, in order.
+    pub fn layers_on(&self, node: NodeId) -> impl Iterator<Item = &str> {
+        let stages = self.layout.placement.stages_on(node);
+        stages.flat_map(|stage| {
+            self.layers[self.partition.layers_of(stage)]
+                .iter()
+                .map(String::as_str)
+        })
+    }
+
+    /// SHA-256 of the whole plan, in hexadecimal: equal for equal plans, compared by all nodes before the first step.
+    pub fn fingerprint(&self) -> String {
+        hex(&Sha256::digest(self.to_json().as_bytes()))
+    }
+
+    /// The plan as readable JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a plan has no map with other keys than text")
+    }
+
+    /// Writes the plan as readable JSON.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), crate::Error> {
+        std::fs::write(path, self.to_json() + "\n").map_err(|error| crate::Error::Write {
+            path: path.display().to_string(),
+            problem: error.to_string(),
+        })
+    }
+}
+
+impl Walk {
+    /// Defines, lowers and checks.
+    fn new(
+        kind: PassKind,
+        schedule: ScheduleKind,
+        layout: &Layout,
+        batch: MiniBatch,
+    ) -> Result<Self, PlanError> {
+        let micro_batches = batch.micro_batches();
+        let definition = match kind {
+            PassKind::Train => schedule.define(layout.nodes(), micro_batches),
+            PassKind::Evaluate | PassKind::Predict => {
+                forward_only(&layout.placement, micro_batches)
+            }
+        };
+        let lowered = lower(&definition, layout, micro_batches)?;
+        check(&lowered, layout, micro_batches, None, &|lane| {
+            lowered.slots.of(lane)
+        })?;
+        let stash_limits = memory::stash_peaks(&lowered, layout);
+        Ok(Self {
+            kind,
+            batch,
+            lowered,
+            stash_limits,
+        })
+    }
+}
+
+fn network_fingerprint(network: &Network, shapes: &[LayerShapes]) -> String {
+    let mut hash = Sha256::new();
+    for (layer, shapes) in network.layers().iter().zip(shapes) {
+        let line = format!(
+            "{}|{}|{:?}|{:?}|{shapes:?}\n",
+            layer.key, layer.scope, layer.spec, layer.inputs
+        );
+        hash.update(line.as_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+/// Bytes as hexadecimal text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

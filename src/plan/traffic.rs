@@ -1,0 +1,112 @@
+//! What every node sends in a step: boundary tensors, gradients of shared parameters, a few scalars. Nothing else.
+
+use super::{PassKind, Walk};
+use crate::error::PlanError;
+use crate::ids::NodeId;
+use crate::partition::Partition;
+use crate::schedule::{Action, Layout, SharedSum};
+use brigade_layer::Network;
+
+const SCALAR_BYTES: u64 = 8;
+
+/// How many scalars a node contributes to the exchange: the sum of squares of every layer's gradient, and where the loss
+/// is its sum, its number of terms, and a sum and a count for every metric.
+pub(crate) fn scalars_from(
+    node: NodeId,
+    network: &Network,
+    partition: &Partition,
+    layout: &Layout,
+    kind: PassKind,
+) -> usize {
+    let layers: usize = layout
+        .placement
+        .stages_on(node)
+        .map(|stage| partition.layers_of(stage).len())
+        .sum();
+    let squares = if kind == PassKind::Train { layers } else { 0 };
+    let has_loss = layout.placement.node_of(partition.stage_of(network.loss())) == node;
+    let loss = match kind {
+        PassKind::Predict => 0,
+        PassKind::Train => 2,
+        PassKind::Evaluate => 2 + 2 * network.metrics().len(),
+    };
+    squares + if has_loss { loss } else { 0 }
+}
+
+/// How many scalars the verdict has: loss, gradient norm and the first layer whose gradient is not finite; or loss sum,
+/// terms, and the metrics.
+pub(crate) fn verdict_len(network: &Network, kind: PassKind) -> usize {
+    match kind {
+        PassKind::Train => 3,
+        PassKind::Evaluate => 2 + 2 * network.metrics().len(),
+        PassKind::Predict => 0,
+    }
+}
+
+pub(super) fn sent_bytes(
+    network: &Network,
+    partition: &Partition,
+    layout: &Layout,
+    walk: &Walk,
+) -> Result<Vec<u64>, PlanError> {
+    let mut bytes = vec![0; layout.nodes().index()];
+    for micro_batch in walk.batch.micro_batches().iter() {
+        // All but the last have the same number of rows.
+        let rows = walk.batch.rows_of(micro_batch).len();
+        let last = micro_batch.index() + 1 == walk.batch.micro_batches().index();
+        if micro_batch.index() > 0 && !last {
+            continue;
+        }
+        let shapes = network.infer(rows)?;
+        let counts = |at: usize| {
+            if last {
+                at == micro_batch.index()
+            } else {
+                at + 1 < walk.batch.micro_batches().index()
+            }
+        };
+        for (node, row) in walk.lowered.nodes.iter().enumerate() {
+            for action in row {
+                let Action::Send(transfer) = action else {
+                    continue;
+                };
+                if counts(transfer.micro_batch.index()) {
+                    let edge = network.edges()[transfer.lane.edge.index()];
+                    bytes[node] += shapes[edge.from.index()].outputs[edge.output].bytes();
+                }
+            }
+        }
+    }
+    for sum in &layout.shared {
+        shared_bytes(network, layout, sum, &mut bytes);
+    }
+    let others = layout.nodes().index() as u64 - 1;
+    for node in layout.nodes().iter() {
+        let scalars = match node.index() {
+            0 => others * verdict_len(network, walk.kind) as u64,
+            _ => scalars_from(node, network, partition, layout, walk.kind) as u64,
+        };
+        bytes[node.index()] += SCALAR_BYTES * scalars;
+    }
+    Ok(bytes)
+}
+
+/// Every holder on another node than the first sends its gradient there; the sum comes back once for each such node.
+fn shared_bytes(network: &Network, layout: &Layout, sum: &SharedSum, bytes: &mut [u64]) {
+    let Some((first, stage)) = sum.holders.first() else {
+        return;
+    };
+    let specs = network.layers()[first.index()].spec.param_specs();
+    let size = specs
+        .iter()
+        .find(|param| param.shared == Some(sum.shared))
+        .map_or(0, |param| param.bytes());
+    let root = layout.placement.node_of(*stage);
+    for (_, stage) in &sum.holders {
+        let node = layout.placement.node_of(*stage);
+        if node != root {
+            bytes[node.index()] += size;
+        }
+    }
+    bytes[root.index()] += size * (layout.members(sum).len() as u64 - 1);
+}

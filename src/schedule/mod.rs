@@ -1,0 +1,36 @@
+//! In which order every node works. Pure functions over ids: no threads, no tensors, no files.
+//!
+//! ```text
+//!  definition            lowering                          check              run, simulate, draw
+//!  F, I, W, B   ──────►  + send, post, wait,    ──────►   complete, ordered, ──────►
+//!  per node              shared sums, step                 never stuck
+//! ```
+//!
+//! Notation, as PyTorch writes it: F forward, B full backward, I backward for inputs, W backward for weights; `2F0` is
+//! stage 2, micro-batch 0. (The zero-bubble papers say B for our I, and DualPipe's B is our B.)
+
+mod action;
+mod check;
+mod forward_only;
+mod gpipe;
+mod kind;
+mod lanes;
+mod lower;
+mod model;
+mod one_f_one_b;
+mod render;
+mod simulate;
+
+pub use action::{Action, Compute, Direction, Lane, Transfer, Work};
+pub use check::{CheckError, Problem, check};
+pub use forward_only::forward_only;
+pub use gpipe::gpipe;
+pub use kind::ScheduleKind;
+pub use lanes::{Layout, Route, SharedSum};
+pub use lower::{Lowered, Slots, lower};
+pub use one_f_one_b::one_f_one_b;
+pub use render::{render, render_row};
+pub use simulate::{Simulation, Span, Times, simulate};
+
+/// One list of compute actions per node: a schedule as defined, before lowering.
+pub type Definition = Vec<Vec<Compute>>;

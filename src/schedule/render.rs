@@ -1,0 +1,106 @@
+//! Pictures of a schedule in plain text.
+
+use super::{Action, Simulation};
+use crate::ids::NodeId;
+use std::fmt::Write;
+
+/// How many entries of a list are shown before and after the marked one.
+const AROUND: usize = 4;
+
+/// A node's list around one entry, which is marked: `... 0F2 0SEND_F2>1@1 [0B0] 0F3 ...`.
+pub fn render_row(row: &[Action], marked: usize) -> String {
+    let (start, end) = (
+        marked.saturating_sub(AROUND),
+        (marked + AROUND + 1).min(row.len()),
+    );
+    let mut text = String::new();
+    if start > 0 {
+        text.push_str("... ");
+    }
+    for (index, action) in row.iter().enumerate().take(end).skip(start) {
+        let space = if index + 1 < end { " " } else { "" };
+        // Writing to a string cannot fail.
+        let _ = match index == marked {
+            true => write!(text, "[{action}]{space}"),
+            false => write!(text, "{action}{space}"),
+        };
+    }
+    if marked >= row.len() {
+        text.push_str(" [end]");
+    }
+    if end < row.len() {
+        text.push_str(" ...");
+    }
+    text
+}
+
+/// A timeline: one row a node, `width` columns for the whole makespan, each compute action with its letter and
+/// micro-batch, dots where the node is idle.
+///
+/// ```text
+/// node 0 |F0 F1 F2 F3 ......B0    F4 B1    ...|
+/// node 1 |...F0 F1 F2 ...B0    F3 B1    ......|
+/// ```
+pub fn render(simulation: &Simulation, width: usize) -> String {
+    let label = simulation.nodes.len().saturating_sub(1).to_string().len();
+    let scale = if simulation.makespan > 0.0 {
+        width as f64 / simulation.makespan
+    } else {
+        0.0
+    };
+    let column = |time: f64| (time * scale).round() as usize;
+    let mut text = String::new();
+    for (node, spans) in simulation.nodes.iter().enumerate() {
+        let mut cells = vec!['.'; width];
+        for span in spans {
+            let Action::Compute(compute) = span.action else {
+                continue;
+            };
+            let (start, end) = (column(span.start), column(span.end).min(width));
+            let name = format!("{}{}", compute.work, compute.micro_batch);
+            for (at, cell) in cells.iter_mut().enumerate().take(end).skip(start) {
+                *cell = name.chars().nth(at - start).unwrap_or(' ');
+            }
+        }
+        let idle = simulation.makespan - simulation.busy(NodeId::new(node as u32));
+        let share = if simulation.makespan > 0.0 {
+            100.0 * idle / simulation.makespan
+        } else {
+            0.0
+        };
+        let cells: String = cells.into_iter().collect();
+        let _ = writeln!(text, "node {node:label$} |{cells}| idle {share:.0}%");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MicroBatchCount, NodeCount};
+    use crate::placement::Placement;
+    use crate::schedule::{Layout, Times, lower, one_f_one_b, simulate};
+
+    #[test]
+    fn the_timeline_of_1f1b_shows_warm_up_steady_state_and_cool_down() {
+        let (nodes, micro_batches) = (NodeCount::new(3), MicroBatchCount::new(4));
+        let layout = Layout::chain(Placement::straight(nodes));
+        let lowered = lower(&one_f_one_b(nodes, micro_batches), &layout, micro_batches).unwrap();
+        let times = Times::equal(3, 1.0, 1.0, 1.0);
+        let simulation = simulate(&lowered, &layout, micro_batches, &times).unwrap();
+        let picture = "\
+node 0 |F0F1F2........B0  F3B1  ..B2  ..B3  | idle 33%
+node 1 |..F0F1....B0  F2B1  F3B2  ..B3  ....| idle 33%
+node 2 |....F0B0  F1B1  F2B2  F3B3  ........| idle 33%
+";
+        assert_eq!(render(&simulation, 36), picture);
+        assert!((simulation.bubble() - 2.0 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_row_marks_its_action() {
+        let row = vec![Action::Exchange, Action::Step];
+        assert_eq!(render_row(&row, 1), "EXCHANGE [STEP]");
+        assert_eq!(render_row(&row, 2), "EXCHANGE STEP [end]");
+    }
+}

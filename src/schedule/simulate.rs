@@ -1,0 +1,143 @@
+//! What a lowered schedule takes when F, I, W and the links take given times. The engine's own model, with a clock.
+
+use super::model::{self, Capacity};
+use super::{Action, CheckError, Layout, Lowered, Work};
+use crate::ids::{MicroBatchCount, NodeId, SharedId, StageId};
+use std::collections::BTreeMap;
+
+/// Times in any one unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times {
+    /// Of F, for every stage.
+    pub forward: Vec<f64>,
+    /// Of I, for every stage.
+    pub input: Vec<f64>,
+    /// Of W, for every stage.
+    pub weight: Vec<f64>,
+    /// From the end of a send to when the message can be taken.
+    pub link_latency: f64,
+}
+
+impl Times {
+    /// The same times for every stage, and links that take none.
+    pub fn equal(stages: usize, forward: f64, input: f64, weight: f64) -> Self {
+        let all = |time| vec![time; stages];
+        Self {
+            forward: all(forward),
+            input: all(input),
+            weight: all(weight),
+            link_latency: 0.0,
+        }
+    }
+
+    fn of(&self, stage: StageId, work: Work) -> f64 {
+        let at = |list: &[f64]| list.get(stage.index()).copied().unwrap_or(0.0);
+        match work {
+            Work::F => at(&self.forward),
+            Work::I => at(&self.input),
+            Work::W => at(&self.weight),
+            Work::B => at(&self.input) + at(&self.weight),
+        }
+    }
+}
+
+/// When an action starts and ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Span {
+    /// The action.
+    pub action: Action,
+    /// Its start.
+    pub start: f64,
+    /// Its end.
+    pub end: f64,
+}
+
+/// A schedule with times.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Simulation {
+    /// Every node's actions in order.
+    pub nodes: Vec<Vec<Span>>,
+    /// From the first start to the last end.
+    pub makespan: f64,
+}
+
+impl Simulation {
+    /// The time that a node computes.
+    pub fn busy(&self, node: NodeId) -> f64 {
+        let computes = self.nodes[node.index()]
+            .iter()
+            .filter(|span| matches!(span.action, Action::Compute(_)));
+        computes.map(|span| span.end - span.start).sum()
+    }
+
+    /// The share of the makespan in which the mean node does not compute.
+    pub fn bubble(&self) -> f64 {
+        let nodes = self.nodes.len();
+        let busy: f64 = (0..nodes)
+            .map(|node| self.busy(NodeId::new(node as u32)))
+            .sum();
+        if self.makespan > 0.0 {
+            1.0 - busy / nodes as f64 / self.makespan
+        } else {
+            0.0
+        }
+    }
+}
+
+/// Plays a lowered schedule with these times.
+///
+/// # Errors
+/// When the schedule gets stuck.
+pub fn simulate(
+    lowered: &Lowered,
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+    times: &Times,
+) -> Result<Simulation, Box<CheckError>> {
+    let mut clock = vec![0.0f64; lowered.nodes.len()];
+    let mut arrives = BTreeMap::new();
+    let mut gathered = BTreeMap::<Option<SharedId>, (f64, Vec<NodeId>)>::new();
+    let mut nodes: Vec<Vec<Span>> = lowered
+        .nodes
+        .iter()
+        .map(|row| Vec::with_capacity(row.len()))
+        .collect();
+    let slots = |lane| lowered.slots.of(lane);
+    model::walk(
+        &lowered.nodes,
+        layout,
+        micro_batches,
+        Capacity::Slots(&slots),
+        &mut |event| {
+            let now = clock[event.node.index()];
+            let end = match event.action {
+                Action::Compute(compute) => now + times.of(compute.stage, compute.work),
+                Action::Send(t) => {
+                    arrives.insert((t.lane, t.micro_batch), now + times.link_latency);
+                    now
+                }
+                Action::Wait(t) => arrives
+                    .remove(&(t.lane, t.micro_batch))
+                    .unwrap_or(now)
+                    .max(now),
+                Action::SumShared(shared) => {
+                    gathered.entry(Some(shared)).or_default().1.push(event.node);
+                    now
+                }
+                Action::Exchange => {
+                    gathered.entry(None).or_default().1.push(event.node);
+                    now
+                }
+                Action::Post(_) | Action::Step => now,
+            };
+            nodes[event.node.index()].push(Span {
+                action: event.action,
+                start: now,
+                end,
+            });
+            clock[event.node.index()] = end;
+        },
+    )?;
+    let makespan = clock.iter().copied().fold(0.0, f64::max);
+    Ok(Simulation { nodes, makespan })
+}

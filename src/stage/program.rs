@@ -1,0 +1,167 @@
+//! How values flow through one stage: worked out once, so that running decides nothing.
+
+use crate::ids::{LayerIndex, StageId};
+use crate::partition::Partition;
+use crate::schedule::{Direction, Lane, Layout};
+use brigade_layer::{Feed, Network, Source};
+
+/// A value's place while a stage computes one micro-batch: an output of one of its layers, or one that arrived.
+pub(super) type Place = usize;
+
+/// Where an input of a layer comes from, within the stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Feed(Feed),
+    /// The last reader takes the value, so that it can be changed in place; others get a second handle.
+    Value {
+        place: Place,
+        last: bool,
+    },
+}
+
+/// Where the gradient of an input goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GradientTo {
+    Nowhere,
+    /// Added to that of a value of this stage.
+    Value(Place),
+    /// To the stage that made the value.
+    Lane(Lane),
+}
+
+/// One layer's wiring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LayerProgram {
+    pub(super) layer: LayerIndex,
+    pub(super) inputs: Vec<Input>,
+    pub(super) outputs: Vec<Place>,
+    pub(super) gradients: Vec<GradientTo>,
+    /// Whether it takes part in the backward pass.
+    pub(super) trains: bool,
+    pub(super) is_loss: bool,
+}
+
+/// One stage's wiring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) layers: Vec<LayerProgram>,
+    pub(super) places: usize,
+    /// Values that arrive before F.
+    pub(super) arrivals: Vec<(Lane, Place)>,
+    /// Values that leave after F. The last one takes the value.
+    pub(super) departures: Vec<(Lane, Place, bool)>,
+    /// Gradients that arrive before I, from the last consumer to the first: the order in which they are added.
+    pub(super) gradient_arrivals: Vec<(Lane, Place)>,
+}
+
+impl Program {
+    pub(super) fn new(
+        network: &Network,
+        partition: &Partition,
+        layout: &Layout,
+        stage: StageId,
+    ) -> Self {
+        let mut values: Vec<(LayerIndex, usize)> = Vec::new();
+        let place_of = |values: &mut Vec<_>, key| {
+            values
+                .iter()
+                .position(|value| *value == key)
+                .unwrap_or_else(|| {
+                    values.push(key);
+                    values.len() - 1
+                })
+        };
+        let edge_value = |lane: Lane| {
+            let edge = network.edges()[lane.edge.index()];
+            (edge.from, edge.output)
+        };
+        let arrivals: Vec<_> = layout
+            .into(stage, Direction::Forward)
+            .map(|route| (route.lane, place_of(&mut values, edge_value(route.lane))))
+            .collect();
+        let mut layers = Vec::new();
+        for index in partition.layers_of(stage) {
+            let layer = LayerIndex::new(index as u32);
+            let node = &network.layers()[index];
+            let inputs = (node.inputs.iter())
+                .map(|source| match *source {
+                    Source::Feed(feed) => Input::Feed(feed),
+                    Source::Output { layer, output } => Input::Value {
+                        place: place_of(&mut values, (layer, output)),
+                        last: false,
+                    },
+                })
+                .collect();
+            let gradients = (0..node.inputs.len())
+                .map(|input| {
+                    let edge = network
+                        .edges_into(layer)
+                        .find(|edge| edge.input == input && edge.gradient);
+                    edge.map_or(GradientTo::Nowhere, |edge| {
+                        match partition.stage_of(edge.from) == stage {
+                            true => {
+                                GradientTo::Value(place_of(&mut values, (edge.from, edge.output)))
+                            }
+                            false => GradientTo::Lane(Lane {
+                                edge: edge.id,
+                                direction: Direction::Backward,
+                            }),
+                        }
+                    })
+                })
+                .collect();
+            let used = network.edges().iter().filter(|edge| edge.from == layer);
+            let outputs = used.map(|edge| edge.output + 1).max().unwrap_or(1);
+            let outputs = (0..outputs)
+                .map(|output| place_of(&mut values, (layer, output)))
+                .collect();
+            let (trains, is_loss) = (network.needs_gradient(layer), layer == network.loss());
+            layers.push(LayerProgram {
+                layer,
+                inputs,
+                outputs,
+                gradients,
+                trains,
+                is_loss,
+            });
+        }
+        let departures = layout
+            .out_of(stage, Direction::Forward)
+            .map(|route| {
+                (
+                    route.lane,
+                    place_of(&mut values, edge_value(route.lane)),
+                    false,
+                )
+            })
+            .collect();
+        let mut gradient_arrivals: Vec<_> = layout
+            .into(stage, Direction::Backward)
+            .map(|route| (route.lane, place_of(&mut values, edge_value(route.lane))))
+            .collect();
+        gradient_arrivals.sort_by(|(one, _), (other, _)| other.edge.cmp(&one.edge));
+        let mut program = Self {
+            layers,
+            places: values.len(),
+            arrivals,
+            departures,
+            gradient_arrivals,
+        };
+        program.mark_last_readers();
+        program
+    }
+
+    fn mark_last_readers(&mut self) {
+        let mut read_later = vec![false; self.places];
+        for (_, place, last) in self.departures.iter_mut().rev() {
+            *last = !std::mem::replace(&mut read_later[*place], true);
+        }
+        for layer in self.layers.iter_mut().rev() {
+            for input in layer.inputs.iter_mut().rev() {
+                if let Input::Value { place, last } = input {
+                    *last = !std::mem::replace(&mut read_later[*place], true);
+                }
+            }
+        }
+    }
+}

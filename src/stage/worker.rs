@@ -1,0 +1,588 @@
+//! THE executor: one node's thread, which walks its list. The only place where actions become work.
+
+use super::feeds::Feeds;
+use super::mailbox::Mailbox;
+use super::program::Program;
+use super::runner::{Call, Forwarded, PassCtx, Stage};
+use crate::error::{Cause, RunError};
+use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, ReplicaId, SharedId, StageId, StepId};
+use crate::plan::{PassKind, Plan, Walk};
+use crate::schedule::{Action, Transfer, Work, render_row};
+use crate::sync::{self, Contribution, Holders, OnParam, Verdict};
+use crate::wire::{Body, Link, MessageId, Subject};
+use brigade_layer::{
+    Data, LayerError, Mode, Network, Optimizer, ParamAccess, ParamBytes, Part, Pool, PoolReport,
+    Shape, Tensor, UpdateWith,
+};
+use crossbeam_channel::{Receiver, Sender};
+use sha2::{Digest, Sha256};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A pass that all nodes are asked for.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) pass: PassId,
+    pub(crate) step: StepId,
+    pub(crate) walk: Arc<Walk>,
+    pub(crate) data: Arc<dyn Data>,
+}
+
+/// What a node is asked for.
+#[derive(Clone)]
+pub(crate) enum Command {
+    Pass(Request),
+    Weights,
+    Digests,
+    Report,
+}
+
+/// What a node found out in a pass.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) predictions: Vec<Tensor>,
+}
+
+/// A parameter's values, with its layer so that all can be put in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ParamReport {
+    /// The layer.
+    pub(crate) layer: LayerIndex,
+    /// Its key.
+    pub(crate) key: String,
+    /// Its shape.
+    pub(crate) shape: Shape,
+    /// Its values in row-major order.
+    pub(crate) values: Vec<f32>,
+}
+
+/// What a node holds and has done.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NodeReport {
+    /// The node.
+    pub node: NodeId,
+    /// Its layers.
+    pub layers: Vec<LayerIndex>,
+    /// What its parameters hold.
+    pub params: ParamBytes,
+    /// Its buffers.
+    pub memory: PoolReport,
+    /// Payload bytes that it sent.
+    pub sent_bytes: u64,
+    /// Time spent computing in the last pass.
+    pub busy: Duration,
+    /// Time spent waiting for others in the last pass.
+    pub waited: Duration,
+}
+
+/// What a node answers.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Ready,
+    Pass(Outcome),
+    Weights(Vec<ParamReport>),
+    Digests(Vec<(LayerIndex, [u8; 32])>),
+    Report(Box<NodeReport>),
+    Failed(Box<RunError>),
+}
+
+/// What a node needs to start.
+pub(crate) struct WorkerSetup {
+    pub(crate) node: NodeId,
+    pub(crate) network: Network,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) optimizer: Arc<dyn Optimizer>,
+    pub(crate) seed: u64,
+    pub(crate) clip: Option<f32>,
+    pub(crate) threads: usize,
+    pub(crate) pool: Pool,
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) replies: Sender<(NodeId, Reply)>,
+}
+
+/// A node.
+pub(crate) struct Worker {
+    setup: WorkerSetup,
+    stages: Vec<(StageId, Stage)>,
+    mail: Mailbox,
+    at: Position,
+    busy: Duration,
+    waited: Duration,
+}
+
+/// Where the node is in its list, for error messages.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    pass: PassId,
+    step: StepId,
+    index: usize,
+    action: Option<Action>,
+}
+
+impl Worker {
+    /// The body of a node's thread: builds the node's own layers, then does what it is asked for until nobody asks.
+    pub(crate) fn run(setup: WorkerSetup) {
+        let mut worker = Self {
+            setup,
+            stages: Vec::new(),
+            mail: Mailbox::default(),
+            at: Position::default(),
+            busy: Duration::ZERO,
+            waited: Duration::ZERO,
+        };
+        let mut walk = None;
+        let built = worker.guard(&mut walk, |worker, _| worker.build().map(|()| Reply::Ready));
+        let mut going_on = worker.answer(built);
+        while going_on {
+            let Ok(command) = worker.setup.commands.recv() else {
+                break;
+            };
+            let done = worker.guard(&mut walk, |worker, walk| worker.obey(command, walk));
+            going_on = worker.answer(done);
+        }
+    }
+
+    /// Turns errors and panics into an error that says where, and tells the others before hanging up.
+    fn guard(
+        &mut self,
+        walk: &mut Option<Arc<Walk>>,
+        act: impl FnOnce(&mut Self, &mut Option<Arc<Walk>>) -> Result<Reply, Cause>,
+    ) -> Reply {
+        let result = catch_unwind(AssertUnwindSafe(|| act(self, walk)));
+        let cause = match result {
+            Ok(Ok(reply)) => return reply,
+            Ok(Err(cause)) => cause,
+            Err(payload) => Cause::Panic(panic_text(payload.as_ref())),
+        };
+        let node = self.setup.node;
+        let row = (walk.as_ref())
+            .filter(|_| self.at.action.is_some())
+            .map(|walk| render_row(&walk.lowered.nodes[node.index()], self.at.index))
+            .unwrap_or_default();
+        let Position {
+            pass, step, action, ..
+        } = self.at;
+        let error = RunError {
+            node,
+            step,
+            pass,
+            action,
+            row,
+            cause,
+        };
+        self.setup.link.tell_failure(&error);
+        Reply::Failed(Box::new(error))
+    }
+
+    /// Whether to go on.
+    fn answer(&mut self, reply: Reply) -> bool {
+        let fine = !matches!(reply, Reply::Failed(_));
+        self.setup.replies.send((self.setup.node, reply)).is_ok() && fine
+    }
+
+    fn build(&mut self) -> Result<(), Cause> {
+        let WorkerSetup {
+            node,
+            network,
+            plan,
+            pool,
+            seed,
+            ..
+        } = &self.setup;
+        for stage in plan.layout.placement.stages_on(*node) {
+            let program = Program::new(network, &plan.partition, &plan.layout, stage);
+            self.stages
+                .push((stage, Stage::build(program, network, pool, *seed)?));
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, command: Command, walk: &mut Option<Arc<Walk>>) -> Result<Reply, Cause> {
+        match command {
+            Command::Pass(request) => {
+                *walk = Some(request.walk.clone());
+                self.pass(&request).map(Reply::Pass)
+            }
+            Command::Weights => self.weights().map(Reply::Weights),
+            Command::Digests => self.digests().map(Reply::Digests),
+            Command::Report => self.report().map(|report| Reply::Report(Box::new(report))),
+        }
+    }
+
+    /// One walk through the list.
+    fn pass(&mut self, request: &Request) -> Result<Outcome, Cause> {
+        let walk = &*request.walk;
+        self.at = Position {
+            pass: request.pass,
+            step: request.step,
+            index: 0,
+            action: None,
+        };
+        (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
+        self.mail.clear();
+        self.setup.link.begin(&walk.lowered);
+        for (stage, runner) in &mut self.stages {
+            runner.begin(walk.stash_limits[stage.index()]);
+        }
+        let mut pass = Pass::begin(request, self)?;
+        for (index, action) in walk.lowered.nodes[self.setup.node.index()]
+            .iter()
+            .enumerate()
+        {
+            self.at.index = index;
+            self.at.action = Some(*action);
+            self.setup.link.progress(index);
+            self.act(*action, walk, &mut pass)?;
+        }
+        self.at.action = None;
+        for (_, runner) in &mut self.stages {
+            runner.end();
+        }
+        let verdict = pass
+            .verdict
+            .ok_or_else(|| Cause::Bug("a list without an exchange".into()))?;
+        let predictions = pass
+            .forwarded
+            .into_iter()
+            .filter_map(|forwarded| forwarded.prediction)
+            .collect();
+        Ok(Outcome {
+            verdict,
+            predictions,
+        })
+    }
+
+    /// The one match: every action, once.
+    fn act(&mut self, action: Action, walk: &Walk, pass: &mut Pass) -> Result<(), Cause> {
+        let started = Instant::now();
+        match action {
+            Action::Compute(compute) => {
+                let Self {
+                    setup,
+                    stages,
+                    mail,
+                    ..
+                } = self;
+                let call = Call {
+                    pass: PassCtx {
+                        mode: pass.mode,
+                        predicts: walk.kind == PassKind::Predict,
+                        seed: setup.seed,
+                        step: pass.step,
+                        threads: setup.threads,
+                        pool: &setup.pool,
+                        network: &setup.network,
+                    },
+                    micro_batch: compute.micro_batch,
+                    first_row: walk.batch.rows_of(compute.micro_batch).start,
+                };
+                let stage = stages.iter_mut().find(|(stage, _)| *stage == compute.stage);
+                let (_, stage) =
+                    stage.ok_or_else(|| Cause::Bug(format!("no stage {}", compute.stage)))?;
+                match compute.work {
+                    Work::F => {
+                        let forwarded = stage.forward(call, mail, &mut pass.feeds)?;
+                        pass.keep(compute.micro_batch, forwarded);
+                    }
+                    Work::I => stage.backward_input(call, mail, pass.loss_gradient, false)?,
+                    Work::B => stage.backward_input(call, mail, pass.loss_gradient, true)?,
+                    Work::W => stage.backward_weight(call)?,
+                }
+                self.busy += started.elapsed();
+            }
+            Action::Send(transfer) => {
+                let tensor = self.mail.take(transfer.lane, transfer.micro_batch)?;
+                let (peer, id) = self.address(&transfer, pass);
+                self.setup.link.send(peer, id, Body::Tensor(tensor))?;
+            }
+            Action::Post(transfer) => {
+                let (peer, id) = self.address(&transfer, pass);
+                self.setup.link.post(peer, id)?;
+            }
+            Action::Wait(transfer) => {
+                let (peer, id) = self.address(&transfer, pass);
+                let tensor = self.setup.link.wait(peer, id)?.tensor()?;
+                self.mail.put(transfer.lane, transfer.micro_batch, tensor);
+                self.waited += started.elapsed();
+            }
+            Action::SumShared(shared) => {
+                let plan = self.setup.plan.clone();
+                let sum = plan
+                    .layout
+                    .sum_of(shared)
+                    .ok_or_else(|| Cause::Bug(format!("no sum of {shared}")))?;
+                let (mut node, mut holders) = self.sync(pass.id);
+                sync::sum_shared(sum, &mut node, &mut holders)?;
+            }
+            Action::Exchange => {
+                let contribution = self.contribution(walk, pass)?;
+                let network = self.setup.network.clone();
+                let (mut node, _) = self.sync(pass.id);
+                pass.verdict = Some(sync::exchange(
+                    contribution,
+                    walk.kind,
+                    &network,
+                    &mut node,
+                )?);
+            }
+            Action::Step => self.step(pass)?,
+        }
+        Ok(())
+    }
+
+    fn address(&self, transfer: &Transfer, pass: &Pass) -> (NodeId, MessageId) {
+        let subject = Subject::Lane(transfer.lane, transfer.micro_batch);
+        let id = MessageId {
+            replica: ReplicaId::default(),
+            pass: pass.id,
+            subject,
+        };
+        (self.setup.plan.layout.placement.node_of(transfer.peer), id)
+    }
+
+    fn sync(&mut self, pass: PassId) -> (sync::Node<'_>, StageHolders<'_>) {
+        let Self { setup, stages, .. } = self;
+        let WorkerSetup {
+            node,
+            plan,
+            pool,
+            link,
+            ..
+        } = setup;
+        (
+            sync::Node {
+                node: *node,
+                pass,
+                plan,
+                pool,
+                link: link.as_mut(),
+            },
+            StageHolders(stages),
+        )
+    }
+
+    fn contribution(&mut self, walk: &Walk, pass: &Pass) -> Result<Contribution, Cause> {
+        let mut contribution = Contribution {
+            measures: pass.measures(),
+            squares: Vec::new(),
+        };
+        if walk.kind == PassKind::Train {
+            for (_, stage) in &mut self.stages {
+                let first = contribution.squares.len();
+                let layers: Vec<_> = stage.layers().collect();
+                contribution.squares.resize(first + layers.len(), 0.0);
+                stage.visit_params(&mut |layer, param| {
+                    if param.info().primary {
+                        let at = layer.index() - layers[0].index();
+                        contribution.squares[first + at] += param.sum_of_squares()?;
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(contribution)
+    }
+
+    /// Lets the optimizer change the parameters, with gradients scaled down to the allowed norm.
+    fn step(&mut self, pass: &Pass) -> Result<(), Cause> {
+        let norm = pass
+            .verdict
+            .as_ref()
+            .map_or(0.0, |verdict| verdict.gradient_norm);
+        // As PyTorch's clip_grad_norm_ does it: a little less than the limit, never a division by zero.
+        let scale = self
+            .setup
+            .clip
+            .map_or(1.0, |clip| (f64::from(clip) / (norm + 1e-6)).min(1.0));
+        let setup = &self.setup;
+        let with = UpdateWith::new(pass.step, &setup.pool)
+            .scaled(scale as f32)
+            .threads(setup.threads);
+        for (_, stage) in &mut self.stages {
+            stage.visit_params(&mut |_, param| param.update(setup.optimizer.as_ref(), &with))?;
+        }
+        Ok(())
+    }
+
+    fn weights(&mut self) -> Result<Vec<ParamReport>, Cause> {
+        let mut weights = Vec::new();
+        for (_, stage) in &mut self.stages {
+            stage.visit_params(&mut |layer, param| {
+                if param.info().primary {
+                    let values = values_of(param)?;
+                    let info = param.info();
+                    weights.push(ParamReport {
+                        layer,
+                        key: info.key.clone(),
+                        shape: info.shape,
+                        values,
+                    });
+                }
+                Ok(())
+            })?;
+        }
+        Ok(weights)
+    }
+
+    fn digests(&mut self) -> Result<Vec<(LayerIndex, [u8; 32])>, Cause> {
+        let mut digests = Vec::new();
+        for (_, stage) in &mut self.stages {
+            stage.visit_params(&mut |layer, param| {
+                if param.info().primary {
+                    digests.push((layer, digest(&values_of(param)?)));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(digests)
+    }
+
+    fn report(&mut self) -> Result<NodeReport, Cause> {
+        let mut params = ParamBytes::default();
+        let mut layers = Vec::new();
+        for (_, stage) in &mut self.stages {
+            layers.extend(stage.layers());
+            stage.visit_params(&mut |_, param| {
+                let bytes = param.bytes();
+                params.value += bytes.value;
+                params.gradient += bytes.gradient;
+                params.state += bytes.state;
+                Ok(())
+            })?;
+        }
+        Ok(NodeReport {
+            node: self.setup.node,
+            layers,
+            params,
+            memory: self.setup.pool.report(),
+            sent_bytes: self.setup.link.sent_bytes(),
+            busy: self.busy,
+            waited: self.waited,
+        })
+    }
+}
+
+/// One pass on one node.
+struct Pass {
+    id: PassId,
+    step: StepId,
+    mode: Mode,
+    feeds: Feeds,
+    /// Over how many terms the loss sums, on the node that has it.
+    terms: Option<f64>,
+    metrics: usize,
+    /// By micro-batch.
+    forwarded: Vec<Forwarded>,
+    loss_gradient: f32,
+    verdict: Option<Verdict>,
+}
+
+impl Pass {
+    fn begin(request: &Request, worker: &Worker) -> Result<Self, Cause> {
+        let WorkerSetup {
+            node,
+            network,
+            plan,
+            pool,
+            ..
+        } = &worker.setup;
+        let walk = &request.walk;
+        let mut feeds = Feeds::new(request.data.clone(), request.step, walk.batch, pool.clone());
+        let with_loss = plan
+            .layout
+            .placement
+            .node_of(plan.partition.stage_of(network.loss()));
+        let terms = match with_loss == *node && walk.kind != PassKind::Predict {
+            true => Some(feeds.count_terms(network)?),
+            false => None,
+        };
+        let trains = walk.kind == PassKind::Train;
+        if trains && terms.is_some_and(|terms| terms <= 0.0 || !terms.is_finite()) {
+            return Err(Cause::NoTerms);
+        }
+        let mut forwarded = Vec::new();
+        forwarded.resize_with(walk.batch.micro_batches().index(), Forwarded::default);
+        Ok(Self {
+            id: request.pass,
+            step: request.step,
+            mode: if trains { Mode::Train } else { Mode::Evaluate },
+            feeds,
+            terms,
+            metrics: if trains { 0 } else { network.metrics().len() },
+            forwarded,
+            loss_gradient: terms.map_or(0.0, |terms| (1.0 / terms) as f32),
+            verdict: None,
+        })
+    }
+
+    fn keep(&mut self, micro_batch: MicroBatchId, forwarded: Forwarded) {
+        self.forwarded[micro_batch.index()] = forwarded;
+    }
+
+    /// Loss sum, terms, and a sum and a count for every metric, folded in micro-batch order.
+    fn measures(&self) -> Vec<f64> {
+        let Some(terms) = self.terms else {
+            return Vec::new();
+        };
+        let mut measures = vec![0.0; 2 + 2 * self.metrics];
+        measures[1] = terms;
+        for forwarded in &self.forwarded {
+            measures[0] += forwarded.loss.map_or(0.0, f64::from);
+            for (pair, metric) in measures[2..].chunks_exact_mut(2).zip(&forwarded.metrics) {
+                pair[0] += metric.sum;
+                pair[1] += metric.count;
+            }
+        }
+        measures
+    }
+}
+
+/// The shared parameters of a node's layers.
+struct StageHolders<'a>(&'a mut [(StageId, Stage)]);
+
+impl Holders for StageHolders<'_> {
+    fn with_shared(
+        &mut self,
+        layer: LayerIndex,
+        shared: SharedId,
+        act: OnParam<'_>,
+    ) -> Result<(), Cause> {
+        for (_, stage) in self.0.iter_mut() {
+            stage.visit_params(&mut |index, param| match index == layer
+                && param.info().shared == Some(shared)
+            {
+                true => act(param),
+                false => Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn values_of(param: &mut dyn ParamAccess) -> Result<Vec<f32>, LayerError> {
+    let mut values = vec![0.0; param.info().shape.elements()];
+    param.read(Part::Value, &mut values)?;
+    Ok(values)
+}
+
+/// SHA-256 of little-endian bytes.
+fn digest(values: &[f32]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for value in values {
+        hash.update(value.to_le_bytes());
+    }
+    hash.finalize().into()
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "for no stated reason".into())
+}

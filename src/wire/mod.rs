@@ -1,0 +1,128 @@
+//! How nodes talk: everything that passes between them goes through a [`Link`], also within one process.
+//!
+//! ```text
+//!  node 0 ── send(to, id, body) ──►│ bounded queue │──► post(id) … wait(id) ── node 1
+//!            never waits            what came early is kept by its identity
+//! ```
+//!
+//! Messages are matched by identity, never by the order in which they arrive.
+
+use crate::error::Cause;
+use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, ReplicaId, SharedId};
+use crate::schedule::{Lane, Lowered};
+use brigade_layer::Tensor;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+mod codec;
+mod fault;
+mod hub;
+mod local;
+
+pub use fault::Fault;
+pub(crate) use fault::FaultyLink;
+pub(crate) use hub::Hub;
+pub(crate) use local::local_links;
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Subject {
+    /// An activation or a gradient of one micro-batch on a lane between stages.
+    Lane(Lane, MicroBatchId),
+    /// One holder's gradient of a shared parameter, on its way to be summed.
+    SharedPart(SharedId, LayerIndex),
+    /// The sum of a shared parameter's gradients, for one node.
+    SharedTotal(SharedId),
+    /// A node's few scalars at the end of a pass.
+    Scalars(NodeId),
+    /// The verdict on a pass.
+    Verdict,
+}
+
+/// The identity of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct MessageId {
+    pub(crate) replica: ReplicaId,
+    pub(crate) pass: PassId,
+    pub(crate) subject: Subject,
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.subject {
+            Subject::Lane(lane, micro_batch) => {
+                write!(
+                    f,
+                    "{:?} of edge {}, micro-batch {micro_batch}",
+                    lane.direction, lane.edge
+                )?;
+            }
+            Subject::SharedPart(shared, layer) => {
+                write!(f, "layer {layer}'s gradient of shared parameter {shared}")?;
+            }
+            Subject::SharedTotal(shared) => write!(f, "sum of shared parameter {shared}")?,
+            Subject::Scalars(node) => write!(f, "scalars of node {node}")?,
+            Subject::Verdict => f.write_str("verdict")?,
+        }
+        write!(f, " (pass {})", self.pass)
+    }
+}
+
+/// What a message carries.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Tensor(Tensor),
+    Scalars(Vec<f64>),
+}
+
+impl Body {
+    /// Bytes of what it carries, without its header.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        match self {
+            Self::Tensor(tensor) => tensor.bytes(),
+            Self::Scalars(scalars) => 8 * scalars.len() as u64,
+        }
+    }
+
+    pub(crate) fn tensor(self) -> Result<Tensor, Cause> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor),
+            Self::Scalars(_) => Err(Cause::Bug(
+                "scalars came where a tensor was expected".into(),
+            )),
+        }
+    }
+
+    pub(crate) fn scalars(self) -> Result<Vec<f64>, Cause> {
+        match self {
+            Self::Scalars(scalars) => Ok(scalars),
+            Self::Tensor(_) => Err(Cause::Bug(
+                "a tensor came where scalars were expected".into(),
+            )),
+        }
+    }
+}
+
+/// One node's end of the connections to all others. A node that is done or fails drops it, and the others notice.
+pub(crate) trait Link: Send {
+    /// A walk through these lists begins.
+    fn begin(&mut self, lowered: &Lowered);
+
+    /// Hands a message over. Never waits: a full queue is a bug.
+    fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause>;
+
+    /// Gets ready to receive a message.
+    fn post(&mut self, from: NodeId, id: MessageId) -> Result<(), Cause>;
+
+    /// Waits for a message. What arrives belongs to this node from then on.
+    fn wait(&mut self, from: NodeId, id: MessageId) -> Result<Body, Cause>;
+
+    /// Says that this node has begun the entry `index` of its list.
+    fn progress(&mut self, index: usize);
+
+    /// Tells every other node why this one fails, ahead of hanging up.
+    fn tell_failure(&mut self, error: &crate::error::RunError);
+
+    /// Payload bytes sent so far.
+    fn sent_bytes(&self) -> u64;
+}

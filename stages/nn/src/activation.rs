@@ -1,0 +1,119 @@
+//! Activation functions.
+
+use crate::kernels::elementwise::{GeluErf, GeluTanh, Relu, Silu, map, map_backward};
+use crate::shapes::one_input;
+use brigade_layer::{
+    BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorSpec, Tensors,
+};
+use serde::{Deserialize, Serialize};
+
+/// A function of every element.
+///
+/// # Shapes
+/// Any; y has the shape of x.
+///
+/// # Source
+/// Hendrycks, Gimpel: "Gaussian error linear units (GELUs)", 2016.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Activation {
+    /// y = x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, as GPT-2 has it.
+    #[default]
+    GeluTanh,
+    /// y = x Phi(x), with Phi the normal distribution.
+    GeluErf,
+    /// y = max(x, 0). Its slope at 0 is 0.
+    Relu,
+    /// y = x / (1 + e^-x).
+    Silu,
+}
+
+impl Activation {
+    fn forward(self, y: &mut [f32], x: &[f32], threads: usize) {
+        let run: fn(&mut [f32], &[f32], usize) = match self {
+            Self::GeluTanh => map::<GeluTanh>,
+            Self::GeluErf => map::<GeluErf>,
+            Self::Relu => map::<Relu>,
+            Self::Silu => map::<Silu>,
+        };
+        run(y, x, threads);
+    }
+
+    fn backward(self, dy: &mut [f32], x: &[f32], threads: usize) {
+        let run: fn(&mut [f32], &[f32], usize) = match self {
+            Self::GeluTanh => map_backward::<GeluTanh>,
+            Self::GeluErf => map_backward::<GeluErf>,
+            Self::Relu => map_backward::<Relu>,
+            Self::Silu => map_backward::<Silu>,
+        };
+        run(dy, x, threads);
+    }
+
+    fn flops(self) -> (u64, u64) {
+        match self {
+            Self::Relu => (1, 2),
+            Self::Silu => (20, 25),
+            Self::GeluTanh => (25, 32),
+            Self::GeluErf => (40, 42),
+        }
+    }
+}
+
+impl LayerSpec for Activation {
+    type Layer = ActivationLayer;
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        Ok(vec![one_input("activation", inputs)?])
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let (elements, (forward, backward)) = (inputs[0].shape.elements() as u64, self.flops());
+        Cost {
+            forward_flops: forward * elements,
+            input_flops: backward * elements,
+            weight_flops: 0,
+            stash_bytes: inputs[0].bytes(),
+            kept_bytes: 0,
+        }
+    }
+
+    fn build(&self, _: &BuildCtx<'_>) -> Result<ActivationLayer, LayerError> {
+        Ok(ActivationLayer(*self))
+    }
+}
+
+/// The layer that [`Activation`] describes.
+#[derive(Debug)]
+pub struct ActivationLayer(Activation);
+
+impl Layer for ActivationLayer {
+    type Stash = Tensor;
+    type Kept = ();
+
+    fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, Tensor), LayerError> {
+        let [x] = x.take()?;
+        let mut y = cx.f32(x.shape())?;
+        self.0.forward(y.data(), x.f32()?, cx.threads);
+        Ok((y.freeze().into(), x))
+    }
+
+    fn backward_input(
+        &mut self,
+        dy: Tensors,
+        x: Tensor,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, ()), LayerError> {
+        let [dy] = dy.take()?;
+        if !cx.wants_gradient(0) {
+            return Ok(([None].into(), ()));
+        }
+        let mut dx = cx.writable::<f32>(dy)?;
+        self.0.backward(dx.data(), x.f32()?, cx.threads);
+        Ok((dx.freeze().into(), ()))
+    }
+
+    fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! Layers made of layers. What they keep is a tuple of what the parts keep, so that nothing is boxed per call.
+
+use brigade_layer::{
+    BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, MAX_TENSORS, ParamAccess, ParamSpec,
+    TensorSpec, Tensors,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::elementwise::add;
+
+/// A part of a layer: its parameters' names start with its name, unless that is empty.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Part<S> {
+    name: String,
+    spec: S,
+}
+
+impl<S: LayerSpec> Part<S> {
+    fn new(name: &str, spec: S) -> Self {
+        Self {
+            name: name.to_owned(),
+            spec,
+        }
+    }
+
+    fn params(&self) -> impl Iterator<Item = ParamSpec> {
+        self.spec
+            .params()
+            .into_iter()
+            .map(|param| param.within(&self.name))
+    }
+
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<S::Layer, LayerError> {
+        self.spec.build(&cx.within(&self.name))
+    }
+}
+
+/// One layer after another: y = b(a(x)).
+///
+/// ```
+/// use brigade_nn::{Activation, Chain, Linear};
+/// let block = Chain::new("c_fc", Linear::new(8, 32), "act", Activation::GeluTanh)
+///     .then("c_proj", Linear::new(32, 8));
+/// ```
+///
+/// # Shapes
+/// As the parts'. All outputs of the first are inputs of the second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chain<A, B> {
+    first: Part<A>,
+    second: Part<B>,
+}
+
+impl<A: LayerSpec, B: LayerSpec> Chain<A, B> {
+    /// `first`, then `second`, with names for their parameters. An empty name adds nothing to a parameter's key.
+    pub fn new(first_name: &str, first: A, second_name: &str, second: B) -> Self {
+        Self {
+            first: Part::new(first_name, first),
+            second: Part::new(second_name, second),
+        }
+    }
+
+    /// This chain, then another layer.
+    #[must_use]
+    pub fn then<C: LayerSpec>(self, name: &str, next: C) -> Chain<Self, C> {
+        Chain::new("", self, name, next)
+    }
+}
+
+impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
+    type Layer = ChainLayer<A::Layer, B::Layer>;
+
+    fn params(&self) -> Vec<ParamSpec> {
+        self.first.params().chain(self.second.params()).collect()
+    }
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        self.second.spec.outputs(&self.first.spec.outputs(inputs)?)
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let first = self.first.spec.cost(inputs);
+        match self.first.spec.outputs(inputs) {
+            Ok(between) => first + self.second.spec.cost(&between),
+            Err(_) => first,
+        }
+    }
+
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError> {
+        Ok(ChainLayer {
+            first: self.first.build(cx)?,
+            second: self.second.build(cx)?,
+        })
+    }
+}
+
+/// The layer that [`Chain`] describes.
+#[derive(Debug)]
+pub struct ChainLayer<A, B> {
+    first: A,
+    second: B,
+}
+
+impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
+    type Stash = (A::Stash, B::Stash);
+    type Kept = (A::Kept, B::Kept);
+
+    fn forward(
+        &mut self,
+        inputs: Tensors,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Stash), LayerError> {
+        let (between, first) = self.first.forward(inputs, &mut cx.part(0))?;
+        let (outputs, second) = self.second.forward(between, &mut cx.part(1))?;
+        Ok((outputs, (first, second)))
+    }
+
+    fn backward_input(
+        &mut self,
+        gradients: Tensors,
+        (first, second): Self::Stash,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Kept), LayerError> {
+        let mut second_cx = cx.part(1).wanting([true; MAX_TENSORS]);
+        let (between, second) = self
+            .second
+            .backward_input(gradients, second, &mut second_cx)?;
+        let (gradients, first) = self.first.backward_input(between, first, &mut cx.part(0))?;
+        Ok((gradients, (first, second)))
+    }
+
+    fn backward_weight(
+        &mut self,
+        (first, second): Self::Kept,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(), LayerError> {
+        self.second.backward_weight(second, &mut cx.part(1))?;
+        self.first.backward_weight(first, &mut cx.part(0))
+    }
+
+    fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
+        self.first.params(visit);
+        self.second.params(visit);
+    }
+}
+
+/// A layer with a connection around it: y = x + f(x).
+///
+/// # Shapes
+/// One input and one output, of one shape.
+///
+/// # Source
+/// He, Zhang, Ren, Sun: "Deep residual learning for image recognition", 2015.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Residual<S>(S);
+
+impl<S: LayerSpec> Residual<S> {
+    /// Adds the layer's input to its output.
+    pub fn new(inner: S) -> Self {
+        Self(inner)
+    }
+}
+
+impl<S: LayerSpec> LayerSpec for Residual<S> {
+    type Layer = ResidualLayer<S::Layer>;
+
+    fn params(&self) -> Vec<ParamSpec> {
+        self.0.params()
+    }
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        let x = crate::shapes::one_input("residual", inputs)?;
+        match *self.0.outputs(inputs)? {
+            [y] if y == x => Ok(vec![y]),
+            [y] => Err(LayerError::shape(
+                "output of a residual's layer",
+                x.to_string(),
+                y.shape,
+            )),
+            ref outputs => Err(LayerError::Arity {
+                expected: 1,
+                found: outputs.len(),
+            }),
+        }
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let elements = inputs[0].shape.elements() as u64;
+        let adds = Cost {
+            forward_flops: elements,
+            input_flops: elements,
+            ..Cost::default()
+        };
+        self.0.cost(inputs) + adds
+    }
+
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError> {
+        Ok(ResidualLayer(self.0.build(cx)?))
+    }
+}
+
+/// The layer that [`Residual`] describes.
+#[derive(Debug)]
+pub struct ResidualLayer<L>(L);
+
+impl<L: Layer> Layer for ResidualLayer<L> {
+    type Stash = L::Stash;
+    type Kept = L::Kept;
+
+    fn forward(
+        &mut self,
+        x: Tensors,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Stash), LayerError> {
+        let [x] = x.take()?;
+        let (y, stash) = self.0.forward(x.clone().into(), cx)?;
+        let [y] = y.take()?;
+        let mut y = cx.writable::<f32>(y)?;
+        add(y.data(), x.f32()?, cx.threads);
+        Ok((y.freeze().into(), stash))
+    }
+
+    fn backward_input(
+        &mut self,
+        dy: Tensors,
+        stash: Self::Stash,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Kept), LayerError> {
+        let [dy] = dy.take()?;
+        let (inner, kept) = self.0.backward_input(dy.clone().into(), stash, cx)?;
+        if !cx.wants_gradient(0) {
+            return Ok(([None].into(), kept));
+        }
+        let [inner] = inner.take()?;
+        let mut dx = cx.writable::<f32>(inner)?;
+        add(dx.data(), dy.f32()?, cx.threads);
+        Ok((dx.freeze().into(), kept))
+    }
+
+    fn backward_weight(&mut self, kept: Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+        self.0.backward_weight(kept, cx)
+    }
+
+    fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
+        self.0.params(visit);
+    }
+}

@@ -1,0 +1,389 @@
+//! Causal attention of every (sample, head), block after block of query rows.
+//!
+//! ```text
+//!            keys ─►                    A block of 64 queries sees the keys up to its last query, so only the
+//!  queries  ┌──┐                        lower half is computed. Its scores live in scratch; what outlives the
+//!     │     │▚ └──┐                     forward pass is, per query, the greatest score and one over the sum of
+//!     ▼     │  ▚  └──┐                  the exponentials: backward computes the probabilities again.
+//!           └──────▚─┘
+//! ```
+
+use crate::kernels::math::exp;
+use crate::kernels::matmul::{Onto, product};
+use crate::kernels::parallel::{Out, spread, vectorised};
+use crate::kernels::random::Mask;
+use crate::kernels::reduce::{max, sum, sum_pairs};
+use ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
+
+/// Queries of one block.
+const BLOCK: usize = 64;
+/// Numbers per query that forward leaves for backward.
+pub(crate) const STATS: usize = 2;
+
+/// What all heads have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention {
+    pub(crate) heads: usize,
+    pub(crate) mask: Option<Mask>,
+    /// The mini-batch's number of the first sample.
+    pub(crate) first_sample: usize,
+    pub(crate) threads: usize,
+}
+
+/// Scratch for `threads` threads: [threads, elements].
+pub(crate) fn scratch_shape(length: usize, threads: usize, matrices: usize) -> [usize; 2] {
+    [threads.max(1), matrices * BLOCK.min(length) * length]
+}
+
+/// Queries, keys and values of one head, each [T, C] for C = D / H.
+type Head<'a> = [ArrayView2<'a, f32>; 3];
+
+struct Forward<'a> {
+    number: usize,
+    out: ArrayViewMut2<'a, f32>,
+    stats: &'a mut [f32],
+}
+
+struct Backward<'a> {
+    number: usize,
+    dout: ArrayView2<'a, f32>,
+    gradients: [ArrayViewMut2<'a, f32>; 3],
+    stats: &'a [f32],
+}
+
+impl Attention {
+    /// # Shapes
+    /// out [B, T, H, C], stats [B, H, T, 2], qkv [B, T, 3 H, C], scratch as `scratch_shape` of one matrix.
+    pub(crate) fn forward(
+        &self,
+        out: ArrayViewMut4<'_, f32>,
+        stats: &mut [f32],
+        qkv: ArrayView4<'_, f32>,
+        scratch: &mut [f32],
+    ) {
+        let length = qkv.len_of(Axis(1));
+        let mut stats = stats.chunks_exact_mut(STATS * length);
+        let mut out = out.permuted_axes([0, 2, 1, 3]);
+        let heads = out
+            .outer_iter_mut()
+            .flat_map(|sample| sample.into_outer_iter_mut());
+        let mut tasks: Vec<_> = heads
+            .zip(&mut stats)
+            .enumerate()
+            .map(|(number, (out, stats))| Forward { number, out, stats })
+            .collect();
+        self.each(&mut tasks, scratch, |task, scratch| {
+            self.head_forward(task, self.head(qkv, task.number), scratch);
+        });
+    }
+
+    /// # Shapes
+    /// dqkv [B, T, 3, H, C], dout [B, T, H, C], stats and qkv as in `forward`, scratch of two matrices.
+    pub(crate) fn backward(
+        &self,
+        dqkv: ArrayViewMut5<'_, f32>,
+        dout: ArrayView4<'_, f32>,
+        (stats, qkv): (&[f32], ArrayView4<'_, f32>),
+        scratch: &mut [f32],
+    ) {
+        let length = qkv.len_of(Axis(1));
+        let dout = dout.permuted_axes([0, 2, 1, 3]);
+        let mut dqkv = dqkv.permuted_axes([0, 3, 2, 1, 4]);
+        let heads = dqkv
+            .outer_iter_mut()
+            .flat_map(|sample| sample.into_outer_iter_mut());
+        let mut tasks: Vec<_> = heads
+            .zip(stats.chunks_exact(STATS * length))
+            .enumerate()
+            .map(|(number, (head, stats))| {
+                let (sample, head_number) = (number / self.heads, number % self.heads);
+                let mut parts = head.into_outer_iter_mut();
+                let gradients = std::array::from_fn(|_| parts.next().expect("q, k and v"));
+                let dout = dout.clone().slice_move(s![sample, head_number, .., ..]);
+                Backward {
+                    number,
+                    dout,
+                    gradients,
+                    stats,
+                }
+            })
+            .collect();
+        self.each(&mut tasks, scratch, |task, scratch| {
+            self.head_backward(task, self.head(qkv, task.number), scratch);
+        });
+    }
+
+    /// Does every task, with one row of scratch per group of them.
+    fn each<T: Send>(
+        &self,
+        tasks: &mut [T],
+        scratch: &mut [f32],
+        body: impl Fn(&mut T, &mut [f32]) + Sync,
+    ) {
+        let groups = self.threads.clamp(1, tasks.len().max(1));
+        let (group, row) = (
+            tasks.len().div_ceil(groups),
+            scratch.len() / self.threads.max(1),
+        );
+        let work = (Out(tasks, group), Out(scratch, row));
+        let elements = row * groups;
+        spread(groups, elements, work, |(tasks, scratch)| {
+            let groups = tasks.0.chunks_mut(group.max(1));
+            for (tasks, scratch) in groups.zip(scratch.0.chunks_mut(row.max(1))) {
+                for task in tasks {
+                    body(task, scratch);
+                }
+            }
+        });
+    }
+
+    fn head<'a>(&self, qkv: ArrayView4<'a, f32>, number: usize) -> Head<'a> {
+        let (sample, head) = (number / self.heads, number % self.heads);
+        [0, 1, 2].map(|part| {
+            let column = part * self.heads + head;
+            qkv.clone().slice_move(s![sample, .., column, ..])
+        })
+    }
+
+    fn head_forward(&self, task: &mut Forward<'_>, [q, k, v]: Head<'_>, scratch: &mut [f32]) {
+        let (length, scale) = (q.nrows(), scale_of(q));
+        for start in (0..length).step_by(BLOCK) {
+            let end = (start + BLOCK).min(length);
+            let p = &mut scratch[..(end - start) * end];
+            scores(
+                p,
+                q.slice(s![start..end, ..]),
+                k.slice(s![..end, ..]),
+                scale,
+            );
+            let stats = &mut task.stats[start * STATS..end * STATS];
+            softmax_rows(p, stats, start, end);
+            self.drop(p, task.number, start, end);
+            let p = matrix(p, end);
+            let mut out = task.out.slice_mut(s![start..end, ..]);
+            product(
+                out.view_mut(),
+                Onto::Nothing,
+                1.0,
+                [p, v.slice(s![..end, ..])],
+                1,
+            );
+            for (mut out, stats) in out.outer_iter_mut().zip(stats.chunks_exact(STATS)) {
+                out *= stats[1];
+            }
+        }
+    }
+
+    fn head_backward(&self, task: &mut Backward<'_>, [q, k, v]: Head<'_>, scratch: &mut [f32]) {
+        let (length, scale) = (q.nrows(), scale_of(q));
+        let [dq, dk, dv] = &mut task.gradients;
+        dk.fill(0.0);
+        dv.fill(0.0);
+        for start in (0..length).step_by(BLOCK) {
+            let end = (start + BLOCK).min(length);
+            let (p, ds) = scratch.split_at_mut(scratch.len() / 2);
+            let (p, ds) = (
+                &mut p[..(end - start) * end],
+                &mut ds[..(end - start) * end],
+            );
+            let queries = q.slice(s![start..end, ..]);
+            let dout = task.dout.slice(s![start..end, ..]);
+            let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
+            scores(p, queries, keys, scale);
+            let stats = &task.stats[start * STATS..end * STATS];
+            probability_rows(p, stats, start, end);
+            scores(ds, dout, values, 1.0);
+            self.drop(ds, task.number, start, end);
+            score_gradient_rows(ds, p, start, end);
+            self.drop(p, task.number, start, end);
+            let (p, ds) = (matrix(p, end), matrix(ds, end));
+            let seen = s![..end, ..];
+            product(dv.slice_mut(seen), Onto::Present, 1.0, [p.t(), dout], 1);
+            product(
+                dq.slice_mut(s![start..end, ..]),
+                Onto::Nothing,
+                scale,
+                [ds, keys],
+                1,
+            );
+            product(
+                dk.slice_mut(seen),
+                Onto::Present,
+                scale,
+                [ds.t(), queries],
+                1,
+            );
+        }
+    }
+
+    /// Drops probabilities (or their gradients) of a block, by sample, head, query and key.
+    fn drop(&self, block: &mut [f32], number: usize, start: usize, end: usize) {
+        let Some(mask) = self.mask else { return };
+        let sample = (self.first_sample + number / self.heads) as u64;
+        let head = (number % self.heads) as u32;
+        for (row, query) in block.chunks_exact_mut(end).zip(start..) {
+            // Query t has t + 1 keys: rows follow one another without gaps, whatever the length of the sequence.
+            mask.apply(
+                &mut row[..=query],
+                sample,
+                head,
+                Mask::blocks(1) * blocks_before(query),
+            );
+        }
+    }
+}
+
+/// Groups of 64 keys of all queries before this one.
+fn blocks_before(query: usize) -> usize {
+    let (whole, rest) = (query / 64, query % 64);
+    32 * whole * (whole + 1) + rest * (whole + 1)
+}
+
+fn scale_of(q: ArrayView2<'_, f32>) -> f32 {
+    1.0 / (q.ncols() as f32).sqrt()
+}
+
+fn matrix(data: &[f32], columns: usize) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((data.len() / columns, columns), data).expect("whole rows")
+}
+
+/// out = scale a b^T
+fn scores(out: &mut [f32], a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, scale: f32) {
+    let out = ArrayViewMut2::from_shape((a.nrows(), b.nrows()), out).expect("a block of scores");
+    product(out, Onto::Nothing, scale, [a, b.t()], 1);
+}
+
+vectorised! {
+    /// Scores become exp(score - greatest), 0 where the key is later than the query.
+    fn softmax_rows(p: &'a mut [f32], stats: &'a mut [f32], start: usize, end: usize) {
+        let rows = p.chunks_exact_mut(end).zip(stats.chunks_exact_mut(STATS));
+        for ((row, stats), query) in rows.zip(start..) {
+            let (seen, hidden) = row.split_at_mut(query + 1);
+            let greatest = max(seen);
+            for x in seen.iter_mut() {
+                *x = exp(*x - greatest);
+            }
+            hidden.fill(0.0);
+            let total = sum(seen, |x| x);
+            stats.copy_from_slice(&[greatest, 1.0 / total]);
+        }
+    }
+
+    /// Scores become probabilities.
+    fn probability_rows(p: &'a mut [f32], stats: &'a [f32], start: usize, end: usize) {
+        let rows = p.chunks_exact_mut(end).zip(stats.chunks_exact(STATS));
+        for ((row, stats), query) in rows.zip(start..) {
+            let (seen, hidden) = row.split_at_mut(query + 1);
+            for x in seen.iter_mut() {
+                *x = exp(*x - stats[0]) * stats[1];
+            }
+            hidden.fill(0.0);
+        }
+    }
+
+    /// Gradients of probabilities become gradients of scores: ds = p (dp - sum(p dp)).
+    fn score_gradient_rows(dp: &'a mut [f32], p: &'a [f32], start: usize, end: usize) {
+        for ((dp, p), query) in dp
+            .chunks_exact_mut(end)
+            .zip(p.chunks_exact(end))
+            .zip(start..)
+        {
+            let (seen, hidden) = dp.split_at_mut(query + 1);
+            let p = &p[..=query];
+            let along = sum_pairs(seen, p, |dp, p| dp * p);
+            for (dp, p) in seen.iter_mut().zip(p) {
+                *dp = p * (*dp - along);
+            }
+            hidden.fill(0.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array1, Array2, Array4, Array5};
+
+    fn wave(len: usize, k: f32) -> Vec<f32> {
+        (0..len).map(|i| libm::sinf(i as f32 * k + 0.3)).collect()
+    }
+
+    /// One head, row by row. Gives (out, dq, dk, dv).
+    fn naive(
+        q: &Array2<f32>,
+        k: &Array2<f32>,
+        v: &Array2<f32>,
+        dout: &Array2<f32>,
+    ) -> [Array2<f32>; 4] {
+        let (t, c) = q.dim();
+        let scale = 1.0 / (c as f32).sqrt();
+        let mut all: [Array2<f32>; 4] = std::array::from_fn(|_| Array2::zeros((t, c)));
+        for i in 0..t {
+            let keys = k.slice(s![..=i, ..]);
+            let mut p: Array1<f32> = keys.dot(&q.row(i)) * scale;
+            p.mapv_inplace(libm::expf);
+            p /= p.sum();
+            all[0].row_mut(i).assign(&p.dot(&v.slice(s![..=i, ..])));
+            let dp = v.slice(s![..=i, ..]).dot(&dout.row(i));
+            let ds = &p * &(&dp - (&p * &dp).sum());
+            all[1].row_mut(i).assign(&(ds.dot(&keys) * scale));
+            for j in 0..=i {
+                all[2].row_mut(j).scaled_add(ds[j] * scale, &q.row(i));
+                all[3].row_mut(j).scaled_add(p[j], &dout.row(i));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn blocks_agree_with_a_row_by_row_reference_at_odd_sizes() {
+        for (b, t, h, c) in [(1, 1, 1, 1), (2, 7, 3, 5), (1, 64, 2, 8), (2, 131, 2, 6)] {
+            let qkv =
+                Array4::from_shape_vec((b, t, 3 * h, c), wave(b * t * 3 * h * c, 0.37)).unwrap();
+            let dout = Array4::from_shape_vec((b, t, h, c), wave(b * t * h * c, 0.91)).unwrap();
+            let attention = Attention {
+                heads: h,
+                mask: None,
+                first_sample: 0,
+                threads: 1,
+            };
+            let (mut out, mut stats) = (Array4::zeros((b, t, h, c)), vec![0.0; b * h * t * STATS]);
+            let mut scratch = vec![0.0; scratch_shape(t, 1, 2)[1]];
+            attention.forward(out.view_mut(), &mut stats, qkv.view(), &mut scratch);
+            let mut dqkv = Array5::from_elem((b, t, 3, h, c), f32::NAN);
+            attention.backward(
+                dqkv.view_mut(),
+                dout.view(),
+                (&stats, qkv.view()),
+                &mut scratch,
+            );
+            for (sample, head) in (0..b).flat_map(|b| (0..h).map(move |h| (b, h))) {
+                let part = |part: usize| qkv.slice(s![sample, .., part * h + head, ..]).to_owned();
+                let dout = dout.slice(s![sample, .., head, ..]).to_owned();
+                let [o, dq, dk, dv] = naive(&part(0), &part(1), &part(2), &dout);
+                let close = |a: ArrayView2<'_, f32>, b: &Array2<f32>| {
+                    (&a - b).iter().all(|e| e.abs() < 2e-4)
+                };
+                assert!(
+                    close(out.slice(s![sample, .., head, ..]), &o),
+                    "{b} {t} {h} {c}"
+                );
+                for (number, gradient) in [dq, dk, dv].iter().enumerate() {
+                    assert!(close(
+                        dqkv.slice(s![sample, .., number, head, ..]),
+                        gradient
+                    ));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_masks_of_queries_follow_one_another() {
+        let mut before = 0;
+        for query in 0..300 {
+            assert_eq!(blocks_before(query), before);
+            before += (query + 1usize).div_ceil(64);
+        }
+    }
+}

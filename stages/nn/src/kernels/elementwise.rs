@@ -1,0 +1,180 @@
+//! Loops that treat every element alike.
+
+use crate::kernels::math::{normal, sigmoid};
+use crate::kernels::parallel::{In, Out, spread, vectorised};
+
+/// Elements of one unit of work.
+const UNIT: usize = 4096;
+
+/// A function of one number and its slope, picked at compile time so that loops over it vectorise.
+pub(crate) trait Curve: Sync {
+    fn value(x: f32) -> f32;
+    fn slope(x: f32) -> f32;
+}
+
+/// y = f(x).
+pub(crate) fn map<C: Curve>(y: &mut [f32], x: &[f32], threads: usize) {
+    pairwise(y, x, threads, map_piece::<C>);
+}
+
+/// dy = dy f'(x), in place.
+pub(crate) fn map_backward<C: Curve>(dy: &mut [f32], x: &[f32], threads: usize) {
+    pairwise(dy, x, threads, map_backward_piece::<C>);
+}
+
+/// y = y + x.
+pub(crate) fn add(y: &mut [f32], x: &[f32], threads: usize) {
+    pairwise(y, x, threads, add_piece);
+}
+
+/// y = y - x.
+pub(crate) fn subtract(y: &mut [f32], x: &[f32], threads: usize) {
+    pairwise(y, x, threads, subtract_piece);
+}
+
+fn pairwise(y: &mut [f32], x: &[f32], threads: usize, piece: fn(&mut [f32], &[f32])) {
+    spread(threads, x.len(), (Out(y, UNIT), In(x, UNIT)), |(y, x)| {
+        piece(y.0, x.0)
+    });
+}
+
+vectorised! {
+    fn map_piece[C: Curve](y: &'a mut [f32], x: &'a [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = C::value(*x);
+        }
+    }
+
+    fn map_backward_piece[C: Curve](dy: &'a mut [f32], x: &'a [f32]) {
+        for (dy, x) in dy.iter_mut().zip(x) {
+            *dy *= C::slope(*x);
+        }
+    }
+
+    fn add_piece(y: &'a mut [f32], x: &'a [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+
+    fn subtract_piece(y: &'a mut [f32], x: &'a [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y -= x;
+        }
+    }
+}
+
+/// y = factor y.
+pub(crate) fn scale(y: &mut [f32], factor: f32, threads: usize) {
+    let elements = y.len();
+    spread(threads, elements, Out(y, UNIT), |y| {
+        y.0.iter_mut().for_each(|y| *y *= factor);
+    });
+}
+
+/// Every row of y is `row`.
+pub(crate) fn fill_rows(y: &mut [f32], row: &[f32], threads: usize) {
+    let elements = y.len();
+    spread(threads, elements, Out(y, row.len()), |y| {
+        for y in y.0.chunks_exact_mut(row.len()) {
+            y.copy_from_slice(row);
+        }
+    });
+}
+
+pub(crate) struct Relu;
+
+impl Curve for Relu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        if x < 0.0 { 0.0 } else { x }
+    }
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        if x > 0.0 { 1.0 } else { 0.0 }
+    }
+}
+
+pub(crate) struct Silu;
+
+impl Curve for Silu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * sigmoid(x)
+    }
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let s = sigmoid(x);
+        s + x * s * (1.0 - s)
+    }
+}
+
+/// (1 + tanh u) / 2 is the sigmoid of 2u: one exponential, and precise in the left tail.
+pub(crate) struct GeluTanh;
+
+const TWICE_ROOT_TWO_OVER_PI: f32 = 1.595_769_2;
+const CUBE: f32 = 0.044_715;
+
+impl Curve for GeluTanh {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * sigmoid(TWICE_ROOT_TWO_OVER_PI * (x + CUBE * x * x * x))
+    }
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let s = sigmoid(TWICE_ROOT_TWO_OVER_PI * (x + CUBE * x * x * x));
+        let inner = TWICE_ROOT_TWO_OVER_PI * (1.0 + 3.0 * CUBE * x * x);
+        s + x * s * (1.0 - s) * inner
+    }
+}
+
+pub(crate) struct GeluErf;
+
+impl Curve for GeluErf {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        x * normal(x).0
+    }
+    #[inline(always)]
+    fn slope(x: f32) -> f32 {
+        let (part, density) = normal(x);
+        part + x * density
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<C: Curve>(truth: fn(f64) -> f64) {
+        let x: Vec<f32> = (-1003..1003).map(|i| i as f32 / 100.0).collect();
+        let mut y = vec![0.0; x.len()];
+        map::<C>(&mut y, &x, 1);
+        let mut slopes = vec![1.0; x.len()];
+        map_backward::<C>(&mut slopes, &x, 1);
+        for ((x, y), slope) in x.iter().zip(y).zip(slopes) {
+            let x = f64::from(*x);
+            assert!(
+                (f64::from(y) - truth(x)).abs() < 1e-6 * (1.0 + x.abs()),
+                "{x}"
+            );
+            let steep = (truth(x + 1e-5) - truth(x - 1e-5)) / 2e-5;
+            let corner = truth(0.1) == 0.1 && x == 0.0;
+            assert!(
+                (f64::from(slope) - steep).abs() < 1e-5 || corner,
+                "{x}: {slope} {steep}"
+            );
+        }
+    }
+
+    #[test]
+    fn curves_agree_with_their_formulas_in_double_precision() {
+        check::<Relu>(|x| x.max(0.0));
+        check::<Silu>(|x| x / (1.0 + libm::exp(-x)));
+        check::<GeluErf>(|x| 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2));
+        check::<GeluTanh>(|x| {
+            let root = libm::sqrt(2.0 / std::f64::consts::PI);
+            0.5 * x * (1.0 + libm::tanh(root * (x + 0.044715 * x * x * x)))
+        });
+    }
+}

@@ -1,0 +1,14 @@
+//! Arithmetic on plain slices: no layers, no parameters, no tensors.
+//!
+//! What holds here, so that the same training gives the same bits: the order of every sum follows from shapes alone;
+//! pieces of work that threads share own what they write; there is no transcendental function of the host's.
+
+pub(crate) mod attention;
+pub(crate) mod elementwise;
+pub(crate) mod loss;
+pub(crate) mod math;
+pub(crate) mod matmul;
+pub(crate) mod norm;
+pub(crate) mod parallel;
+pub(crate) mod random;
+pub(crate) mod reduce;

@@ -1,0 +1,245 @@
+//! The linear layer.
+
+use crate::kernels::elementwise::fill_rows;
+use crate::kernels::matmul::{Onto, product};
+use crate::kernels::reduce::column_sums;
+use crate::shapes::{one_input, product_flops};
+use brigade_layer::{
+    BuildCtx, Cost, Ctx, Init, Layer, LayerError, LayerSpec, Param, ParamAccess, ParamRole,
+    ParamSpec, Shape, SharedId, Tensor, TensorSpec, Tensors,
+};
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+/// y = x W^T + b.
+///
+/// # Shapes
+/// x [.., I], weight [O, I], bias [O], y [.., O]; I `inputs`, O `outputs`, any axes before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Linear {
+    /// Length of the last axis of x.
+    pub inputs: usize,
+    /// Length of the last axis of y.
+    pub outputs: usize,
+    /// Initial weight.
+    pub init: Init,
+    /// Initial bias, or `None` for a layer without one.
+    pub bias: Option<Init>,
+    /// The shared parameter that the weight is, if it is one.
+    pub shared: Option<SharedId>,
+}
+
+impl Linear {
+    /// A linear layer with a bias. Initial weight and bias are uniform within 1 / sqrt(inputs), as PyTorch's are.
+    pub fn new(inputs: usize, outputs: usize) -> Self {
+        let init = Init::Uniform(1.0 / (inputs.max(1) as f32).sqrt());
+        Self {
+            inputs,
+            outputs,
+            init,
+            bias: Some(init),
+            shared: None,
+        }
+    }
+
+    /// Without a bias.
+    #[must_use]
+    pub fn without_bias(mut self) -> Self {
+        self.bias = None;
+        self
+    }
+
+    /// With this initial weight.
+    #[must_use]
+    pub fn init(mut self, init: Init) -> Self {
+        self.init = init;
+        self
+    }
+
+    /// With a bias that starts like this.
+    #[must_use]
+    pub fn bias(mut self, init: Init) -> Self {
+        self.bias = Some(init);
+        self
+    }
+
+    /// With the table of an embedding as its weight: a tied head. The embedding names the same id.
+    #[must_use]
+    pub fn shared(mut self, shared: SharedId) -> Self {
+        self.shared = Some(shared);
+        self
+    }
+
+    fn output_shape(&self, x: Shape) -> Result<Shape, LayerError> {
+        if x.last() != self.inputs || x.rank() == 0 {
+            return Err(LayerError::shape(
+                "linear",
+                format!("[.., {}]", self.inputs),
+                x,
+            ));
+        }
+        Ok(x.with_last(self.outputs))
+    }
+}
+
+impl LayerSpec for Linear {
+    type Layer = LinearLayer;
+
+    fn params(&self) -> Vec<ParamSpec> {
+        // Holders of a shared parameter agree on its role, and the first one is an embedding.
+        let role = match self.shared {
+            Some(_) => ParamRole::Embedding,
+            None => ParamRole::Weight,
+        };
+        let shape = [self.outputs, self.inputs];
+        let mut params = vec![ParamSpec::new("weight", shape, role, self.init).shared(self.shared)];
+        if let Some(init) = self.bias {
+            params.push(ParamSpec::new(
+                "bias",
+                [self.outputs],
+                ParamRole::Bias,
+                init,
+            ));
+        }
+        params
+    }
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        let x = one_input("linear", inputs)?;
+        Ok(vec![TensorSpec::f32(self.output_shape(x.shape)?)])
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let x = &inputs[0];
+        let rows = x.shape.matrix().0;
+        let product = product_flops(rows, self.outputs, self.inputs);
+        let bias = self.bias.map_or(0, |_| (rows * self.outputs) as u64);
+        Cost {
+            forward_flops: product + bias,
+            input_flops: product,
+            weight_flops: product + bias,
+            stash_bytes: x.bytes(),
+            kept_bytes: x.bytes() + TensorSpec::f32(x.shape.with_last(self.outputs)).bytes(),
+        }
+    }
+
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<LinearLayer, LayerError> {
+        if self.inputs == 0 || self.outputs == 0 {
+            return Err(LayerError::spec(
+                "linear",
+                "inputs and outputs must be at least 1",
+            ));
+        }
+        let mut params = self.params().into_iter();
+        let mut next = || {
+            params
+                .next()
+                .map(|spec| Param::build(&spec, cx))
+                .transpose()
+        };
+        let weight = next()?.expect("a linear layer has a weight");
+        Ok(LinearLayer {
+            spec: self.clone(),
+            weight,
+            bias: next()?,
+        })
+    }
+}
+
+/// The layer that [`Linear`] describes.
+#[derive(Debug)]
+pub struct LinearLayer {
+    spec: Linear,
+    weight: Param,
+    bias: Option<Param>,
+}
+
+impl LinearLayer {
+    fn weight(&self) -> ArrayView2<'_, f32> {
+        weight_view(&self.spec, self.weight.value())
+    }
+}
+
+fn weight_view<'a>(spec: &Linear, weight: &'a [f32]) -> ArrayView2<'a, f32> {
+    ArrayView2::from_shape((spec.outputs, spec.inputs), weight).expect("a weight has its shape")
+}
+
+impl Layer for LinearLayer {
+    type Stash = Tensor;
+    type Kept = (Tensor, Tensor);
+
+    fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, Tensor), LayerError> {
+        let [x] = x.take()?;
+        let mut y = cx.f32(self.spec.output_shape(x.shape())?)?;
+        let onto = match &self.bias {
+            Some(bias) => {
+                fill_rows(y.data(), bias.value(), cx.threads);
+                Onto::Present
+            }
+            None => Onto::Nothing,
+        };
+        product(
+            y.matrix_mut(),
+            onto,
+            1.0,
+            [x.matrix()?, self.weight().reversed_axes()],
+            cx.threads,
+        );
+        Ok((y.freeze().into(), x))
+    }
+
+    fn backward_input(
+        &mut self,
+        dy: Tensors,
+        x: Tensor,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Kept), LayerError> {
+        let [dy] = dy.take()?;
+        let mut dx = None;
+        if cx.wants_gradient(0) {
+            let mut gradient = cx.f32(x.shape())?;
+            let factors = [dy.matrix()?, self.weight()];
+            product(
+                gradient.matrix_mut(),
+                Onto::Nothing,
+                1.0,
+                factors,
+                cx.threads,
+            );
+            dx = Some(gradient.freeze());
+        }
+        Ok(([dx].into(), (x, dy)))
+    }
+
+    fn backward_weight(&mut self, (x, dy): Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+        let slot = self.weight.gradient_slot(cx.pool())?;
+        let shape = (self.spec.outputs, self.spec.inputs);
+        let dw = ndarray::ArrayViewMut2::from_shape(shape, slot.data).expect("a weight's gradient");
+        let onto = if slot.fresh {
+            Onto::Nothing
+        } else {
+            Onto::Present
+        };
+        let (x, rows) = (x.matrix()?, dy.matrix()?);
+        product(dw, onto, 1.0, [rows.reversed_axes(), x], cx.threads);
+        if let Some(bias) = &mut self.bias {
+            let slot = bias.gradient_slot(cx.pool())?;
+            column_sums(
+                slot.data,
+                slot.fresh,
+                dy.f32()?,
+                self.spec.outputs,
+                cx.threads,
+            );
+        }
+        Ok(())
+    }
+
+    fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
+        visit(&mut self.weight);
+        if let Some(bias) = &mut self.bias {
+            visit(bias);
+        }
+    }
+}

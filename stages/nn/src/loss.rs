@@ -1,0 +1,307 @@
+//! Losses. Each puts out its sum; the engine divides by the terms of the whole mini-batch.
+
+use crate::kernels::elementwise::{scale, subtract};
+use crate::kernels::loss::{STATS, Targets, backward, forward};
+use crate::kernels::reduce::sum_of_squares;
+use crate::shapes::{expect, two_inputs};
+use brigade_layer::{
+    BuildCtx, Cost, Ctx, DType, Layer, LayerError, LayerSpec, Shape, Tensor, TensorSpec, Tensors,
+};
+use serde::{Deserialize, Serialize};
+
+/// Softmax cross-entropy, summed over the counted targets:
+/// -sum over targets t of (1 - s) log p\[t\] + s mean(log p), with p = softmax(logits) and s the label smoothing.
+///
+/// # Shapes
+/// logits [.., V], targets i32 [..], output [1].
+///
+/// # Errors
+/// A target that is neither a class nor `ignore_index` is an error that names it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CrossEntropy {
+    /// A target that does not count: -100 by default.
+    pub ignore_index: i32,
+    /// The share of a target that is spread over all classes: 0 by default, below 1.
+    pub label_smoothing: f32,
+}
+
+impl Default for CrossEntropy {
+    fn default() -> Self {
+        Self {
+            ignore_index: -100,
+            label_smoothing: 0.0,
+        }
+    }
+}
+
+impl CrossEntropy {
+    /// Without smoothing; targets of -100 do not count.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Spreads this share of every target over all classes.
+    #[must_use]
+    pub fn label_smoothing(mut self, share: f32) -> Self {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// Does not count this target.
+    #[must_use]
+    pub fn ignoring(mut self, target: i32) -> Self {
+        self.ignore_index = target;
+        self
+    }
+
+    fn check(&self, logits: Shape, targets: Shape) -> Result<(), LayerError> {
+        if logits.rank() == 0 || logits.last() == 0 {
+            return Err(LayerError::shape(
+                "logits of cross-entropy",
+                "[.., classes]",
+                logits,
+            ));
+        }
+        let leading = &logits.axes()[..logits.rank() - 1];
+        if targets.axes() != leading {
+            let expected = format!("{leading:?}, one for each row of logits {logits}");
+            return Err(LayerError::shape(
+                "targets of cross-entropy",
+                expected,
+                targets,
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_targets(&self, targets: &Tensor, classes: usize) -> Result<(), LayerError> {
+        let fits = |target: i32| {
+            target == self.ignore_index || usize::try_from(target).is_ok_and(|t| t < classes)
+        };
+        let list = targets.i32()?;
+        let Some(at) = list.iter().position(|target| !fits(*target)) else {
+            return Ok(());
+        };
+        Err(LayerError::Value(format!(
+            "cross-entropy: target {} in row {} of the micro-batch is not one of {classes} classes (0 to {}), \
+             nor {}, which does not count",
+            list[at],
+            at / targets.shape().row_elements().max(1),
+            classes - 1,
+            self.ignore_index,
+        )))
+    }
+
+    fn targets<'a>(&self, classes: &'a [i32]) -> Targets<'a> {
+        Targets {
+            classes,
+            ignored: self.ignore_index,
+            smoothing: self.label_smoothing,
+        }
+    }
+}
+
+impl LayerSpec for CrossEntropy {
+    type Layer = CrossEntropyLayer;
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        if !(0.0..1.0).contains(&self.label_smoothing) {
+            let problem = format!(
+                "a label smoothing of {}; it must be at least 0 and below 1",
+                self.label_smoothing
+            );
+            return Err(LayerError::spec("cross-entropy", problem));
+        }
+        let [logits, targets] = two_inputs(inputs)?;
+        expect("logits of cross-entropy", logits, DType::F32)?;
+        expect("targets of cross-entropy", targets, DType::I32)?;
+        self.check(logits.shape, targets.shape)?;
+        Ok(vec![TensorSpec::f32([1])])
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let (logits, targets) = (inputs[0], inputs[1]);
+        let (rows, elements) = (logits.shape.matrix().0, logits.shape.elements() as u64);
+        Cost {
+            forward_flops: 20 * elements,
+            input_flops: 2 * elements,
+            weight_flops: 0,
+            stash_bytes: logits.bytes() + targets.bytes() + (rows * STATS * 4) as u64,
+            kept_bytes: 0,
+        }
+    }
+
+    fn build(&self, _: &BuildCtx<'_>) -> Result<CrossEntropyLayer, LayerError> {
+        Ok(CrossEntropyLayer(*self))
+    }
+
+    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+        let counted = targets
+            .i32()?
+            .iter()
+            .filter(|target| **target != self.ignore_index);
+        Ok(counted.count() as f64)
+    }
+}
+
+/// The layer that [`CrossEntropy`] describes.
+#[derive(Debug)]
+pub struct CrossEntropyLayer(CrossEntropy);
+
+impl Layer for CrossEntropyLayer {
+    /// Exponentials in place of the logits, two numbers per row, and the targets.
+    type Stash = (Tensor, Tensor, Tensor);
+    type Kept = ();
+
+    fn forward(
+        &mut self,
+        inputs: Tensors,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Stash), LayerError> {
+        let [logits, targets] = inputs.take()?;
+        self.0.check(logits.shape(), targets.shape())?;
+        let (rows, width) = logits.shape().matrix();
+        self.0.check_targets(&targets, width)?;
+        let mut exps = cx.writable::<f32>(logits)?;
+        let mut stats = cx.f32([rows, STATS])?;
+        forward(
+            exps.data(),
+            stats.data(),
+            self.0.targets(targets.i32()?),
+            cx.threads,
+        );
+        let total: f64 = stats
+            .read()
+            .chunks_exact(STATS)
+            .map(|row| f64::from(row[0]))
+            .sum();
+        let mut loss = cx.f32([1])?;
+        loss.data()[0] = total as f32;
+        Ok((
+            loss.freeze().into(),
+            (exps.freeze(), stats.freeze(), targets),
+        ))
+    }
+
+    fn backward_input(
+        &mut self,
+        gradient: Tensors,
+        (exps, stats, targets): Self::Stash,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, ()), LayerError> {
+        if !cx.wants_gradient(0) {
+            return Ok(([None, None].into(), ()));
+        }
+        let [gradient] = gradient.take()?;
+        let factor = gradient.f32()?[0];
+        let mut dlogits = cx.writable::<f32>(exps)?;
+        let targets = self.0.targets(targets.i32()?);
+        backward(dlogits.data(), stats.f32()?, targets, factor, cx.threads);
+        Ok(([Some(dlogits.freeze()), None].into(), ()))
+    }
+
+    fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
+/// Sum of squared differences; its terms are the elements, so that the mean loss is the mean square.
+///
+/// # Shapes
+/// prediction [..], target [..] of the same shape, output [1].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeanSquaredError;
+
+impl MeanSquaredError {
+    fn check(prediction: Shape, target: Shape) -> Result<(), LayerError> {
+        if prediction == target {
+            return Ok(());
+        }
+        let expected = format!("{prediction}, as the prediction");
+        Err(LayerError::shape(
+            "target of mean squared error",
+            expected,
+            target,
+        ))
+    }
+}
+
+impl LayerSpec for MeanSquaredError {
+    type Layer = MeanSquaredErrorLayer;
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        let [prediction, target] = two_inputs(inputs)?;
+        expect("prediction of mean squared error", prediction, DType::F32)?;
+        expect("target of mean squared error", target, DType::F32)?;
+        Self::check(prediction.shape, target.shape)?;
+        Ok(vec![TensorSpec::f32([1])])
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let elements = inputs[0].shape.elements() as u64;
+        Cost {
+            forward_flops: 3 * elements,
+            input_flops: elements,
+            weight_flops: 0,
+            stash_bytes: inputs[0].bytes(),
+            kept_bytes: 0,
+        }
+    }
+
+    fn build(&self, _: &BuildCtx<'_>) -> Result<MeanSquaredErrorLayer, LayerError> {
+        Ok(MeanSquaredErrorLayer)
+    }
+
+    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+        Ok(targets.f32()?.len() as f64)
+    }
+}
+
+/// The layer that [`MeanSquaredError`] describes.
+#[derive(Debug)]
+pub struct MeanSquaredErrorLayer;
+
+impl Layer for MeanSquaredErrorLayer {
+    /// The differences, in place of the prediction.
+    type Stash = Tensor;
+    type Kept = ();
+
+    fn forward(
+        &mut self,
+        inputs: Tensors,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Tensor), LayerError> {
+        let [prediction, target] = inputs.take()?;
+        MeanSquaredError::check(prediction.shape(), target.shape())?;
+        let mut differences = cx.writable::<f32>(prediction)?;
+        subtract(differences.data(), target.f32()?, cx.threads);
+        let mut loss = cx.f32([1])?;
+        loss.data()[0] = sum_of_squares(differences.read()) as f32;
+        Ok((loss.freeze().into(), differences.freeze()))
+    }
+
+    fn backward_input(
+        &mut self,
+        gradient: Tensors,
+        differences: Tensor,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, ()), LayerError> {
+        let [gradient] = gradient.take()?;
+        let factor = 2.0 * gradient.f32()?[0];
+        let of = |index: usize, factor: f32| -> Result<Option<Tensor>, LayerError> {
+            if !cx.wants_gradient(index) {
+                return Ok(None);
+            }
+            let mut scaled = cx.writable::<f32>(differences.clone())?;
+            scale(scaled.data(), factor, cx.threads);
+            Ok(Some(scaled.freeze()))
+        };
+        Ok(([of(0, factor)?, of(1, -factor)?].into(), ()))
+    }
+
+    fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
+        Ok(())
+    }
+}

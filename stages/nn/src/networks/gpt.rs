@@ -1,0 +1,206 @@
+//! The decoder of GPT-2.
+
+use crate::{
+    Accuracy, Activation, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding, LayerNorm,
+    Linear, PositionEmbedding, Residual,
+};
+use brigade_layer::{Init, LayerError, LayerSpec, Network, SharedId, TensorSpec};
+use serde::{Deserialize, Serialize};
+
+/// A decoder-only transformer, as GPT-2: learned positions, normalisation before each half of a block, GELU by tanh.
+///
+/// ```text
+/// ids ─ embed ─ h.0.attn ─ h.0.mlp ─ .. ─ h.N.attn ─ h.N.mlp ─ ln_f ─ lm_head ─ loss
+///     wte + wpe     │          └ x + mlp(ln_2(x))
+///                   └ x + attn(ln_1(x))
+/// ```
+///
+/// Parameters have GPT-2's keys (`h.0.attn.c_attn.weight`); weights are [outputs, inputs].
+///
+/// # Shapes
+/// One row of ids and of targets is i32 [T], T `context`; the output is [B, T, V], V `vocab`.
+///
+/// # Example
+/// ```
+/// use brigade_nn::Gpt;
+/// let gpt = Gpt { vocab: 50_257, context: 1024, width: 768, heads: 12, blocks: 12, ..Gpt::default() };
+/// assert_eq!(gpt.parameters(), 124_439_808);
+/// assert_eq!(gpt.network()?.layers().len(), 28);
+/// # Ok::<(), brigade_layer::LayerError>(())
+/// ```
+///
+/// # Source
+/// Radford et al.: "Language models are unsupervised multitask learners", 2019.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gpt {
+    /// How many tokens there are: 256 by default (bytes).
+    pub vocab: usize,
+    /// The longest sequence: 64 by default.
+    pub context: usize,
+    /// Width of the stream between blocks: 64 by default.
+    pub width: usize,
+    /// Heads of attention, which share the width: 4 by default.
+    pub heads: usize,
+    /// Blocks, of two layers each: 2 by default.
+    pub blocks: usize,
+    /// Whether the head's weight is the token table: by default.
+    pub tied: bool,
+    /// Whether linear layers and norms have biases (the head never has): by default.
+    pub biases: bool,
+    /// With which probability embeddings, attention and the outputs of halves are dropped while training: 0 by default.
+    pub dropout: f32,
+}
+
+impl Default for Gpt {
+    fn default() -> Self {
+        Self {
+            vocab: 256,
+            context: 64,
+            width: 64,
+            heads: 4,
+            blocks: 2,
+            tied: true,
+            biases: true,
+            dropout: 0.0,
+        }
+    }
+}
+
+/// The token table, held by the embedding and a tied head.
+const TOKENS: SharedId = SharedId::new(0);
+const DEVIATION: f32 = 0.02;
+
+impl Gpt {
+    /// How many parameters it has; a tied table counts once.
+    pub fn parameters(&self) -> u64 {
+        let [vocab, context, width] = [self.vocab, self.context, self.width].map(|n| n as u64);
+        let norm = if self.biases { 2 * width } else { width };
+        let biases = if self.biases { 9 * width } else { 0 };
+        let tables = vocab * width * if self.tied { 1 } else { 2 } + context * width;
+        tables + self.blocks as u64 * (12 * width * width + biases + 2 * norm) + norm
+    }
+
+    /// The network, ending in cross-entropy, with accuracy beside it.
+    ///
+    /// # Errors
+    /// When a size is 0, the heads cannot share the width, or the dropout is no probability.
+    pub fn network(&self) -> Result<Network, LayerError> {
+        self.check()?;
+        let row = TensorSpec::i32([self.context]);
+        let mut builder = Network::builder().input(row).target(row);
+        builder = builder.layer("embed", self.embed()).scope("");
+        for block in 0..self.blocks {
+            let scope = format!("h.{block}");
+            builder = builder
+                .layer(&format!("{scope}.attn"), self.attention_half())
+                .scope(&scope)
+                .layer(&format!("{scope}.mlp"), self.mlp_half())
+                .scope(&scope);
+        }
+        builder
+            .layer("ln_f", self.norm())
+            .layer("lm_head", self.head())
+            .loss("loss", CrossEntropy::new())
+            .metric(Accuracy::new())
+            .build()
+    }
+
+    fn check(&self) -> Result<(), LayerError> {
+        let sizes = [
+            ("vocab", self.vocab),
+            ("context", self.context),
+            ("width", self.width),
+            ("heads", self.heads),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(LayerError::spec(
+                "gpt",
+                format!("{name} is 0; it must be at least 1"),
+            ));
+        }
+        if self.vocab > i32::MAX as usize {
+            return Err(LayerError::spec(
+                "gpt",
+                "ids are i32: vocab must be below 2^31",
+            ));
+        }
+        if !self.width.is_multiple_of(self.heads) {
+            let problem = format!(
+                "a width of {} cannot be shared by {} heads; make it {} or {}",
+                self.width,
+                self.heads,
+                (self.width / self.heads).max(1) * self.heads,
+                (self.width / self.heads + 1) * self.heads,
+            );
+            return Err(LayerError::spec("gpt", problem));
+        }
+        Ok(())
+    }
+
+    fn embed(&self) -> impl LayerSpec {
+        let mut tokens = Embedding::new(self.vocab, self.width).init(Init::Normal(DEVIATION));
+        if self.tied {
+            tokens = tokens.shared(TOKENS);
+        }
+        let positions =
+            PositionEmbedding::new(self.context, self.width).init(Init::Normal(DEVIATION));
+        Chain::new("wte", tokens, "wpe", positions).then("", Dropout::new(self.dropout))
+    }
+
+    fn attention_half(&self) -> impl LayerSpec {
+        let attention = CausalSelfAttention {
+            bias: self.biases,
+            dropout: self.dropout,
+            ..CausalSelfAttention::new(self.width, self.heads)
+        };
+        let attention = attention.init(Init::Normal(DEVIATION), self.residual_init());
+        let half = Chain::new("ln_1", self.norm(), "attn", attention);
+        Residual::new(half.then("", Dropout::new(self.dropout)))
+    }
+
+    fn mlp_half(&self) -> impl LayerSpec {
+        let mlp = Chain::new(
+            "c_fc",
+            self.linear(self.width, 4 * self.width, Init::Normal(DEVIATION)),
+            "",
+            Activation::GeluTanh,
+        )
+        .then(
+            "c_proj",
+            self.linear(4 * self.width, self.width, self.residual_init()),
+        );
+        let half = Chain::new("ln_2", self.norm(), "mlp", mlp);
+        Residual::new(half.then("", Dropout::new(self.dropout)))
+    }
+
+    fn head(&self) -> Linear {
+        let head = self
+            .linear(self.width, self.vocab, Init::Normal(DEVIATION))
+            .without_bias();
+        if self.tied { head.shared(TOKENS) } else { head }
+    }
+
+    /// Projections into the stream start smaller the more of them there are: their sum keeps its size.
+    fn residual_init(&self) -> Init {
+        Init::Normal(DEVIATION / libm::sqrtf(2.0 * self.blocks.max(1) as f32))
+    }
+
+    fn linear(&self, inputs: usize, outputs: usize, init: Init) -> Linear {
+        let linear = Linear::new(inputs, outputs).init(init);
+        if self.biases {
+            linear.bias(Init::Zeros)
+        } else {
+            linear.without_bias()
+        }
+    }
+
+    fn norm(&self) -> LayerNorm {
+        let norm = LayerNorm::new(self.width);
+        if self.biases {
+            norm
+        } else {
+            norm.without_bias()
+        }
+    }
+}
