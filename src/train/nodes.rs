@@ -134,9 +134,28 @@ impl Nodes {
                 other => replies[node.index()] = Some(other),
             }
         }
-        self.errors.sort_by_key(|error| error.node);
-        match RunError::root_of(&self.errors) {
-            Some(error) => Err(Box::new(error.clone()).into()),
+        match RunError::root_of(&self.errors).cloned() {
+            Some(root) => {
+                // Whoever was done before the failure reached it hears of it here.
+                for (node, _) in replies
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, reply)| reply.is_some())
+                {
+                    let node = NodeId::new(node as u32);
+                    let cause = Cause::Peer(Box::new(root.clone()));
+                    let (action, row) = (None, String::new());
+                    self.errors.push(RunError {
+                        node,
+                        action,
+                        row,
+                        cause,
+                        ..root
+                    });
+                }
+                self.errors.sort_by_key(|error| error.node);
+                Err(Box::new(root).into())
+            }
             None if missing > 0 => {
                 let problem = "a node's thread is gone without a word".to_owned();
                 Err(at_start(NodeId::new(0), Cause::Bug(problem)))

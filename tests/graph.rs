@@ -1,0 +1,270 @@
+//! Promise: the same numbers also where the network is no chain, and only what must travels.
+#![allow(missing_docs)]
+
+mod common;
+
+use brigade::layer::{From, Network, SharedId, TensorSpec};
+use brigade::{Config, Cuts, ScheduleKind, Trainer, Transport, nn};
+use common::*;
+
+/// `a` feeds `b` and, over two stages, `d` and `e`: one producer, three consumers.
+fn with_skips() -> Network {
+    let linear = || nn::Linear::new(6, 6);
+    Network::builder()
+        .input(TensorSpec::f32([6]))
+        .target(TensorSpec::f32([6]))
+        .layer("a", linear())
+        .layer("b", linear())
+        .layer("b2", nn::Activation::GeluTanh)
+        .layer("c", linear())
+        .layer_from("d", toy(), &[From::Previous, From::Layer("a")])
+        .layer("d2", linear())
+        .layer_from(
+            "e",
+            toy(),
+            &[From::Previous, From::Layer("a"), From::Layer("b")],
+        )
+        .loss("loss", nn::MeanSquaredError)
+        .build()
+        .unwrap()
+}
+
+/// Three layers hold one weight; two of them end up on one node.
+fn with_three_holders() -> Network {
+    let shared = || {
+        nn::Linear::new(6, 6)
+            .without_bias()
+            .shared(SharedId::new(5))
+    };
+    Network::builder()
+        .input(TensorSpec::f32([6]))
+        .target(TensorSpec::f32([6]))
+        .layer("first", shared())
+        .layer("act", nn::Activation::Relu)
+        .layer("own", nn::Linear::new(6, 6))
+        .layer("second", shared())
+        .layer("act2", nn::Activation::Silu)
+        .layer("third", shared())
+        .loss("loss", nn::MeanSquaredError)
+        .build()
+        .unwrap()
+}
+
+fn same_for_all_cuts(network: &Network) {
+    let data = numbers(13);
+    let one = train(
+        network,
+        &with(1, ScheduleKind::GPipe, Cuts::Balanced, 1),
+        5,
+        &data,
+    );
+    let layers = network.layers().len();
+    let mut tried = 0;
+    for first in 1..layers {
+        for second in first..layers {
+            let cuts = if second == first {
+                vec![first]
+            } else {
+                vec![first, second]
+            };
+            for schedule in ScheduleKind::ALL {
+                let config = with(cuts.len() + 1, schedule, Cuts::Before(cuts.clone()), 1);
+                assert_eq!(
+                    train(network, &config, 5, &data),
+                    one,
+                    "{cuts:?} {schedule}"
+                );
+                tried += 1;
+            }
+        }
+    }
+    assert_eq!(tried, layers * (layers - 1));
+    let config = Config {
+        transport: Transport::Encoded,
+        ..with(layers, ScheduleKind::OneFOneB, Cuts::Uniform, 1)
+    };
+    assert_eq!(
+        train(network, &config, 5, &data),
+        one,
+        "one layer a node, encoded"
+    );
+}
+
+#[test]
+fn skip_edges_over_stages_train_with_the_same_bits() {
+    same_for_all_cuts(&with_skips());
+}
+
+#[test]
+fn a_parameter_of_three_layers_trains_with_the_same_bits() {
+    same_for_all_cuts(&with_three_holders());
+}
+
+/// The skip from `a` crosses two stages and goes straight to its reader: the stage between sees nothing of it.
+#[test]
+fn a_skip_edge_is_sent_straight_to_its_consumer() {
+    let config = with(4, ScheduleKind::OneFOneB, Cuts::Before(vec![1, 3, 5]), 1);
+    let trainer = Trainer::start(&with_skips(), &config, adamw()).unwrap();
+    let routes: Vec<String> = (trainer.plan().layout.routes.iter())
+        .map(|route| format!("{}>{} {:?}", route.from, route.to, route.lane.direction))
+        .collect();
+    let straight = |text: &str| routes.iter().filter(|route| *route == text).count();
+    // a to d (stage 2) and a to e (stage 3); e's other edges come from d2 and b.
+    assert_eq!(
+        (straight("0>2 Forward"), straight("0>3 Forward")),
+        (1, 1),
+        "{routes:?}"
+    );
+    assert_eq!(
+        (straight("2>0 Backward"), straight("3>0 Backward")),
+        (1, 1),
+        "{routes:?}"
+    );
+}
+
+/// Per step only boundary tensors, gradients of shared parameters and a few scalars travel.
+#[test]
+fn the_bytes_that_travel_are_those_of_the_plan() {
+    let (gpt, tokens) = small_gpt();
+    for transport in [Transport::Local, Transport::Encoded] {
+        for nodes in [1, 2, 3, 6] {
+            let config = Config {
+                transport,
+                ..with(nodes, ScheduleKind::OneFOneB, Cuts::Balanced, 1)
+            };
+            let nets = [
+                (&with_skips(), None),
+                (&with_three_holders(), None),
+                (&gpt, Some(&tokens)),
+            ];
+            for (network, tokens) in nets {
+                let mut trainer = Trainer::start(network, &config, adamw()).unwrap();
+                let planned = trainer.plan().sent_bytes.clone();
+                let mut before = vec![0; nodes];
+                for _ in 0..3 {
+                    match tokens {
+                        Some(tokens) => trainer.step(tokens).unwrap(),
+                        None => trainer.step(&numbers(13)).unwrap(),
+                    };
+                    let after: Vec<u64> = trainer
+                        .report()
+                        .unwrap()
+                        .iter()
+                        .map(|node| node.sent_bytes)
+                        .collect();
+                    let sent: Vec<u64> = after
+                        .iter()
+                        .zip(&before)
+                        .map(|(after, before)| after - before)
+                        .collect();
+                    assert_eq!(sent, planned, "{nodes} nodes, {transport:?}");
+                    before = after;
+                }
+                assert_eq!(planned.iter().any(|bytes| *bytes > 0), nodes > 1);
+            }
+        }
+    }
+}
+
+/// A tied table of 29 x 16 in a boundary of 8 x 16 values a row: what must travel, by hand.
+#[test]
+fn the_plans_figure_is_what_one_counts_by_hand() {
+    let (gpt, _) = small_gpt();
+    let config = with(2, ScheduleKind::GPipe, Cuts::Before(vec![3]), 1);
+    let trainer = Trainer::start(&gpt, &config, adamw()).unwrap();
+    let (rows, boundary, table) = (13, 8 * 16 * 4, 29 * 16 * 4);
+    let (layers_of_node_1, verdict, loss) = (5, 3, 2);
+    let node_0 = rows * boundary + table + 8 * verdict;
+    let node_1 = rows * boundary + table + 8 * (layers_of_node_1 + loss);
+    assert_eq!(trainer.plan().sent_bytes, [node_0, node_1]);
+}
+
+#[test]
+fn a_node_holds_only_what_it_owns() {
+    let (gpt, tokens) = small_gpt();
+    for nodes in [1, 2, 4, 8] {
+        let config = with(nodes, ScheduleKind::OneFOneB, Cuts::Balanced, 1);
+        let mut trainer = Trainer::start(&gpt, &config, adamw()).unwrap();
+        let built = trainer.report().unwrap();
+        trainer.step(&tokens).unwrap();
+        let plan = trainer.plan().clone();
+        let reports = trainer.report().unwrap();
+        let mut owned = 0;
+        for ((report, built), memory) in reports.iter().zip(&built).zip(&plan.memory) {
+            let stages = plan.layout.placement.stages_on(report.node);
+            let layers: Vec<usize> = stages
+                .flat_map(|stage| plan.partition.layers_of(stage))
+                .collect();
+            let bytes: u64 = (layers.iter())
+                .flat_map(|layer| gpt.layers()[*layer].spec.param_specs())
+                .map(|param| param.bytes())
+                .sum();
+            assert_eq!(
+                report
+                    .layers
+                    .iter()
+                    .map(|layer| layer.index())
+                    .collect::<Vec<_>>(),
+                layers
+            );
+            let held = (
+                report.params.value,
+                report.params.gradient,
+                report.params.state,
+            );
+            assert_eq!(
+                held,
+                (bytes, bytes, 2 * bytes),
+                "parameters, gradients, two moments"
+            );
+            assert_eq!(memory.parameter_bytes, bytes);
+            assert_eq!(
+                built.memory.held_bytes, bytes,
+                "before the first step: parameters and nothing else"
+            );
+            assert_eq!(built.memory.peak_bytes, bytes, "not even while starting");
+            assert_eq!(
+                report.memory.held_bytes,
+                4 * bytes,
+                "after a step every activation is gone"
+            );
+            owned += layers.len();
+        }
+        assert_eq!(owned, gpt.layers().len(), "every layer is owned once");
+    }
+}
+
+/// After the first steps no tensor is allocated any more: buffers go home and are used again.
+#[test]
+fn a_steady_state_step_allocates_no_tensor() {
+    let (gpt, tokens) = small_gpt();
+    for (nodes, schedule) in [
+        (1, ScheduleKind::OneFOneB),
+        (3, ScheduleKind::OneFOneB),
+        (4, ScheduleKind::GPipe),
+    ] {
+        let mut trainer =
+            Trainer::start(&gpt, &with(nodes, schedule, Cuts::Balanced, 1), adamw()).unwrap();
+        let born = |trainer: &mut Trainer| -> u64 {
+            trainer
+                .report()
+                .unwrap()
+                .iter()
+                .map(|node| node.memory.born)
+                .sum()
+        };
+        for _ in 0..20 {
+            trainer.step(&tokens).unwrap();
+        }
+        let before = born(&mut trainer);
+        for _ in 0..5 {
+            trainer.step(&tokens).unwrap();
+        }
+        // Which buffers are at home at the same moment depends on timing between nodes; their number has a bound.
+        let more = born(&mut trainer) - before;
+        assert!(
+            more <= 2 * (nodes as u64 - 1),
+            "{more} buffers born in steady state on {nodes} nodes"
+        );
+    }
+}
