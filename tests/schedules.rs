@@ -1,0 +1,411 @@
+//! Promise: a plan is proven complete, ordered, paired and free of deadlock before a thread starts.
+//!
+//! The laws are checked over all small cases by code of their own, beside the engine's check.
+#![allow(missing_docs)]
+
+use brigade::ids::{MicroBatchCount, NodeCount, SharedId, StageId};
+use brigade::placement::Placement;
+use brigade::schedule::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const NODES: u32 = 6;
+const MICRO_BATCHES: u32 = 12;
+
+/// A chain with a skip edge from the first stage to the last and a parameter shared by both.
+fn layout(nodes: u32) -> Layout {
+    let mut layout = Layout::chain(Placement::straight(NodeCount::new(nodes)));
+    if nodes > 2 {
+        let (first, last) = (StageId::new(0), StageId::new(nodes - 1));
+        let edge = brigade::ids::EdgeId::new(nodes);
+        for (direction, from, to) in [
+            (Direction::Forward, first, last),
+            (Direction::Backward, last, first),
+        ] {
+            layout.routes.push(Route {
+                lane: Lane { edge, direction },
+                from,
+                to,
+            });
+        }
+        layout.routes.sort_by_key(|route| route.lane);
+    }
+    if nodes > 1 {
+        let holders =
+            [0, nodes - 1].map(|stage| (brigade::ids::LayerIndex::new(stage), StageId::new(stage)));
+        layout.shared.push(SharedSum {
+            shared: SharedId::new(0),
+            holders: holders.to_vec(),
+        });
+    }
+    layout
+}
+
+fn lowered(
+    kind: ScheduleKind,
+    nodes: u32,
+    micro_batches: u32,
+) -> (Lowered, Layout, MicroBatchCount) {
+    let (layout, micro_batches) = (layout(nodes), MicroBatchCount::new(micro_batches));
+    let lowered = lower(
+        &kind.define(NodeCount::new(nodes), micro_batches),
+        &layout,
+        micro_batches,
+    )
+    .unwrap();
+    (lowered, layout, micro_batches)
+}
+
+fn all_small_cases(mut law: impl FnMut(ScheduleKind, u32, u32)) {
+    for kind in ScheduleKind::ALL {
+        for nodes in 1..=NODES {
+            for micro_batches in 1..=MICRO_BATCHES {
+                law(kind, nodes, micro_batches);
+            }
+        }
+    }
+}
+
+fn text(row: &[Compute]) -> String {
+    row.iter()
+        .map(Compute::to_string)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+/// Golden vectors, laid out like the timeline they mean.
+#[test]
+fn golden_vectors() {
+    let define = |kind: ScheduleKind, micro_batches| -> Vec<String> {
+        let definition = kind.define(NodeCount::new(4), MicroBatchCount::new(micro_batches));
+        definition.iter().map(|row| text(row)).collect()
+    };
+    assert_eq!(
+        define(ScheduleKind::GPipe, 8),
+        [
+            "0F0,0F1,0F2,0F3,0F4,0F5,0F6,0F7,0B0,0B1,0B2,0B3,0B4,0B5,0B6,0B7",
+            "1F0,1F1,1F2,1F3,1F4,1F5,1F6,1F7,1B0,1B1,1B2,1B3,1B4,1B5,1B6,1B7",
+            "2F0,2F1,2F2,2F3,2F4,2F5,2F6,2F7,2B0,2B1,2B2,2B3,2B4,2B5,2B6,2B7",
+            "3F0,3F1,3F2,3F3,3F4,3F5,3F6,3F7,3B0,3B1,3B2,3B3,3B4,3B5,3B6,3B7",
+        ]
+    );
+    assert_eq!(
+        define(ScheduleKind::OneFOneB, 8),
+        [
+            "0F0,0F1,0F2,0F3,0B0,0F4,0B1,0F5,0B2,0F6,0B3,0F7,0B4,0B5,0B6,0B7",
+            "1F0,1F1,1F2,1B0,1F3,1B1,1F4,1B2,1F5,1B3,1F6,1B4,1F7,1B5,1B6,1B7",
+            "2F0,2F1,2B0,2F2,2B1,2F3,2B2,2F4,2B3,2F5,2B4,2F6,2B5,2F7,2B6,2B7",
+            "3F0,3B0,3F1,3B1,3F2,3B2,3F3,3B3,3F4,3B4,3F5,3B5,3F6,3B6,3F7,3B7",
+        ]
+    );
+    assert_eq!(
+        define(ScheduleKind::OneFOneB, 2),
+        [
+            "0F0,0F1,0B0,0B1", //
+            "1F0,1F1,1B0,1B1",
+            "2F0,2F1,2B0,2B1",
+            "3F0,3B0,3F1,3B1",
+        ]
+    );
+}
+
+#[test]
+fn every_schedule_passes_the_check() {
+    all_small_cases(|kind, nodes, micro_batches| {
+        let (lowered, layout, count) = lowered(kind, nodes, micro_batches);
+        let limit = match kind {
+            ScheduleKind::OneFOneB => nodes.min(micro_batches),
+            _ => micro_batches,
+        };
+        check(&lowered, &layout, count, Some(limit as usize), &|lane| {
+            lowered.slots.of(lane)
+        })
+        .unwrap();
+        let forward = forward_only(&layout.placement, count);
+        let forward = lower(&forward, &layout, count).unwrap();
+        check(&forward, &layout, count, Some(0), &|lane| {
+            forward.slots.of(lane)
+        })
+        .unwrap();
+    });
+}
+
+#[test]
+fn complete_and_ordered() {
+    all_small_cases(|kind, nodes, micro_batches| {
+        let (lowered, _, _) = lowered(kind, nodes, micro_batches);
+        for (node, row) in lowered.nodes.iter().enumerate() {
+            let place = |work: &str, m: u32| {
+                let wanted = format!("{node}{work}{m}");
+                let found: Vec<_> = (0..row.len())
+                    .filter(|at| row[*at].to_string() == wanted)
+                    .collect();
+                assert_eq!(found.len(), 1, "{wanted} in {kind} {nodes} {micro_batches}");
+                found[0]
+            };
+            for m in 0..micro_batches {
+                assert!(place("F", m) < place("B", m));
+                assert!(
+                    m == 0 || place("B", m - 1) < place("B", m),
+                    "weights in ascending order"
+                );
+            }
+            let end: Vec<_> = row
+                .iter()
+                .filter(|action| action.stage().is_none())
+                .map(Action::to_string)
+                .collect();
+            let shares = nodes > 1 && (node == 0 || node == nodes as usize - 1);
+            let wanted: &[&str] = if shares {
+                &["SUM#0", "EXCHANGE", "STEP"]
+            } else {
+                &["EXCHANGE", "STEP"]
+            };
+            assert_eq!(end, wanted);
+            assert!(
+                row[row.len() - end.len()..]
+                    .iter()
+                    .all(|action| action.stage().is_none()),
+                "at the very end"
+            );
+        }
+    });
+}
+
+#[test]
+fn paired() {
+    all_small_cases(|kind, nodes, micro_batches| {
+        let (lowered, layout, _) = lowered(kind, nodes, micro_batches);
+        let (mut sends, mut waits, mut posts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (node, row) in lowered.nodes.iter().enumerate() {
+            for action in row {
+                let own =
+                    |stage: StageId| assert_eq!(layout.placement.node_of(stage).index(), node);
+                match *action {
+                    Action::Send(t) => {
+                        own(t.stage);
+                        assert!(
+                            sends.insert((t.lane, t.micro_batch, t.stage, t.peer)),
+                            "{action} twice"
+                        );
+                    }
+                    Action::Post(t) => {
+                        own(t.stage);
+                        assert!(
+                            posts.insert((t.lane, t.micro_batch, t.peer, t.stage)),
+                            "{action} twice"
+                        );
+                    }
+                    Action::Wait(t) => {
+                        own(t.stage);
+                        let message = (t.lane, t.micro_batch, t.peer, t.stage);
+                        assert!(posts.contains(&message), "{action} without a post");
+                        assert!(waits.insert(message), "{action} twice");
+                    }
+                    Action::Compute(_) | Action::SumShared(_) | Action::Exchange | Action::Step => {
+                    }
+                }
+            }
+        }
+        assert_eq!(sends, waits);
+        assert_eq!(sends, posts);
+        assert_eq!(sends.len(), layout.routes.len() * micro_batches as usize);
+    });
+}
+
+/// Runs the lists in random order with queues of exactly the computed slots: no send ever finds its queue full, and with
+/// one slot less on any lane some order does (the slots are no larger than they must be).
+#[test]
+fn slots_are_enough_in_every_order_and_never_too_many() {
+    all_small_cases(|kind, nodes, micro_batches| {
+        let (lowered, layout, _) = lowered(kind, nodes, micro_batches);
+        let mut most = BTreeMap::<Lane, u32>::new();
+        // Every lane's worst order: its receiver goes on only when nobody else can.
+        for lazy in layout
+            .routes
+            .iter()
+            .map(|route| layout.placement.node_of(route.to).index())
+        {
+            for (lane, count) in most_under_way(&lowered, lazy) {
+                let most = most.entry(lane).or_default();
+                *most = (*most).max(count);
+            }
+        }
+        let slots: BTreeMap<_, _> = lowered.slots.iter().collect();
+        assert_eq!(most, slots, "{kind} {nodes} {micro_batches}");
+    });
+}
+
+fn most_under_way(lowered: &Lowered, lazy: usize) -> BTreeMap<Lane, u32> {
+    let mut at = vec![0; lowered.nodes.len()];
+    let (mut sent, mut under_way, mut most) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    let order: Vec<usize> = (0..lowered.nodes.len())
+        .filter(|node| *node != lazy)
+        .chain([lazy])
+        .collect();
+    loop {
+        let next = order
+            .iter()
+            .find(|node| match lowered.nodes[**node].get(at[**node]) {
+                Some(Action::Wait(t)) => sent.contains(&(t.lane, t.micro_batch)),
+                Some(Action::Exchange | Action::SumShared(_) | Action::Step) | None => false,
+                Some(_) => true,
+            });
+        let Some(&node) = next else { break };
+        match lowered.nodes[node][at[node]] {
+            Action::Send(t) => {
+                sent.insert((t.lane, t.micro_batch));
+                let count = under_way.entry(t.lane).or_insert(0u32);
+                *count += 1;
+                let most = most.entry(t.lane).or_insert(0);
+                *most = (*most).max(*count);
+            }
+            Action::Wait(t) => *under_way.get_mut(&t.lane).unwrap() -= 1,
+            _ => {}
+        }
+        at[node] += 1;
+    }
+    for (row, at) in lowered.nodes.iter().zip(at) {
+        assert!(
+            row[at..].iter().all(|action| action.stage().is_none()),
+            "stuck at {}",
+            row[at]
+        );
+    }
+    most
+}
+
+#[test]
+fn stash_stays_within_its_bound() {
+    all_small_cases(|kind, nodes, micro_batches| {
+        let (lowered, layout, count) = lowered(kind, nodes, micro_batches);
+        for (node, row) in lowered.nodes.iter().enumerate() {
+            let (mut kept, mut most) = (0u32, 0);
+            for action in row {
+                match action {
+                    Action::Compute(Compute { work: Work::F, .. }) => kept += 1,
+                    Action::Compute(Compute {
+                        work: Work::B | Work::W,
+                        ..
+                    }) => kept -= 1,
+                    _ => {}
+                }
+                most = most.max(kept);
+            }
+            let bound = match kind {
+                ScheduleKind::OneFOneB => micro_batches.min(nodes - node as u32),
+                _ => micro_batches,
+            };
+            assert_eq!(most, bound, "{kind} {nodes} {micro_batches} node {node}");
+        }
+        if kind == ScheduleKind::GPipe && micro_batches > 1 {
+            let limit = micro_batches as usize - 1;
+            let error = check(&lowered, &layout, count, Some(limit), &|lane| {
+                lowered.slots.of(lane)
+            })
+            .unwrap_err();
+            assert!(
+                matches!(error.problem, Problem::StashFull { .. }),
+                "{error}"
+            );
+        }
+    });
+}
+
+/// The negative test: where every send waits for its receive, 1F1B on two nodes gets stuck, and the check says so.
+#[test]
+fn without_slots_1f1b_is_refused() {
+    let nodes = NodeCount::new(2);
+    let (layout, count) = (
+        Layout::chain(Placement::straight(nodes)),
+        MicroBatchCount::new(2),
+    );
+    let lowered = lower(&one_f_one_b(nodes, count), &layout, count).unwrap();
+    check(&lowered, &layout, count, None, &|lane| {
+        lowered.slots.of(lane)
+    })
+    .unwrap();
+    let error = check(&lowered, &layout, count, None, &|_| 0).unwrap_err();
+    let Problem::Deadlock { waiting } = &error.problem else {
+        panic!("{error}")
+    };
+    let waiting: Vec<_> = waiting
+        .iter()
+        .map(|(node, action)| format!("{node}: {action}"))
+        .collect();
+    assert_eq!(waiting, ["0: 0SEND_F1>1@0", "1: 1SEND_B0>0@0"]);
+    assert!(error.row.contains("[0SEND_F1>1@0]"), "{}", error.row);
+
+    let gpipe = lower(&gpipe(nodes, count), &layout, count).unwrap();
+    check(&gpipe, &layout, count, None, &|_| 0).expect("gpipe on two nodes does not need slots");
+}
+
+/// One damage each: the check must name what is wrong with every one of them.
+#[test]
+fn damaged_schedules_are_refused() {
+    let refused = |damage: &dyn Fn(&mut Vec<Vec<Action>>)| {
+        let (mut lowered, layout, count) = lowered(ScheduleKind::OneFOneB, 3, 4);
+        damage(&mut lowered.nodes);
+        let slots = lowered.slots.clone();
+        check(&lowered, &layout, count, None, &|lane| slots.of(lane)).unwrap_err()
+    };
+    let (whole, _, _) = lowered(ScheduleKind::OneFOneB, 3, 4);
+    let mut kinds = BTreeSet::new();
+    for node in 0..3 {
+        for at in 0..whole.nodes[node].len() {
+            let error = refused(&|nodes| drop(nodes[node].remove(at)));
+            kinds.insert(format!("{:?}", std::mem::discriminant(&error.problem)));
+            let error = refused(&|nodes| {
+                let twice = nodes[node][at];
+                nodes[node].insert(at, twice);
+            });
+            kinds.insert(format!("{:?}", std::mem::discriminant(&error.problem)));
+            refused(&|nodes| {
+                let moved = nodes[node].remove(at);
+                nodes[(node + 1) % 3].insert(0, moved);
+            });
+        }
+    }
+    assert!(kinds.len() >= 4, "many laws are at work: {kinds:?}");
+}
+
+/// Bubbles at equal costs, by formula: (P - 1) (F + B) idle time on every node, for both schedules.
+#[test]
+fn simulated_bubbles_equal_the_closed_formula() {
+    all_small_cases(|kind, nodes, micro_batches| {
+        let layout = Layout::chain(Placement::straight(NodeCount::new(nodes)));
+        let count = MicroBatchCount::new(micro_batches);
+        let lowered = lower(&kind.define(NodeCount::new(nodes), count), &layout, count).unwrap();
+        let times = Times::equal(nodes as usize, 1.0, 1.2, 0.7);
+        let simulation = simulate(&lowered, &layout, count, &times).unwrap();
+        let (m, p) = (f64::from(micro_batches), f64::from(nodes));
+        let makespan = (m + p - 1.0) * 2.9;
+        if micro_batches >= nodes || kind == ScheduleKind::GPipe {
+            assert!(
+                (simulation.makespan - makespan).abs() < 1e-9,
+                "{kind} {nodes} {micro_batches}"
+            );
+            assert!((simulation.bubble() - (p - 1.0) / (m + p - 1.0)).abs() < 1e-9);
+        }
+        for node in layout.nodes().iter() {
+            assert!((simulation.busy(node) - m * 2.9).abs() < 1e-9);
+        }
+    });
+}
+
+#[test]
+fn links_that_take_time_make_the_makespan_longer() {
+    let (nodes, count) = (NodeCount::new(4), MicroBatchCount::new(1));
+    let layout = Layout::chain(Placement::straight(nodes));
+    let lowered = lower(&gpipe(nodes, count), &layout, count).unwrap();
+    let times = Times {
+        link_latency: 0.5,
+        ..Times::equal(4, 1.0, 1.0, 1.0)
+    };
+    // Three hops forward, three back; W of the last node is not in anybody's way but its own.
+    let simulation = simulate(&lowered, &layout, count, &times).unwrap();
+    assert!(
+        (simulation.makespan - (4.0 + 8.0 + 3.0)).abs() < 1e-9,
+        "{}",
+        simulation.makespan
+    );
+}
