@@ -3,6 +3,8 @@
 
 pub mod batch;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 mod error;
 pub mod ids;

@@ -1,2 +1,7 @@
-//! The program.
-fn main() {}
+//! The program `brigade`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    brigade::cli::run(std::env::args_os())
+}

@@ -1,13 +1,11 @@
-//! Causal self-attention.
+//! Causal attention of queries, keys and values.
 
-use crate::compose::{Chain, ChainLayer};
-use crate::kernels::attention::{Attention, STATS, scratch_shape};
+use crate::kernels::attention::{Attention, scratch_shape};
 use crate::kernels::random::{Mask, check_probability};
-use crate::linear::{Linear, LinearLayer};
+use crate::kernels::softmax::STATS;
 use crate::shapes::{one_input, product_flops};
 use brigade_layer::{
-    BuildCtx, Cost, Ctx, Init, Layer, LayerError, LayerSpec, Mode, ParamSpec, Shape, Tensor,
-    TensorSpec, Tensors,
+    BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec, Tensors,
 };
 use ndarray::{ArrayView4, ArrayViewMut4, ArrayViewMut5};
 use serde::{Deserialize, Serialize};
@@ -15,14 +13,15 @@ use serde::{Deserialize, Serialize};
 /// Attention of every position to itself and those before it, in heads:
 /// y = softmax(q k^T / sqrt(C), causal) v for each head of C = D / H columns.
 ///
-/// The input holds queries, keys and values side by side. [`CausalSelfAttention`] puts projections around it.
+/// The input holds queries, keys and values side by side.
+/// [`CausalSelfAttention`](crate::CausalSelfAttention) puts projections around it.
 ///
 /// # Shapes
 /// qkv [B, T, 3 D], y [B, T, D]; H `heads`.
 ///
 /// # Source
-/// Vaswani et al.: "Attention is all you need", 2017, equation 1. Probabilities are computed again for the backward
-/// pass, as in Dao et al.: "FlashAttention", 2022.
+/// Vaswani et al.: "Attention is all you need", 2017, equation 1. Probabilities are computed again
+/// for the backward pass, as in Dao et al.: "FlashAttention", 2022.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CausalAttention {
@@ -188,115 +187,5 @@ impl Layer for CausalAttentionLayer {
 
     fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
         Ok(())
-    }
-}
-
-/// Causal self-attention with its projections, as GPT-2 has it: `c_attn` makes queries, keys and values of x,
-/// [`CausalAttention`] mixes them, `c_proj` projects what comes out.
-///
-/// # Shapes
-/// x [B, T, D], c_attn.weight [3 D, D], c_attn.bias [3 D], c_proj.weight [D, D], c_proj.bias [D], y [B, T, D].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct CausalSelfAttention {
-    /// Length of the last axis.
-    pub width: usize,
-    /// How many heads share the width.
-    pub heads: usize,
-    /// Whether the projections have biases (they start at 0).
-    pub bias: bool,
-    /// Initial weight of `c_attn`.
-    pub init: Init,
-    /// Initial weight of `c_proj`.
-    pub projection_init: Init,
-    /// With which probability an attention probability is dropped while training.
-    pub dropout: f32,
-}
-
-impl CausalSelfAttention {
-    /// With biases, weights that start normal with deviation 0.02, and no dropout.
-    pub fn new(width: usize, heads: usize) -> Self {
-        let init = Init::Normal(0.02);
-        Self {
-            width,
-            heads,
-            bias: true,
-            init,
-            projection_init: init,
-            dropout: 0.0,
-        }
-    }
-
-    /// Without biases.
-    #[must_use]
-    pub fn without_bias(mut self) -> Self {
-        self.bias = false;
-        self
-    }
-
-    /// With these initial weights of `c_attn` and `c_proj`.
-    #[must_use]
-    pub fn init(mut self, c_attn: Init, c_proj: Init) -> Self {
-        (self.init, self.projection_init) = (c_attn, c_proj);
-        self
-    }
-
-    /// With dropout of attention probabilities.
-    #[must_use]
-    pub fn dropout(mut self, probability: f32) -> Self {
-        self.dropout = probability;
-        self
-    }
-
-    fn chain(&self) -> Chain<Chain<Linear, CausalAttention>, Linear> {
-        let linear = |outputs, init| {
-            let linear = Linear::new(self.width, outputs).init(init);
-            if self.bias {
-                linear.bias(Init::Zeros)
-            } else {
-                linear.without_bias()
-            }
-        };
-        let attention = CausalAttention::new(self.heads).dropout(self.dropout);
-        Chain::new("c_attn", linear(3 * self.width, self.init), "", attention)
-            .then("c_proj", linear(self.width, self.projection_init))
-    }
-
-    fn check(&self) -> Result<(), LayerError> {
-        if self.heads > 0 && self.width > 0 && self.width.is_multiple_of(self.heads) {
-            return Ok(());
-        }
-        let problem = format!(
-            "a width of {} cannot be shared by {} heads; make the width a multiple of the heads",
-            self.width, self.heads
-        );
-        Err(LayerError::spec("causal self-attention", problem))
-    }
-}
-
-impl LayerSpec for CausalSelfAttention {
-    type Layer = ChainLayer<ChainLayer<LinearLayer, CausalAttentionLayer>, LinearLayer>;
-
-    fn params(&self) -> Vec<ParamSpec> {
-        self.chain().params()
-    }
-
-    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        self.check()?;
-        let x = one_input("causal self-attention", inputs)?.shape;
-        if x.rank() != 3 || x.last() != self.width {
-            let expected = format!("[rows, length, {}]", self.width);
-            return Err(LayerError::shape("causal self-attention", expected, x));
-        }
-        self.chain().outputs(inputs)
-    }
-
-    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
-        self.chain().cost(inputs)
-    }
-
-    fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError> {
-        self.check()?;
-        self.chain().build(cx)
     }
 }

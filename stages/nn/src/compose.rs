@@ -1,4 +1,5 @@
-//! Layers made of layers. What they keep is a tuple of what the parts keep, so that nothing is boxed per call.
+//! Layers made of layers. What they keep is a tuple of what the parts keep, so that nothing is
+//! boxed per call.
 
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, MAX_TENSORS, ParamAccess, ParamSpec,
@@ -52,7 +53,8 @@ pub struct Chain<A, B> {
 }
 
 impl<A: LayerSpec, B: LayerSpec> Chain<A, B> {
-    /// `first`, then `second`, with names for their parameters. An empty name adds nothing to a parameter's key.
+    /// `first`, then `second`, with names for their parameters. An empty name adds nothing to a
+    /// parameter's key.
     pub fn new(first_name: &str, first: A, second_name: &str, second: B) -> Self {
         Self {
             first: Part::new(first_name, first),

@@ -30,7 +30,8 @@ impl TokenWindows {
     /// Mini-batches of `rows` windows that start anywhere: to train on.
     ///
     /// # Errors
-    /// With fewer tokens than one window and its last target need, or a context or number of rows of 0.
+    /// With fewer tokens than one window and its last target need, or a context or number of rows
+    /// of 0.
     pub fn random(
         tokens: impl Into<Arc<[i32]>>,
         context: usize,
@@ -50,8 +51,9 @@ impl TokenWindows {
         )
     }
 
-    /// One mini-batch of consecutive windows that predicts every token but the first once: to evaluate on. The last
-    /// window is filled up with inputs of 0 and targets of -100, which do not count.
+    /// One mini-batch of consecutive windows that predicts every token but the first once: to
+    /// evaluate on. The last window is filled up with inputs of 0 and targets of -100, which do not
+    /// count.
     ///
     /// # Errors
     /// With fewer than two tokens, or a context of 0.

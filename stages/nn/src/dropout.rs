@@ -13,13 +13,15 @@ const UNIT: usize = 4096;
 
 /// Drops elements while training: y = 0 with probability p, else x / (1 - p).
 ///
-/// Nothing is kept for the backward pass: the mask is drawn again, from (seed, step, sample, layer) alone.
+/// Nothing is kept for the backward pass: the mask is drawn again, from (seed, step, sample, layer)
+/// alone.
 ///
 /// # Shapes
 /// Any with samples first; y has the shape of x.
 ///
 /// # Source
-/// Srivastava et al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
+/// Srivastava et al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR
+/// 2014.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Dropout {

@@ -10,8 +10,9 @@
 //! | [`Mlp`], [`Gpt`] | networks |
 //! | [`TokenWindows`] | data |
 //!
-//! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on several, because the order
-//! of every sum follows from shapes, and random numbers from the sample's number in the mini-batch.
+//! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
+//! several, because the order of every sum follows from shapes, and random numbers from the
+//! sample's number in the mini-batch.
 //!
 //! # Example
 //! ```
@@ -37,20 +38,24 @@ mod metric;
 mod networks;
 mod norm;
 mod optim;
+mod position;
+mod self_attention;
 mod shapes;
 
 pub use activation::{Activation, ActivationLayer};
-pub use attention::{CausalAttention, CausalAttentionLayer, CausalSelfAttention};
+pub use attention::{CausalAttention, CausalAttentionLayer};
 pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
 pub use data::TokenWindows;
 pub use dropout::{Dropout, DropoutLayer};
-pub use embedding::{Embedding, EmbeddingLayer, PositionEmbedding, PositionEmbeddingLayer};
+pub use embedding::{Embedding, EmbeddingLayer};
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
 pub use networks::{Gpt, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, LearningRate, Sgd};
+pub use position::{PositionEmbedding, PositionEmbeddingLayer};
+pub use self_attention::CausalSelfAttention;
 
 /// Attention and positions would need what came before; until they keep it, they say so.
 fn no_generation(what: &str) -> brigade_layer::LayerError {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// y = x W^T + b.
 ///
 /// # Shapes
-/// x [.., I], weight [O, I], bias [O], y [.., O]; I `inputs`, O `outputs`, any axes before.
+/// x [.., I], weight [O, I], bias \[O\], y [.., O]; I `inputs`, O `outputs`, any axes before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Linear {
@@ -31,7 +31,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// A linear layer with a bias. Initial weight and bias are uniform within 1 / sqrt(inputs), as PyTorch's are.
+    /// A linear layer with a bias. Initial weight and bias are uniform within 1 / sqrt(inputs), as
+    /// PyTorch's are.
     pub fn new(inputs: usize, outputs: usize) -> Self {
         let init = Init::Uniform(1.0 / (inputs.max(1) as f32).sqrt());
         Self {

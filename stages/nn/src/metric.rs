@@ -3,7 +3,8 @@
 use brigade_layer::{LayerError, Measure, Metric, Tensors};
 use serde::{Deserialize, Serialize};
 
-/// The share of counted targets whose logit is the greatest of its row. Of equal logits the first counts.
+/// The share of counted targets whose logit is the greatest of its row. Of equal logits the first
+/// counts.
 ///
 /// # Shapes
 /// logits [.., V], targets i32 [..].

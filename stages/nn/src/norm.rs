@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, over the last axis.
 ///
 /// # Shapes
-/// x [.., D], weight [D], bias [D], y [.., D]; D `width`.
+/// x [.., D], weight \[D\], bias \[D\], y [.., D]; D `width`.
 ///
 /// # Source
 /// Ba, Kiros, Hinton: "Layer normalization", 2016.
@@ -122,7 +122,8 @@ pub struct LayerNormLayer {
 impl Layer for LayerNormLayer {
     /// x, and mean and inverse deviation of each row.
     type Stash = (Tensor, Tensor);
-    /// This micro-batch's gradients of weight and bias: the pass over the rows that finds dx finds them too.
+    /// This micro-batch's gradients of weight and bias: the pass over the rows that finds dx finds
+    /// them too.
     type Kept = Tensor;
 
     fn forward(

@@ -1,24 +1,21 @@
 //! Causal attention of every (sample, head), block after block of query rows.
 //!
 //! ```text
-//!            keys ─►                    A block of 64 queries sees the keys up to its last query, so only the
-//!  queries  ┌──┐                        lower half is computed. Its scores live in scratch; what outlives the
-//!     │     │▚ └──┐                     forward pass is, per query, the greatest score and one over the sum of
-//!     ▼     │  ▚  └──┐                  the exponentials: backward computes the probabilities again.
-//!           └──────▚─┘
+//!            keys ─►
+//!  queries  ┌──┐             A block of 64 queries sees the keys up to its last query, so
+//!     │     │▚ └──┐          only the lower half is computed. Its scores live in scratch.
+//!     ▼     │  ▚  └──┐       What outlives the forward pass is two numbers per query:
+//!           └──────▚─┘       backward computes the probabilities again.
 //! ```
 
-use crate::kernels::math::exp;
 use crate::kernels::matmul::{Onto, product};
-use crate::kernels::parallel::{Out, spread, vectorised};
+use crate::kernels::parallel::{Out, spread};
 use crate::kernels::random::Mask;
-use crate::kernels::reduce::{max, sum, sum_pairs};
+use crate::kernels::softmax::{STATS, probability_rows, score_gradient_rows, softmax_rows};
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
 
 /// Queries of one block.
 const BLOCK: usize = 64;
-/// Numbers per query that forward leaves for backward.
-pub(crate) const STATS: usize = 2;
 
 /// What all heads have in common.
 #[derive(Clone, Copy)]
@@ -53,7 +50,8 @@ struct Backward<'a> {
 
 impl Attention {
     /// # Shapes
-    /// out [B, T, H, C], stats [B, H, T, 2], qkv [B, T, 3 H, C], scratch as `scratch_shape` of one matrix.
+    /// out [B, T, H, C], stats [B, H, T, 2], qkv [B, T, 3 H, C], scratch as `scratch_shape` of one
+    /// matrix.
     pub(crate) fn forward(
         &self,
         out: ArrayViewMut4<'_, f32>,
@@ -78,7 +76,8 @@ impl Attention {
     }
 
     /// # Shapes
-    /// dqkv [B, T, 3, H, C], dout [B, T, H, C], stats and qkv as in `forward`, scratch of two matrices.
+    /// dqkv [B, T, 3, H, C], dout [B, T, H, C], stats and qkv as in `forward`, scratch of two
+    /// matrices.
     pub(crate) fn backward(
         &self,
         dqkv: ArrayViewMut5<'_, f32>,
@@ -99,7 +98,7 @@ impl Attention {
                 let (sample, head_number) = (number / self.heads, number % self.heads);
                 let mut parts = head.into_outer_iter_mut();
                 let gradients = std::array::from_fn(|_| parts.next().expect("q, k and v"));
-                let dout = dout.clone().slice_move(s![sample, head_number, .., ..]);
+                let dout = dout.slice_move(s![sample, head_number, .., ..]);
                 Backward {
                     number,
                     dout,
@@ -141,7 +140,7 @@ impl Attention {
         let (sample, head) = (number / self.heads, number % self.heads);
         [0, 1, 2].map(|part| {
             let column = part * self.heads + head;
-            qkv.clone().slice_move(s![sample, .., column, ..])
+            qkv.slice_move(s![sample, .., column, ..])
         })
     }
 
@@ -222,7 +221,8 @@ impl Attention {
         let sample = (self.first_sample + number / self.heads) as u64;
         let head = (number % self.heads) as u32;
         for (row, query) in block.chunks_exact_mut(end).zip(start..) {
-            // Query t has t + 1 keys: rows follow one another without gaps, whatever the length of the sequence.
+            // Query t has t + 1 keys: rows follow one another without gaps, whatever the length of
+            // the sequence.
             mask.apply(
                 &mut row[..=query],
                 sample,
@@ -251,52 +251,6 @@ fn matrix(data: &[f32], columns: usize) -> ArrayView2<'_, f32> {
 fn scores(out: &mut [f32], a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, scale: f32) {
     let out = ArrayViewMut2::from_shape((a.nrows(), b.nrows()), out).expect("a block of scores");
     product(out, Onto::Nothing, scale, [a, b.t()], 1);
-}
-
-vectorised! {
-    /// Scores become exp(score - greatest), 0 where the key is later than the query.
-    fn softmax_rows(p: &'a mut [f32], stats: &'a mut [f32], start: usize, end: usize) {
-        let rows = p.chunks_exact_mut(end).zip(stats.chunks_exact_mut(STATS));
-        for ((row, stats), query) in rows.zip(start..) {
-            let (seen, hidden) = row.split_at_mut(query + 1);
-            let greatest = max(seen);
-            for x in seen.iter_mut() {
-                *x = exp(*x - greatest);
-            }
-            hidden.fill(0.0);
-            let total = sum(seen, |x| x);
-            stats.copy_from_slice(&[greatest, 1.0 / total]);
-        }
-    }
-
-    /// Scores become probabilities.
-    fn probability_rows(p: &'a mut [f32], stats: &'a [f32], start: usize, end: usize) {
-        let rows = p.chunks_exact_mut(end).zip(stats.chunks_exact(STATS));
-        for ((row, stats), query) in rows.zip(start..) {
-            let (seen, hidden) = row.split_at_mut(query + 1);
-            for x in seen.iter_mut() {
-                *x = exp(*x - stats[0]) * stats[1];
-            }
-            hidden.fill(0.0);
-        }
-    }
-
-    /// Gradients of probabilities become gradients of scores: ds = p (dp - sum(p dp)).
-    fn score_gradient_rows(dp: &'a mut [f32], p: &'a [f32], start: usize, end: usize) {
-        for ((dp, p), query) in dp
-            .chunks_exact_mut(end)
-            .zip(p.chunks_exact(end))
-            .zip(start..)
-        {
-            let (seen, hidden) = dp.split_at_mut(query + 1);
-            let p = &p[..=query];
-            let along = sum_pairs(seen, p, |dp, p| dp * p);
-            for (dp, p) in seen.iter_mut().zip(p) {
-                *dp = p * (*dp - along);
-            }
-            hidden.fill(0.0);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,13 +14,14 @@ pub(crate) struct Targets<'a> {
     pub(crate) smoothing: f32,
 }
 
-/// Numbers per row that the forward pass leaves: its loss, and one over the sum of the exponentials.
+/// Numbers per row that the forward pass leaves: its loss, and one over the sum of the
+/// exponentials.
 pub(crate) const STATS: usize = 2;
 
 /// Losses of rows. Logits become exp(logit - greatest).
 ///
 /// # Shapes
-/// logits [R, V], stats [R, 2], targets [R].
+/// logits [R, V], stats [R, 2], targets \[R\].
 pub(crate) fn forward(logits: &mut [f32], stats: &mut [f32], targets: Targets<'_>, threads: usize) {
     let width = logits.len() / targets.classes.len().max(1);
     let elements = logits.len();
@@ -76,7 +77,8 @@ fn log(x: f32) -> f32 {
     libm::log(f64::from(x)) as f32
 }
 
-/// The exponentials that `forward` left become `scale` times (softmax - target distribution); rows that do not count, 0.
+/// The exponentials that `forward` left become `scale` times (softmax - target distribution); rows
+/// that do not count, 0.
 pub(crate) fn backward(
     exps: &mut [f32],
     stats: &[f32],

@@ -1,4 +1,5 @@
-//! Elementary functions of one `f32`, by polynomials: the same bits on every machine, and loops over them vectorise.
+//! Elementary functions of one `f32`, by polynomials: the same bits on every machine, and loops
+//! over them vectorise.
 //!
 //! Branches are written as selections, and keep not-a-number as it is.
 
@@ -44,10 +45,11 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The normal distribution at x: (the part below x, the density), both precise relative to themselves.
+/// The normal distribution at x: (the part below x, the density), both precise relative to
+/// themselves.
 ///
-/// Below the mean, Phi(-a) = exp(-a^2 / 2) t P(t) / 2 with t = 1 / (1 + a / sqrt 8); P is a Chebyshev fit of
-/// exp(q^2) erfc(q) / t at a = q sqrt 2 with error 5e-8.
+/// Below the mean, Phi(-a) = exp(-a^2 / 2) t P(t) / 2 with t = 1 / (1 + a / sqrt 8); P is a
+/// Chebyshev fit of exp(q^2) erfc(q) / t at a = q sqrt 2 with error 5e-8.
 #[inline(always)]
 pub(crate) fn normal(x: f32) -> (f32, f32) {
     const P: [f32; 9] = [

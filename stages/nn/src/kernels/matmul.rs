@@ -4,8 +4,8 @@
 use gemm::Parallelism;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
-/// The inner dimension is summed in pieces of this many: `gemm` would choose by the processor's caches, and the numbers
-/// would follow.
+/// The inner dimension is summed in pieces of this many: `gemm` would choose by the processor's
+/// caches, and the numbers would follow.
 const INNER: usize = 512;
 
 /// What a product does with what its destination holds.
@@ -61,8 +61,9 @@ fn piece(
     let (c_columns, c_rows) = strides(c.strides());
     let (a_columns, a_rows) = strides(a.strides());
     let (b_columns, b_rows) = strides(b.strides());
-    // SAFETY: the pointers and strides are those of views whose shapes were compared just above, so every element
-    // that gemm touches belongs to its view; c is borrowed mutably, hence shares no element with a or b.
+    // SAFETY: the pointers and strides are those of views whose shapes were compared just above, so
+    // every element that gemm touches belongs to its view; c is borrowed mutably, hence shares no
+    // element with a or b.
     unsafe {
         gemm::gemm(
             rows,

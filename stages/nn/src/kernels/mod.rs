@@ -1,7 +1,8 @@
 //! Arithmetic on plain slices: no layers, no parameters, no tensors.
 //!
-//! What holds here, so that the same training gives the same bits: the order of every sum follows from shapes alone;
-//! pieces of work that threads share own what they write; there is no transcendental function of the host's.
+//! What holds here, so that the same training gives the same bits: the order of every sum follows
+//! from shapes alone; pieces of work that threads share own what they write; there is no
+//! transcendental function of the host's.
 
 pub(crate) mod attention;
 pub(crate) mod elementwise;
@@ -12,3 +13,4 @@ pub(crate) mod norm;
 pub(crate) mod parallel;
 pub(crate) mod random;
 pub(crate) mod reduce;
+pub(crate) mod softmax;

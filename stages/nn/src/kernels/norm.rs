@@ -6,7 +6,8 @@ use crate::kernels::reduce::{sum, sum_pairs};
 /// Rows whose share of the weight gradient is summed before it is added to the others'.
 pub(crate) const BLOCK_ROWS: usize = 64;
 
-/// y = (x - mean) / sqrt(variance + eps) * weight + bias, row by row, with (mean, 1 / sqrt(..)) of each row in `stats`.
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias, row by row, with (mean, 1 / sqrt(..)) of
+/// each row in `stats`.
 pub(crate) fn forward(
     y: &mut [f32],
     stats: &mut [f32],
@@ -56,7 +57,7 @@ fn moments(x: &[f32], eps: f32) -> (f32, f32) {
 /// dy becomes dx. Each block of rows leaves its share of (dweight, dbias) in `shares`.
 ///
 /// # Shapes
-/// dy, x [R, D], stats [R, 2], weight [D], shares [R / 64 rounded up, 2, D].
+/// dy, x [R, D], stats [R, 2], weight \[D\], shares [R / 64 rounded up, 2, D].
 pub(crate) fn backward(
     dy: &mut [f32],
     shares: &mut [f32],
@@ -85,8 +86,8 @@ vectorised! {
     ) {
         let width = weight.len();
         let blocks = dy.chunks_mut(BLOCK_ROWS * width).zip(saved.0.chunks(BLOCK_ROWS * width));
-        let stats = saved.1.chunks(BLOCK_ROWS * 2);
-        for ((dy, x), (shares, stats)) in blocks.zip(shares.chunks_exact_mut(2 * width).zip(stats)) {
+        let shares = shares.chunks_exact_mut(2 * width);
+        for ((dy, x), (shares, stats)) in blocks.zip(shares.zip(saved.1.chunks(BLOCK_ROWS * 2))) {
             shares.fill(0.0);
             let (dweight, dbias) = shares.split_at_mut(width);
             let rows = dy.chunks_exact_mut(width).zip(x.chunks_exact(width));

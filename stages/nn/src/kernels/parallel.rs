@@ -1,6 +1,7 @@
 //! Work that splits into pieces owning their outputs, on one thread or several.
 //!
-//! Where it is cut never shows in the numbers: a piece computes every unit (row, block of rows) as if it were alone.
+//! Where it is cut never shows in the numbers: a piece computes every unit (row, block of rows) as
+//! if it were alone.
 
 use std::ops::Range;
 
@@ -74,7 +75,8 @@ split_tuple!(A B C D E);
 /// Elements below which another thread costs more than it brings.
 const GRAIN_ELEMENTS: usize = 16 * 1024;
 
-/// Does `work`, which handles about `elements` elements, on up to `threads` threads of the node's own.
+/// Does `work`, which handles about `elements` elements, on up to `threads` threads of the node's
+/// own.
 pub(crate) fn spread<W: Split>(threads: usize, elements: usize, work: W, body: impl Fn(W) + Sync) {
     let pieces = threads.min(elements / GRAIN_ELEMENTS).min(work.units());
     spread_pieces(pieces, work, &body);
@@ -93,10 +95,12 @@ fn spread_pieces<W: Split>(pieces: usize, work: W, body: &(impl Fn(W) + Sync)) {
     );
 }
 
-/// Functions compiled for the widest vectors that this processor has; which those are is looked up with every call.
+/// Functions compiled for the widest vectors that this processor has; which those are is looked up
+/// with every call.
 ///
-/// References in their signatures have the lifetime `'a`. What they call must be `#[inline(always)]`, or small: what is not
-/// inlined is compiled for the oldest processor. A closure given to pulp would not be inlined for sure, hence the struct.
+/// References in their signatures have the lifetime `'a`. What they call must be
+/// `#[inline(always)]`, or small: what is not inlined is compiled for the oldest processor. A
+/// closure given to pulp would not be inlined for sure, hence the struct.
 macro_rules! vectorised {
     ($(
         $(#[$doc:meta])*

@@ -35,7 +35,8 @@ impl Mask {
 
     /// Multiplies elements with 0 or 1 / (1 - probability). Their words start at `block`.
     ///
-    /// Word w of block b decides on element 16 w + b of a group of 64: no shuffling between draw and use.
+    /// Word w of block b decides on element 16 w + b of a group of 64: no shuffling between draw
+    /// and use.
     pub(crate) fn apply(&self, data: &mut [f32], sample: u64, draw: u32, block: usize) {
         apply(self, data, sample, draw, block);
     }

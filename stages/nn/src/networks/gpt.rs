@@ -7,7 +7,8 @@ use crate::{
 use brigade_layer::{Init, LayerError, LayerSpec, Network, SharedId, TensorSpec};
 use serde::{Deserialize, Serialize};
 
-/// A decoder-only transformer, as GPT-2: learned positions, normalisation before each half of a block, GELU by tanh.
+/// A decoder-only transformer, as GPT-2: learned positions, normalisation before each half of a
+/// block, GELU by tanh.
 ///
 /// ```text
 /// ids ─ embed ─ h.0.attn ─ h.0.mlp ─ .. ─ h.N.attn ─ h.N.mlp ─ ln_f ─ lm_head ─ loss
@@ -18,12 +19,13 @@ use serde::{Deserialize, Serialize};
 /// Parameters have GPT-2's keys (`h.0.attn.c_attn.weight`); weights are [outputs, inputs].
 ///
 /// # Shapes
-/// One row of ids and of targets is i32 [T], T `context`; the output is [B, T, V], V `vocab`.
+/// One row of ids and of targets is i32 \[T\], T `context`; the output is [B, T, V], V `vocab`.
 ///
 /// # Example
 /// ```
 /// use brigade_nn::Gpt;
-/// let gpt = Gpt { vocab: 50_257, context: 1024, width: 768, heads: 12, blocks: 12, ..Gpt::default() };
+/// let large = Gpt { vocab: 50_257, context: 1024, width: 768, ..Gpt::default() };
+/// let gpt = Gpt { heads: 12, blocks: 12, ..large };
 /// assert_eq!(gpt.parameters(), 124_439_808);
 /// assert_eq!(gpt.network()?.layers().len(), 28);
 /// # Ok::<(), brigade_layer::LayerError>(())
@@ -48,7 +50,8 @@ pub struct Gpt {
     pub tied: bool,
     /// Whether linear layers and norms have biases (the head never has): by default.
     pub biases: bool,
-    /// With which probability embeddings, attention and the outputs of halves are dropped while training: 0 by default.
+    /// With which probability embeddings, attention and the outputs of halves are dropped while
+    /// training: 0 by default.
     pub dropout: f32,
 }
 
@@ -181,7 +184,8 @@ impl Gpt {
         if self.tied { head.shared(TOKENS) } else { head }
     }
 
-    /// Projections into the stream start smaller the more of them there are: their sum keeps its size.
+    /// Projections into the stream start smaller the more of them there are: their sum keeps its
+    /// size.
     fn residual_init(&self) -> Init {
         Init::Normal(DEVIATION / libm::sqrtf(2.0 * self.blocks.max(1) as f32))
     }

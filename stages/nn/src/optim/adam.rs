@@ -78,8 +78,9 @@ macro_rules! adam {
 }
 
 adam! {
-    /// Adam: m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w - lr m' / (sqrt(v') + eps), with m' = m / (1 - b1^n) and
-    /// v' = v / (1 - b2^n) in step n counted from 1, and g = gradient + weight_decay w.
+    /// Adam: m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w - lr m' / (sqrt(v') + eps), with
+    /// m' = m / (1 - b1^n) and v' = v / (1 - b2^n) in step n counted from 1, and g = gradient +
+    /// weight_decay w.
     ///
     /// # Source
     /// Kingma, Ba: "Adam: a method for stochastic optimization", 2014, algorithm 1.
@@ -90,10 +91,12 @@ adam! {
 }
 
 adam! {
-    /// Adam with decoupled weight decay: w = (1 - lr weight_decay) w - lr m' / (sqrt(v') + eps), see [`Adam`].
+    /// Adam with decoupled weight decay: w = (1 - lr weight_decay) w - lr m' / (sqrt(v') + eps),
+    /// see [`Adam`].
     ///
     /// # Source
-    /// Loshchilov, Hutter: "Decoupled weight decay regularization", 2017, algorithm 2, in PyTorch's form.
+    /// Loshchilov, Hutter: "Decoupled weight decay regularization", 2017, algorithm 2, in PyTorch's
+    /// form.
     AdamW,
     "adamw",
     /// How much of a value is lost per step, times the learning rate: 0.01 by default.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// The learning rate of every step.
 ///
-/// Rates with a warm-up rise to `peak` in `warmup_steps` steps, the first of which has peak / warmup_steps already, then
-/// fall and stay at `min` from step `steps` on.
+/// Rates with a warm-up rise to `peak` in `warmup_steps` steps, the first of which has peak /
+/// warmup_steps already, then fall and stay at `min` from step `steps` on.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -20,7 +20,8 @@ pub enum LearningRate {
     /// min + (peak - min) (1 + cos(pi (s - warmup) / (steps - warmup))) / 2
     ///
     /// # Source
-    /// Loshchilov, Hutter: "SGDR: stochastic gradient descent with warm restarts", 2016, equation 5, without restarts.
+    /// Loshchilov, Hutter: "SGDR: stochastic gradient descent with warm restarts", 2016, equation
+    /// 5, without restarts.
     Cosine {
         /// The greatest rate.
         peak: f64,
@@ -105,7 +106,8 @@ impl LearningRate {
                 check(rule, "the learning rate's min", min, NOT_NEGATIVE)?;
                 if warmup_steps > steps {
                     let problem = format!(
-                        "the learning rate warms up for {warmup_steps} of {steps} steps; make `steps` at least as many"
+                        "the learning rate warms up for {warmup_steps} of {steps} steps; \
+                         make `steps` at least as many"
                     );
                     return Err(LayerError::spec(rule, problem));
                 }

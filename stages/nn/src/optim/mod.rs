@@ -1,6 +1,7 @@
 //! Optimizers: rules that turn gradients into new values, and learning rates.
 //!
-//! Hyper-parameters are `f64`: scalars such as bias corrections are computed in double precision and rounded once.
+//! Hyper-parameters are `f64`: scalars such as bias corrections are computed in double precision
+//! and rounded once.
 
 mod adam;
 mod learning_rate;

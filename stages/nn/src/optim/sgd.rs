@@ -5,12 +5,12 @@ use crate::kernels::parallel::{In, Out, spread, vectorised};
 use brigade_layer::{LayerError, Optimizer, ParamRole, StepId, Update};
 use serde::{Deserialize, Serialize};
 
-/// Gradient descent: g = gradient + weight_decay w; u = momentum u + g; w = w - lr u. Without momentum u is g; with
-/// Nesterov's momentum, w = w - lr (g + momentum u).
+/// Gradient descent: g = gradient + weight_decay w; u = momentum u + g; w = w - lr u. Without
+/// momentum u is g; with Nesterov's momentum, w = w - lr (g + momentum u).
 ///
 /// # Source
-/// Sutskever, Martens, Dahl, Hinton: "On the importance of initialization and momentum in deep learning", ICML 2013, in
-/// PyTorch's form.
+/// Sutskever, Martens, Dahl, Hinton: "On the importance of initialization and momentum in deep
+/// learning", ICML 2013, in PyTorch's form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sgd {

@@ -1,19 +1,17 @@
-//! Losses. Each puts out its sum; the engine divides by the terms of the whole mini-batch.
+//! Softmax cross-entropy.
 
-use crate::kernels::elementwise::{scale, subtract};
 use crate::kernels::loss::{STATS, Targets, backward, forward};
-use crate::kernels::reduce::sum_of_squares;
 use crate::shapes::{expect, two_inputs};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, DType, Layer, LayerError, LayerSpec, Shape, Tensor, TensorSpec, Tensors,
 };
 use serde::{Deserialize, Serialize};
 
-/// Softmax cross-entropy, summed over the counted targets:
-/// -sum over targets t of (1 - s) log p\[t\] + s mean(log p), with p = softmax(logits) and s the label smoothing.
+/// Softmax cross-entropy, summed over the counted targets: -sum over targets t of (1 - s) log
+/// p\[t\] + s mean(log p), with p = softmax(logits) and s the label smoothing.
 ///
 /// # Shapes
-/// logits [.., V], targets i32 [..], output [1].
+/// logits [.., V], targets i32 [..], output \[1\].
 ///
 /// # Errors
 /// A target that is neither a class nor `ignore_index` is an error that names it.
@@ -85,8 +83,8 @@ impl CrossEntropy {
             return Ok(());
         };
         Err(LayerError::Value(format!(
-            "cross-entropy: target {} in row {} of the micro-batch is not one of {classes} classes (0 to {}), \
-             nor {}, which does not count",
+            "cross-entropy: target {} in row {} of the micro-batch is not one of {classes} \
+             classes (0 to {}), nor {}, which does not count",
             list[at],
             at / targets.shape().row_elements().max(1),
             classes - 1,
@@ -200,105 +198,6 @@ impl Layer for CrossEntropyLayer {
         let targets = self.0.targets(targets.i32()?);
         backward(dlogits.data(), stats.f32()?, targets, factor, cx.threads);
         Ok(([Some(dlogits.freeze()), None].into(), ()))
-    }
-
-    fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
-        Ok(())
-    }
-}
-
-/// Sum of squared differences; its terms are the elements, so that the mean loss is the mean square.
-///
-/// # Shapes
-/// prediction [..], target [..] of the same shape, output [1].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeanSquaredError;
-
-impl MeanSquaredError {
-    fn check(prediction: Shape, target: Shape) -> Result<(), LayerError> {
-        if prediction == target {
-            return Ok(());
-        }
-        let expected = format!("{prediction}, as the prediction");
-        Err(LayerError::shape(
-            "target of mean squared error",
-            expected,
-            target,
-        ))
-    }
-}
-
-impl LayerSpec for MeanSquaredError {
-    type Layer = MeanSquaredErrorLayer;
-
-    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        let [prediction, target] = two_inputs(inputs)?;
-        expect("prediction of mean squared error", prediction, DType::F32)?;
-        expect("target of mean squared error", target, DType::F32)?;
-        Self::check(prediction.shape, target.shape)?;
-        Ok(vec![TensorSpec::f32([1])])
-    }
-
-    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
-        let elements = inputs[0].shape.elements() as u64;
-        Cost {
-            forward_flops: 3 * elements,
-            input_flops: elements,
-            weight_flops: 0,
-            stash_bytes: inputs[0].bytes(),
-            kept_bytes: 0,
-        }
-    }
-
-    fn build(&self, _: &BuildCtx<'_>) -> Result<MeanSquaredErrorLayer, LayerError> {
-        Ok(MeanSquaredErrorLayer)
-    }
-
-    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
-        Ok(targets.f32()?.len() as f64)
-    }
-}
-
-/// The layer that [`MeanSquaredError`] describes.
-#[derive(Debug)]
-pub struct MeanSquaredErrorLayer;
-
-impl Layer for MeanSquaredErrorLayer {
-    /// The differences, in place of the prediction.
-    type Stash = Tensor;
-    type Kept = ();
-
-    fn forward(
-        &mut self,
-        inputs: Tensors,
-        cx: &mut Ctx<'_>,
-    ) -> Result<(Tensors, Tensor), LayerError> {
-        let [prediction, target] = inputs.take()?;
-        MeanSquaredError::check(prediction.shape(), target.shape())?;
-        let mut differences = cx.writable::<f32>(prediction)?;
-        subtract(differences.data(), target.f32()?, cx.threads);
-        let mut loss = cx.f32([1])?;
-        loss.data()[0] = sum_of_squares(differences.read()) as f32;
-        Ok((loss.freeze().into(), differences.freeze()))
-    }
-
-    fn backward_input(
-        &mut self,
-        gradient: Tensors,
-        differences: Tensor,
-        cx: &mut Ctx<'_>,
-    ) -> Result<(Tensors, ()), LayerError> {
-        let [gradient] = gradient.take()?;
-        let factor = 2.0 * gradient.f32()?[0];
-        let of = |index: usize, factor: f32| -> Result<Option<Tensor>, LayerError> {
-            if !cx.wants_gradient(index) {
-                return Ok(None);
-            }
-            let mut scaled = cx.writable::<f32>(differences.clone())?;
-            scale(scaled.data(), factor, cx.threads);
-            Ok(Some(scaled.freeze()))
-        };
-        Ok(([of(0, factor)?, of(1, -factor)?].into(), ()))
     }
 
     fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {

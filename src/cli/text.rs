@@ -1,0 +1,124 @@
+//! Text as tokens: the bytes of a file, or of all text files of a folder.
+
+use super::failure::Failure;
+use brigade_layer::Random;
+use ignore::WalkBuilder;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes are the tokens.
+pub(super) const BYTES: usize = 256;
+
+/// Tokens to train on and tokens to validate on.
+pub(super) struct Corpus {
+    pub(super) vocab: usize,
+    pub(super) training: Arc<[i32]>,
+    pub(super) validation: Arc<[i32]>,
+    /// Where they came from, in words.
+    pub(super) source: String,
+}
+
+impl Corpus {
+    /// Reads a file, or all text files of a folder in the order of their paths.
+    pub(super) fn read(path: &Path, context: usize) -> Result<Self, Failure> {
+        let kind = fs::metadata(path).map_err(|error| Failure::file("read", path, &error))?;
+        let (bytes, files) = if kind.is_dir() {
+            read_folder(path)?
+        } else {
+            (
+                fs::read(path).map_err(|error| Failure::file("read", path, &error))?,
+                1,
+            )
+        };
+        let source = format!("{} ({files} files, {} bytes)", path.display(), bytes.len());
+        let source = if files == 1 {
+            source.replace("1 files", "1 file")
+        } else {
+            source
+        };
+        Self::split(
+            bytes.into_iter().map(i32::from).collect(),
+            BYTES,
+            context,
+            source,
+        )
+    }
+
+    /// Random tokens, for measuring.
+    pub(super) fn synthetic(vocab: usize, context: usize, seed: u64) -> Result<Self, Failure> {
+        if vocab == 0 || vocab > i32::MAX as usize {
+            return Err(Failure::Usage(format!(
+                "--synthetic-vocab is {vocab}; it must be 1 or more"
+            )));
+        }
+        let random = Random::named(seed, "synthetic tokens");
+        let count = 64 * (context as u64 + 1);
+        let tokens = (0..count)
+            .map(|at| random.below(at, 0, vocab as u64) as i32)
+            .collect();
+        Self::split(
+            tokens,
+            vocab,
+            context,
+            format!("{count} random tokens out of {vocab}"),
+        )
+    }
+
+    /// The last tenth is for validation.
+    fn split(
+        tokens: Vec<i32>,
+        vocab: usize,
+        context: usize,
+        source: String,
+    ) -> Result<Self, Failure> {
+        let training = tokens.len() - tokens.len() / 10;
+        let needed = context.saturating_add(1);
+        if training < needed || tokens.len() - training < 2 {
+            let most = training.saturating_sub(1).max(1);
+            return Err(Failure::Other(format!(
+                "{source} is too short: nine tenths of it must hold {needed} tokens and one tenth 2; \
+                 give more text or --context {most} or less"
+            )));
+        }
+        let (training, validation) = tokens.split_at(training);
+        Ok(Self {
+            vocab,
+            training: training.into(),
+            validation: validation.into(),
+            source,
+        })
+    }
+}
+
+/// All text files, skipping what git ignores, what is hidden, and what is no text.
+fn read_folder(folder: &Path) -> Result<(Vec<u8>, usize), Failure> {
+    let fail =
+        |error: ignore::Error| Failure::Other(format!("cannot read {}: {error}", folder.display()));
+    let mut paths = Vec::new();
+    for entry in WalkBuilder::new(folder)
+        .sort_by_file_path(Path::cmp)
+        .build()
+    {
+        let entry = entry.map_err(fail)?;
+        if entry.file_type().is_some_and(|kind| kind.is_file()) {
+            paths.push(entry.into_path());
+        }
+    }
+    let (mut all, mut files) = (Vec::new(), 0);
+    for path in paths {
+        let bytes = fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?;
+        let text = !bytes.is_empty() && !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
+        if text {
+            all.extend(bytes);
+            files += 1;
+        }
+    }
+    if files == 0 {
+        return Err(Failure::Other(format!(
+            "{} has no text files to train on",
+            folder.display()
+        )));
+    }
+    Ok((all, files))
+}
