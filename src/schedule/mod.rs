@@ -18,6 +18,7 @@ mod lanes;
 mod lower;
 mod model;
 mod one_f_one_b;
+mod reader;
 mod render;
 mod simulate;
 

@@ -1,12 +1,15 @@
 //! What runs on a node: THE executor, the stages it computes, and what they keep for their backward passes.
 
+mod answers;
+mod command;
 mod feeds;
 mod mailbox;
+mod pass;
 mod program;
 mod runner;
 mod stash;
 mod worker;
 
-pub use worker::NodeReport;
-pub(crate) use worker::ParamReport;
-pub(crate) use worker::{Command, Outcome, Reply, Request, Worker, WorkerSetup};
+pub use command::NodeReport;
+pub(crate) use command::{Command, Outcome, ParamReport, Reply, Request};
+pub(crate) use worker::{Worker, WorkerSetup};

@@ -1,94 +1,23 @@
 //! THE executor: one node's thread, which walks its list. The only place where actions become work.
 
-use super::feeds::Feeds;
+use super::answers;
+use super::command::{Command, NodeReport, Outcome, Reply, Request};
 use super::mailbox::Mailbox;
+use super::pass::Pass;
 use super::program::Program;
-use super::runner::{Call, Forwarded, PassCtx, Stage};
+use super::runner::{Call, PassCtx, Stage};
 use crate::error::{Cause, RunError};
-use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, ReplicaId, SharedId, StageId, StepId};
+use crate::ids::{LayerIndex, NodeId, PassId, ReplicaId, SharedId, StageId, StepId};
 use crate::plan::{PassKind, Plan, Walk};
 use crate::schedule::{Action, Transfer, Work, render_row};
-use crate::sync::{self, Contribution, Holders, OnParam, Verdict};
+use crate::sync::{self, Contribution, Holders, OnParam};
 use crate::wire::{Body, Link, MessageId, Subject};
-use brigade_layer::{
-    Data, LayerError, Mode, Network, Optimizer, ParamAccess, ParamBytes, Part, Pool, PoolReport,
-    Shape, Tensor, UpdateWith,
-};
+use brigade_layer::{Network, Optimizer, Pool, UpdateWith};
 use crossbeam_channel::{Receiver, Sender};
-use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A pass that all nodes are asked for.
-#[derive(Clone)]
-pub(crate) struct Request {
-    pub(crate) pass: PassId,
-    pub(crate) step: StepId,
-    pub(crate) walk: Arc<Walk>,
-    pub(crate) data: Arc<dyn Data>,
-}
-
-/// What a node is asked for.
-#[derive(Clone)]
-pub(crate) enum Command {
-    Pass(Request),
-    Weights,
-    Digests,
-    Report,
-}
-
-/// What a node found out in a pass.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
-    pub(crate) predictions: Vec<Tensor>,
-}
-
-/// A parameter's values, with its layer so that all can be put in order.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ParamReport {
-    /// The layer.
-    pub(crate) layer: LayerIndex,
-    /// Its key.
-    pub(crate) key: String,
-    /// Its shape.
-    pub(crate) shape: Shape,
-    /// Its values in row-major order.
-    pub(crate) values: Vec<f32>,
-}
-
-/// What a node holds and has done.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct NodeReport {
-    /// The node.
-    pub node: NodeId,
-    /// Its layers.
-    pub layers: Vec<LayerIndex>,
-    /// What its parameters hold.
-    pub params: ParamBytes,
-    /// Its buffers.
-    pub memory: PoolReport,
-    /// Payload bytes that it sent.
-    pub sent_bytes: u64,
-    /// Time spent computing in the last pass.
-    pub busy: Duration,
-    /// Time spent waiting for others in the last pass.
-    pub waited: Duration,
-}
-
-/// What a node answers.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    Ready,
-    Pass(Outcome),
-    Weights(Vec<ParamReport>),
-    Digests(Vec<(LayerIndex, [u8; 32])>),
-    Report(Box<NodeReport>),
-    Failed(Box<RunError>),
-}
 
 /// What a node needs to start.
 pub(crate) struct WorkerSetup {
@@ -208,8 +137,8 @@ impl Worker {
                 *walk = Some(request.walk.clone());
                 self.pass(&request).map(Reply::Pass)
             }
-            Command::Weights => self.weights().map(Reply::Weights),
-            Command::Digests => self.digests().map(Reply::Digests),
+            Command::Weights => answers::weights(&mut self.stages).map(Reply::Weights),
+            Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),
             Command::Report => self.report().map(|report| Reply::Report(Box::new(report))),
         }
     }
@@ -229,7 +158,16 @@ impl Worker {
         for (stage, runner) in &mut self.stages {
             runner.begin(walk.stash_limits[stage.index()]);
         }
-        let mut pass = Pass::begin(request, self)?;
+        let mut pass = {
+            let WorkerSetup {
+                node,
+                plan,
+                network,
+                pool,
+                ..
+            } = &self.setup;
+            Pass::begin(request, *node, plan, network, pool)?
+        };
         for (index, action) in walk.lowered.nodes[self.setup.node.index()]
             .iter()
             .enumerate()
@@ -243,18 +181,7 @@ impl Worker {
         for (_, runner) in &mut self.stages {
             runner.end();
         }
-        let verdict = pass
-            .verdict
-            .ok_or_else(|| Cause::Bug("a list without an exchange".into()))?;
-        let predictions = pass
-            .forwarded
-            .into_iter()
-            .filter_map(|forwarded| forwarded.prediction)
-            .collect();
-        Ok(Outcome {
-            verdict,
-            predictions,
-        })
+        pass.outcome()
     }
 
     /// The one match: every action, once.
@@ -409,52 +336,8 @@ impl Worker {
         Ok(())
     }
 
-    fn weights(&mut self) -> Result<Vec<ParamReport>, Cause> {
-        let mut weights = Vec::new();
-        for (_, stage) in &mut self.stages {
-            stage.visit_params(&mut |layer, param| {
-                if param.info().primary {
-                    let values = values_of(param)?;
-                    let info = param.info();
-                    weights.push(ParamReport {
-                        layer,
-                        key: info.key.clone(),
-                        shape: info.shape,
-                        values,
-                    });
-                }
-                Ok(())
-            })?;
-        }
-        Ok(weights)
-    }
-
-    fn digests(&mut self) -> Result<Vec<(LayerIndex, [u8; 32])>, Cause> {
-        let mut digests = Vec::new();
-        for (_, stage) in &mut self.stages {
-            stage.visit_params(&mut |layer, param| {
-                if param.info().primary {
-                    digests.push((layer, digest(&values_of(param)?)));
-                }
-                Ok(())
-            })?;
-        }
-        Ok(digests)
-    }
-
     fn report(&mut self) -> Result<NodeReport, Cause> {
-        let mut params = ParamBytes::default();
-        let mut layers = Vec::new();
-        for (_, stage) in &mut self.stages {
-            layers.extend(stage.layers());
-            stage.visit_params(&mut |_, param| {
-                let bytes = param.bytes();
-                params.value += bytes.value;
-                params.gradient += bytes.gradient;
-                params.state += bytes.state;
-                Ok(())
-            })?;
-        }
+        let (layers, params) = answers::holdings(&mut self.stages)?;
         Ok(NodeReport {
             node: self.setup.node,
             layers,
@@ -464,81 +347,6 @@ impl Worker {
             busy: self.busy,
             waited: self.waited,
         })
-    }
-}
-
-/// One pass on one node.
-struct Pass {
-    id: PassId,
-    step: StepId,
-    mode: Mode,
-    feeds: Feeds,
-    /// Over how many terms the loss sums, on the node that has it.
-    terms: Option<f64>,
-    metrics: usize,
-    /// By micro-batch.
-    forwarded: Vec<Forwarded>,
-    loss_gradient: f32,
-    verdict: Option<Verdict>,
-}
-
-impl Pass {
-    fn begin(request: &Request, worker: &Worker) -> Result<Self, Cause> {
-        let WorkerSetup {
-            node,
-            network,
-            plan,
-            pool,
-            ..
-        } = &worker.setup;
-        let walk = &request.walk;
-        let mut feeds = Feeds::new(request.data.clone(), request.step, walk.batch, pool.clone());
-        let with_loss = plan
-            .layout
-            .placement
-            .node_of(plan.partition.stage_of(network.loss()));
-        let terms = match with_loss == *node && walk.kind != PassKind::Predict {
-            true => Some(feeds.count_terms(network)?),
-            false => None,
-        };
-        let trains = walk.kind == PassKind::Train;
-        if trains && terms.is_some_and(|terms| terms <= 0.0 || !terms.is_finite()) {
-            return Err(Cause::NoTerms);
-        }
-        let mut forwarded = Vec::new();
-        forwarded.resize_with(walk.batch.micro_batches().index(), Forwarded::default);
-        Ok(Self {
-            id: request.pass,
-            step: request.step,
-            mode: if trains { Mode::Train } else { Mode::Evaluate },
-            feeds,
-            terms,
-            metrics: if trains { 0 } else { network.metrics().len() },
-            forwarded,
-            loss_gradient: terms.map_or(0.0, |terms| (1.0 / terms) as f32),
-            verdict: None,
-        })
-    }
-
-    fn keep(&mut self, micro_batch: MicroBatchId, forwarded: Forwarded) {
-        self.forwarded[micro_batch.index()] = forwarded;
-    }
-
-    /// Loss sum, terms, and a sum and a count for every metric, folded in micro-batch order.
-    fn measures(&self) -> Vec<f64> {
-        let Some(terms) = self.terms else {
-            return Vec::new();
-        };
-        let mut measures = vec![0.0; 2 + 2 * self.metrics];
-        measures[1] = terms;
-        for forwarded in &self.forwarded {
-            measures[0] += forwarded.loss.map_or(0.0, f64::from);
-            for (pair, metric) in measures[2..].chunks_exact_mut(2).zip(&forwarded.metrics) {
-                pair[0] += metric.sum;
-                pair[1] += metric.count;
-            }
-        }
-        measures
     }
 }
 
@@ -562,21 +370,6 @@ impl Holders for StageHolders<'_> {
         }
         Ok(())
     }
-}
-
-fn values_of(param: &mut dyn ParamAccess) -> Result<Vec<f32>, LayerError> {
-    let mut values = vec![0.0; param.info().shape.elements()];
-    param.read(Part::Value, &mut values)?;
-    Ok(values)
-}
-
-/// SHA-256 of little-endian bytes.
-fn digest(values: &[f32]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for value in values {
-        hash.update(value.to_le_bytes());
-    }
-    hash.finalize().into()
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {

@@ -5,7 +5,8 @@
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`] | layers with parameters |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`Chain`], [`Residual`] | layers made of layers |
-//! | [`CrossEntropy`], [`MeanSquaredError`], [`Accuracy`] | losses, and what is measured beside them |
+//! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
+//! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`] | networks |
 //! | [`TokenWindows`] | data |

@@ -14,93 +14,83 @@ pub(crate) struct Targets<'a> {
     pub(crate) smoothing: f32,
 }
 
-/// Numbers per row that the forward pass leaves: its loss, and one over the sum of the
-/// exponentials.
-pub(crate) const STATS: usize = 2;
+/// Numbers per row that the forward pass leaves: its loss, its greatest logit, and one over the sum
+/// of the exponentials.
+pub(crate) const STATS: usize = 3;
 
-/// Losses of rows. Logits become exp(logit - greatest).
+/// Losses of rows.
 ///
 /// # Shapes
-/// logits [R, V], stats [R, 2], targets \[R\].
-pub(crate) fn forward(logits: &mut [f32], stats: &mut [f32], targets: Targets<'_>, threads: usize) {
+/// stats [R, 3], logits [R, V], targets \[R\].
+pub(crate) fn forward(stats: &mut [f32], logits: &[f32], targets: Targets<'_>, threads: usize) {
     let width = logits.len() / targets.classes.len().max(1);
-    let elements = logits.len();
-    let work = (
-        Out(logits, width),
-        Out(stats, STATS),
-        In(targets.classes, 1),
-    );
-    spread(threads, elements, work, |(logits, stats, classes)| {
+    let work = (Out(stats, STATS), In(logits, width), In(targets.classes, 1));
+    spread(threads, logits.len(), work, |(stats, logits, classes)| {
         let targets = Targets {
             classes: classes.0,
             ..targets
         };
-        forward_rows(logits.0, stats.0, targets, width);
+        forward_rows(stats.0, logits.0, targets, width);
     });
 }
 
 vectorised! {
     fn forward_rows(
-        logits: &'a mut [f32],
         stats: &'a mut [f32],
+        logits: &'a [f32],
         targets: Targets<'a>,
         width: usize,
     ) {
-        let rows = logits.chunks_exact_mut(width).zip(stats.chunks_exact_mut(STATS));
-        for ((logits, stats), class) in rows.zip(targets.classes) {
+        let rows = stats.chunks_exact_mut(STATS).zip(logits.chunks_exact(width));
+        for ((stats, logits), class) in rows.zip(targets.classes) {
             if *class == targets.ignored {
                 stats.fill(0.0);
             } else {
-                row_forward(logits, stats, *class as usize, targets.smoothing);
+                row_forward(stats, logits, *class as usize, targets.smoothing);
             }
         }
     }
 }
 
 #[inline(always)]
-fn row_forward(logits: &mut [f32], stats: &mut [f32], class: usize, smoothing: f32) {
+fn row_forward(stats: &mut [f32], logits: &[f32], class: usize, smoothing: f32) {
     let greatest = max(logits);
-    let hit = logits[class] - greatest;
+    let total = sum(logits, |x| exp(x - greatest));
     let mean = match smoothing {
         0.0 => 0.0,
         _ => sum(logits, |x| x - greatest) / logits.len() as f32,
     };
-    for x in logits.iter_mut() {
-        *x = exp(*x - greatest);
-    }
-    let total = sum(logits, |x| x);
-    let expected = (1.0 - smoothing) * hit + smoothing * mean;
-    stats.copy_from_slice(&[log(total) - expected, 1.0 / total]);
+    let expected = (1.0 - smoothing) * (logits[class] - greatest) + smoothing * mean;
+    stats.copy_from_slice(&[log(total) - expected, greatest, 1.0 / total]);
 }
 
 fn log(x: f32) -> f32 {
     libm::log(f64::from(x)) as f32
 }
 
-/// The exponentials that `forward` left become `scale` times (softmax - target distribution); rows
-/// that do not count, 0.
+/// Logits become `scale` times (softmax - target distribution); rows that do not count, 0.
 pub(crate) fn backward(
-    exps: &mut [f32],
+    logits: &mut [f32],
     stats: &[f32],
     targets: Targets<'_>,
     scale: f32,
     threads: usize,
 ) {
-    let width = exps.len() / targets.classes.len().max(1);
-    let elements = exps.len();
-    let work = (Out(exps, width), In(stats, STATS), In(targets.classes, 1));
-    spread(threads, elements, work, |(exps, stats, classes)| {
+    let width = logits.len() / targets.classes.len().max(1);
+    let elements = logits.len();
+    let work = (Out(logits, width), In(stats, STATS), In(targets.classes, 1));
+    spread(threads, elements, work, |(logits, stats, classes)| {
         let targets = Targets {
             classes: classes.0,
             ..targets
         };
-        backward_rows(exps.0, stats.0, targets, scale, width);
+        backward_rows(logits.0, stats.0, targets, scale, width);
     });
 }
 
 vectorised! {
     fn backward_rows(
-        exps: &'a mut [f32],
+        logits: &'a mut [f32],
         stats: &'a [f32],
         targets: Targets<'a>,
         scale: f32,
@@ -108,17 +98,17 @@ vectorised! {
     ) {
         let even = scale * targets.smoothing / width as f32;
         let on_class = scale * (1.0 - targets.smoothing);
-        let rows = exps.chunks_exact_mut(width).zip(stats.chunks_exact(STATS));
-        for ((exps, stats), class) in rows.zip(targets.classes) {
+        let rows = logits.chunks_exact_mut(width).zip(stats.chunks_exact(STATS));
+        for ((logits, stats), class) in rows.zip(targets.classes) {
             if *class == targets.ignored {
-                exps.fill(0.0);
+                logits.fill(0.0);
                 continue;
             }
-            let factor = scale * stats[1];
-            for x in exps.iter_mut() {
-                *x = *x * factor - even;
+            let (greatest, factor) = (stats[1], scale * stats[2]);
+            for x in logits.iter_mut() {
+                *x = exp(*x - greatest) * factor - even;
             }
-            exps[*class as usize] -= on_class;
+            logits[*class as usize] -= on_class;
         }
     }
 }
@@ -141,7 +131,7 @@ mod tests {
                     smoothing,
                 };
                 let (mut out, mut stats) = (logits.clone(), vec![0.0; rows * STATS]);
-                forward(&mut out, &mut stats, targets, 1);
+                forward(&mut stats, &out, targets, 1);
                 backward(&mut out, &stats, targets, 0.5, 1);
                 for row in 0..rows {
                     let x = &logits[row * width..][..width];
@@ -169,8 +159,8 @@ mod tests {
             ignored: -1,
             smoothing: 0.0,
         };
-        let (mut logits, mut stats) = (vec![1.0, f32::NAN, 2.0], vec![0.0; STATS]);
-        forward(&mut logits, &mut stats, targets, 1);
+        let (logits, mut stats) = ([1.0, f32::NAN, 2.0], vec![0.0; STATS]);
+        forward(&mut stats, &logits, targets, 1);
         assert!(stats[0].is_nan());
     }
 }

@@ -124,7 +124,7 @@ impl LayerSpec for CrossEntropy {
         let (rows, elements) = (logits.shape.matrix().0, logits.shape.elements() as u64);
         Cost {
             forward_flops: 20 * elements,
-            input_flops: 2 * elements,
+            input_flops: 20 * elements,
             weight_flops: 0,
             stash_bytes: logits.bytes() + targets.bytes() + (rows * STATS * 4) as u64,
             kept_bytes: 0,
@@ -149,7 +149,7 @@ impl LayerSpec for CrossEntropy {
 pub struct CrossEntropyLayer(CrossEntropy);
 
 impl Layer for CrossEntropyLayer {
-    /// Exponentials in place of the logits, two numbers per row, and the targets.
+    /// Logits, three numbers per row, and targets.
     type Stash = (Tensor, Tensor, Tensor);
     type Kept = ();
 
@@ -162,14 +162,9 @@ impl Layer for CrossEntropyLayer {
         self.0.check(logits.shape(), targets.shape())?;
         let (rows, width) = logits.shape().matrix();
         self.0.check_targets(&targets, width)?;
-        let mut exps = cx.writable::<f32>(logits)?;
         let mut stats = cx.f32([rows, STATS])?;
-        forward(
-            exps.data(),
-            stats.data(),
-            self.0.targets(targets.i32()?),
-            cx.threads,
-        );
+        let classes = self.0.targets(targets.i32()?);
+        forward(stats.data(), logits.f32()?, classes, cx.threads);
         let total: f64 = stats
             .read()
             .chunks_exact(STATS)
@@ -177,16 +172,13 @@ impl Layer for CrossEntropyLayer {
             .sum();
         let mut loss = cx.f32([1])?;
         loss.data()[0] = total as f32;
-        Ok((
-            loss.freeze().into(),
-            (exps.freeze(), stats.freeze(), targets),
-        ))
+        Ok((loss.freeze().into(), (logits, stats.freeze(), targets)))
     }
 
     fn backward_input(
         &mut self,
         gradient: Tensors,
-        (exps, stats, targets): Self::Stash,
+        (logits, stats, targets): Self::Stash,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, ()), LayerError> {
         if !cx.wants_gradient(0) {
@@ -194,7 +186,7 @@ impl Layer for CrossEntropyLayer {
         }
         let [gradient] = gradient.take()?;
         let factor = gradient.f32()?[0];
-        let mut dlogits = cx.writable::<f32>(exps)?;
+        let mut dlogits = cx.writable::<f32>(logits)?;
         let targets = self.0.targets(targets.i32()?);
         backward(dlogits.data(), stats.f32()?, targets, factor, cx.threads);
         Ok(([Some(dlogits.freeze()), None].into(), ()))

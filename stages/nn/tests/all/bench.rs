@@ -111,12 +111,15 @@ pub(crate) struct How {
     pub(crate) threads: usize,
     pub(crate) first_row: usize,
     pub(crate) mode: brigade_layer::Mode,
+    /// Whether the layer's inputs and gradients are its alone, so that it may overwrite them.
+    pub(crate) owned: bool,
 }
 
 pub(crate) const PLAIN: How = How {
     threads: 1,
     first_row: 0,
     mode: brigade_layer::Mode::Train,
+    owned: false,
 };
 
 /// Builds a layer, gives its parameters values (those named), and runs it once.
@@ -159,7 +162,12 @@ pub(crate) fn pass_through(
         .collect();
     let mut cx = Ctx::new(pool, &mut state).wanting(wanted);
     (cx.threads, cx.first_row, cx.mode) = (how.threads, how.first_row, how.mode);
-    let outputs = layer.f(inputs.clone(), &mut slot, &mut cx)?;
+    let given = if how.owned {
+        copies(inputs)
+    } else {
+        inputs.clone()
+    };
+    let outputs = layer.f(given, &mut slot, &mut cx)?;
     let numbers = |tensor: Option<&Tensor>| tensor.map(|t| t.f32().unwrap().to_vec());
     let mut pass = Pass {
         outputs: outputs.iter().flat_map(numbers).collect(),
@@ -169,7 +177,14 @@ pub(crate) fn pass_through(
         Some(given) => given,
         None => wave(outputs.get(0).unwrap().shape(), 0.31),
     };
-    let gradients = layer.i(upstream.into(), &mut slot, &mut cx)?;
+    let mut upstream = Tensors::from(upstream);
+    let kept = (!how.owned).then(|| (outputs.clone(), upstream.clone()));
+    if how.owned {
+        upstream = copies(&upstream);
+    }
+    drop(outputs);
+    let gradients = layer.i(upstream, &mut slot, &mut cx)?;
+    drop(kept);
     pass.input_gradients = gradients.iter().map(numbers).collect();
     layer.w(&mut slot, &mut cx)?;
     layer.visit_params(&mut |param| {
@@ -177,6 +192,19 @@ pub(crate) fn pass_through(
             .insert(param.info().key.clone(), part(param, Part::Gradient));
     });
     Ok(pass)
+}
+
+/// The same numbers in buffers that nobody else holds.
+fn copies(tensors: &Tensors) -> Tensors {
+    let mut all = Tensors::none();
+    for tensor in tensors.iter().flatten() {
+        let copy = match tensor.f32() {
+            Ok(numbers) => Tensor::from_vec(tensor.shape(), numbers.to_vec()),
+            Err(_) => Tensor::from_vec(tensor.shape(), tensor.i32().unwrap().to_vec()),
+        };
+        all.push(Some(copy.unwrap())).unwrap();
+    }
+    all
 }
 
 pub(crate) fn part(param: &dyn ParamAccess, part: Part) -> Vec<f32> {

@@ -1,4 +1,4 @@
-//! One thread or several: the same bits.
+//! One thread or several, in place or not: the same bits.
 
 use crate::bench::{How, PLAIN, ids, part, pass, wave};
 use brigade_layer::{
@@ -79,6 +79,19 @@ fn every_layer_gives_the_same_bits_on_one_thread_and_on_several() {
                 "{threads} threads: {spec:?}"
             );
         }
+    }
+}
+
+#[test]
+fn working_in_place_gives_the_same_bits() {
+    for (spec, inputs) in cases() {
+        let shared = pass(spec.as_ref(), &[], &inputs, None, PLAIN).unwrap();
+        let how = How {
+            owned: true,
+            ..PLAIN
+        };
+        let alone = pass(spec.as_ref(), &[], &inputs, None, how).unwrap();
+        assert!(shared.bits() == alone.bits(), "{spec:?}");
     }
 }
 

@@ -1,0 +1,77 @@
+//! What a node says of its parameters.
+
+use super::command::ParamReport;
+use super::runner::Stage;
+use crate::error::Cause;
+use crate::ids::{LayerIndex, StageId};
+use brigade_layer::{LayerError, ParamAccess, ParamBytes, Part};
+use sha2::{Digest, Sha256};
+
+type Stages = [(StageId, Stage)];
+
+/// The values of a node's parameters.
+pub(super) fn weights(stages: &mut Stages) -> Result<Vec<ParamReport>, Cause> {
+    let mut weights = Vec::new();
+    for (_, stage) in stages.iter_mut() {
+        stage.visit_params(&mut |layer, param| {
+            if param.info().primary {
+                let values = values_of(param)?;
+                let info = param.info();
+                weights.push(ParamReport {
+                    layer,
+                    key: info.key.clone(),
+                    shape: info.shape,
+                    values,
+                });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(weights)
+}
+
+/// The SHA-256 of each of a node's parameters.
+pub(super) fn digests(stages: &mut Stages) -> Result<Vec<(LayerIndex, [u8; 32])>, Cause> {
+    let mut digests = Vec::new();
+    for (_, stage) in stages.iter_mut() {
+        stage.visit_params(&mut |layer, param| {
+            if param.info().primary {
+                digests.push((layer, digest(&values_of(param)?)));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(digests)
+}
+
+/// What a node's layers hold.
+pub(super) fn holdings(stages: &mut Stages) -> Result<(Vec<LayerIndex>, ParamBytes), Cause> {
+    let mut params = ParamBytes::default();
+    let mut layers = Vec::new();
+    for (_, stage) in stages.iter_mut() {
+        layers.extend(stage.layers());
+        stage.visit_params(&mut |_, param| {
+            let bytes = param.bytes();
+            params.value += bytes.value;
+            params.gradient += bytes.gradient;
+            params.state += bytes.state;
+            Ok(())
+        })?;
+    }
+    Ok((layers, params))
+}
+
+fn values_of(param: &mut dyn ParamAccess) -> Result<Vec<f32>, LayerError> {
+    let mut values = vec![0.0; param.info().shape.elements()];
+    param.read(Part::Value, &mut values)?;
+    Ok(values)
+}
+
+/// SHA-256 of little-endian bytes.
+fn digest(values: &[f32]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for value in values {
+        hash.update(value.to_le_bytes());
+    }
+    hash.finalize().into()
+}

@@ -1,0 +1,78 @@
+//! What a node is asked for, and what it answers.
+
+use crate::error::RunError;
+use crate::ids::{LayerIndex, NodeId, PassId, StepId};
+use crate::plan::Walk;
+use crate::sync::Verdict;
+use brigade_layer::{Data, ParamBytes, PoolReport, Shape, Tensor};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A pass that all nodes are asked for.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) pass: PassId,
+    pub(crate) step: StepId,
+    pub(crate) walk: Arc<Walk>,
+    pub(crate) data: Arc<dyn Data>,
+}
+
+/// What a node is asked for.
+#[derive(Clone)]
+pub(crate) enum Command {
+    Pass(Request),
+    Weights,
+    Digests,
+    Report,
+}
+
+/// What a node found out in a pass.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) predictions: Vec<Tensor>,
+}
+
+/// A parameter's values, with its layer so that all can be put in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ParamReport {
+    /// The layer.
+    pub(crate) layer: LayerIndex,
+    /// Its key.
+    pub(crate) key: String,
+    /// Its shape.
+    pub(crate) shape: Shape,
+    /// Its values in row-major order.
+    pub(crate) values: Vec<f32>,
+}
+
+/// What a node holds and has done.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NodeReport {
+    /// The node.
+    pub node: NodeId,
+    /// Its layers.
+    pub layers: Vec<LayerIndex>,
+    /// What its parameters hold.
+    pub params: ParamBytes,
+    /// Its buffers.
+    pub memory: PoolReport,
+    /// Payload bytes that it sent.
+    pub sent_bytes: u64,
+    /// Time spent computing in the last pass.
+    pub busy: Duration,
+    /// Time spent waiting for others in the last pass.
+    pub waited: Duration,
+}
+
+/// What a node answers.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Ready,
+    Pass(Outcome),
+    Weights(Vec<ParamReport>),
+    Digests(Vec<(LayerIndex, [u8; 32])>),
+    Report(Box<NodeReport>),
+    Failed(Box<RunError>),
+}

@@ -1,0 +1,100 @@
+//! What belongs to one walk through a node's list.
+
+use super::command::{Outcome, Request};
+use super::feeds::Feeds;
+use super::runner::Forwarded;
+use crate::error::Cause;
+use crate::ids::{MicroBatchId, NodeId, PassId, StepId};
+use crate::plan::{PassKind, Plan};
+use crate::sync::Verdict;
+use brigade_layer::{Mode, Network, Pool};
+
+/// One pass on one node.
+pub(super) struct Pass {
+    pub(super) id: PassId,
+    pub(super) step: StepId,
+    pub(super) mode: Mode,
+    pub(super) feeds: Feeds,
+    /// Over how many terms the loss sums, on the node that has it.
+    terms: Option<f64>,
+    metrics: usize,
+    /// By micro-batch.
+    forwarded: Vec<Forwarded>,
+    pub(super) loss_gradient: f32,
+    pub(super) verdict: Option<Verdict>,
+}
+
+impl Pass {
+    pub(super) fn begin(
+        request: &Request,
+        node: NodeId,
+        plan: &Plan,
+        network: &Network,
+        pool: &Pool,
+    ) -> Result<Self, Cause> {
+        let walk = &request.walk;
+        let mut feeds = Feeds::new(request.data.clone(), request.step, walk.batch, pool.clone());
+        let with_loss = plan
+            .layout
+            .placement
+            .node_of(plan.partition.stage_of(network.loss()));
+        let terms = match with_loss == node && walk.kind != PassKind::Predict {
+            true => Some(feeds.count_terms(network)?),
+            false => None,
+        };
+        let trains = walk.kind == PassKind::Train;
+        if trains && terms.is_some_and(|terms| terms <= 0.0 || !terms.is_finite()) {
+            return Err(Cause::NoTerms);
+        }
+        let mut forwarded = Vec::new();
+        forwarded.resize_with(walk.batch.micro_batches().index(), Forwarded::default);
+        Ok(Self {
+            id: request.pass,
+            step: request.step,
+            mode: if trains { Mode::Train } else { Mode::Evaluate },
+            feeds,
+            terms,
+            metrics: if trains { 0 } else { network.metrics().len() },
+            forwarded,
+            loss_gradient: terms.map_or(0.0, |terms| (1.0 / terms) as f32),
+            verdict: None,
+        })
+    }
+
+    pub(super) fn keep(&mut self, micro_batch: MicroBatchId, forwarded: Forwarded) {
+        self.forwarded[micro_batch.index()] = forwarded;
+    }
+
+    /// Loss sum, terms, and a sum and a count for every metric, folded in micro-batch order.
+    pub(super) fn measures(&self) -> Vec<f64> {
+        let Some(terms) = self.terms else {
+            return Vec::new();
+        };
+        let mut measures = vec![0.0; 2 + 2 * self.metrics];
+        measures[1] = terms;
+        for forwarded in &self.forwarded {
+            measures[0] += forwarded.loss.map_or(0.0, f64::from);
+            for (pair, metric) in measures[2..].chunks_exact_mut(2).zip(&forwarded.metrics) {
+                pair[0] += metric.sum;
+                pair[1] += metric.count;
+            }
+        }
+        measures
+    }
+
+    /// What all nodes agreed on, and the predictions in micro-batch order.
+    pub(super) fn outcome(self) -> Result<Outcome, Cause> {
+        let verdict = self
+            .verdict
+            .ok_or_else(|| Cause::Bug("a list without an exchange".into()))?;
+        let predictions = self
+            .forwarded
+            .into_iter()
+            .filter_map(|forwarded| forwarded.prediction)
+            .collect();
+        Ok(Outcome {
+            verdict,
+            predictions,
+        })
+    }
+}
