@@ -4,10 +4,11 @@ use crate::ids::{MicroBatchCount, MicroBatchId};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// How the rows of one step are cut into micro-batches: each has `micro_rows` rows, the last one what remains.
+/// How the rows of one step are cut into micro-batches: each has `micro_rows` rows, the last one
+/// what remains.
 ///
-/// The mean loss of the mini-batch is the sum over all its terms divided by their number, so that a smaller last
-/// micro-batch weighs what it should.
+/// The mean loss of the mini-batch is the sum over all its terms divided by their number, so that a
+/// smaller last micro-batch weighs what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MiniBatch {
     rows: usize,

@@ -1,4 +1,5 @@
-//! What one asks for. Plain data; [`Config::validate`] says what is wrong with it before anything is planned.
+//! What one asks for. Plain data; [`Config::validate`] says what is wrong with it before anything
+//! is planned.
 
 use crate::batch::MiniBatch;
 use crate::error::PlanError;
@@ -22,7 +23,8 @@ pub struct Config {
     pub schedule: ScheduleKind,
     /// Rows (samples) of a step, at most. Default 32.
     pub batch_size: usize,
-    /// Rows of a micro-batch; the last one takes what remains. It is part of the numbers. Default 4.
+    /// Rows of a micro-batch; the last one takes what remains. It is part of the numbers. Default
+    /// 4.
     pub micro_batch_size: usize,
     /// Threads of every node. Default 1.
     pub threads_per_node: usize,
@@ -30,7 +32,8 @@ pub struct Config {
     pub seed: u64,
     /// The largest global norm of the gradients: above it they are scaled down. Default none.
     pub clip: Option<f32>,
-    /// Bytes that a node may hold. A plan that needs more is refused. Default as much as the machine has.
+    /// Bytes that a node may hold. A plan that needs more is refused. Default as much as the
+    /// machine has.
     pub node_memory_bytes: Option<u64>,
     /// How tensors travel between nodes. Default moved between threads.
     pub transport: Transport,
@@ -68,7 +71,8 @@ pub enum Transport {
     /// Moved between the threads of one process, never copied.
     #[default]
     Local,
-    /// The same threads, but every message is encoded and decoded as between machines: for tests and measurements.
+    /// The same threads, but every message is encoded and decoded as between machines: for tests
+    /// and measurements.
     Encoded,
 }
 
@@ -84,7 +88,8 @@ pub enum Pinning {
     Never,
 }
 
-/// The most threads, nodes or chunks that make sense to ask for: beyond it a number is taken for a mistake.
+/// The most threads, nodes or chunks that make sense to ask for: beyond it a number is taken for a
+/// mistake.
 const MOST: usize = 65_536;
 /// The most rows of a mini-batch.
 const MOST_ROWS: usize = 1 << 30;

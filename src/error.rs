@@ -1,4 +1,5 @@
-//! Two families of errors: what is decidable before a thread starts, and what happens while running.
+//! Two families of errors: what is decidable before a thread starts, and what happens while
+//! running.
 
 use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, StepId};
 use crate::schedule::{Action, CheckError};

@@ -8,7 +8,8 @@ pub use brigade_layer::{EdgeId, LayerIndex, MicroBatchId, SharedId, StepId};
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name($inner);
 
@@ -38,7 +39,8 @@ macro_rules! number {
 }
 
 number! {
-    /// A stage: consecutive layers that are computed together. Stages are numbered in the order of their layers.
+    /// A stage: consecutive layers that are computed together. Stages are numbered in the order of
+    /// their layers.
     StageId(u32)
 }
 number! {
@@ -50,7 +52,8 @@ number! {
     ReplicaId(u32)
 }
 number! {
-    /// One walk of all nodes through their lists: a training step, an evaluation, a prediction. Counted from 0.
+    /// One walk of all nodes through their lists: a training step, an evaluation, a prediction.
+    /// Counted from 0.
     PassId(u64)
 }
 number! {

@@ -46,7 +46,8 @@ pub struct Evaluation {
 
 /// Trains a network through a pipeline of nodes.
 ///
-/// Every process calls the same methods with the same arguments. Dropping the trainer ends its nodes.
+/// Every process calls the same methods with the same arguments. Dropping the trainer ends its
+/// nodes.
 pub struct Trainer {
     network: Network,
     plan: Arc<Plan>,
@@ -117,7 +118,8 @@ impl Trainer {
     /// One training step on a mini-batch: forward, backward, shared sums, clipping, update.
     ///
     /// # Errors
-    /// The cause of the first failure of any node. The trainer is of no use afterwards; start another.
+    /// The cause of the first failure of any node. The trainer is of no use afterwards; start
+    /// another.
     pub fn step<D: Data + Clone>(&mut self, data: &D) -> Result<StepReport, Error> {
         let started = Instant::now();
         let step = StepId::new(self.steps);
@@ -167,7 +169,8 @@ impl Trainer {
         })
     }
 
-    /// The network's output for all rows of the data: what the loss would be given. Targets are not asked for.
+    /// The network's output for all rows of the data: what the loss would be given. Targets are not
+    /// asked for.
     ///
     /// # Shapes
     /// [rows, ...] with the rest as the network puts it out.
@@ -206,8 +209,8 @@ impl Trainer {
         Ok(Weights::new(params.into_iter().map(named).collect()))
     }
 
-    /// SHA-256, in hexadecimal, over the digests of all parameters in layer order: see [`Weights::sha256`]. No weight
-    /// leaves its node.
+    /// SHA-256, in hexadecimal, over the digests of all parameters in layer order: see
+    /// [`Weights::sha256`]. No weight leaves its node.
     ///
     /// # Errors
     /// As [`Trainer::step`].

@@ -1,4 +1,5 @@
-//! Promise: nothing hangs and nothing is lost without a word. Every failure is a typed error on every node, soon.
+//! Promise: nothing hangs and nothing is lost without a word. Every failure is a typed error on
+//! every node, soon.
 #![allow(missing_docs)]
 
 mod common;
@@ -17,7 +18,8 @@ fn four_nodes() -> Config {
     with(4, ScheduleKind::OneFOneB, Cuts::Before(vec![1, 2, 3]), 1)
 }
 
-/// Trains until it fails; checks that all nodes know in time, and that the process is as good as new afterwards.
+/// Trains until it fails; checks that all nodes know in time, and that the process is as good as
+/// new afterwards.
 fn fails(network: &brigade::layer::Network, config: &Config) -> (RunError, Vec<RunError>) {
     let mut trainer = Trainer::start(network, config, adamw()).unwrap();
     let data = numbers(13);
@@ -124,7 +126,8 @@ fn more_than_a_node_may_hold_is_refused_before_or_reported_when_it_happens() {
         "{refused}"
     );
 
-    // A layer whose description says nothing of what it takes gets past the plan, not past the limit.
+    // A layer whose description says nothing of what it takes gets past the plan, not past the
+    // limit.
     let network = chain_with(Toy {
         asks_for_bytes: 1 << 20,
         ..toy()

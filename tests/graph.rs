@@ -100,7 +100,8 @@ fn a_parameter_of_three_layers_trains_with_the_same_bits() {
     same_for_all_cuts(&with_three_holders());
 }
 
-/// The skip from `a` crosses two stages and goes straight to its reader: the stage between sees nothing of it.
+/// The skip from `a` crosses two stages and goes straight to its reader: the stage between sees
+/// nothing of it.
 #[test]
 fn a_skip_edge_is_sent_straight_to_its_consumer() {
     let config = with(4, ScheduleKind::OneFOneB, Cuts::Before(vec![1, 3, 5]), 1);
@@ -260,7 +261,8 @@ fn a_steady_state_step_allocates_no_tensor() {
         for _ in 0..5 {
             trainer.step(&tokens).unwrap();
         }
-        // Which buffers are at home at the same moment depends on timing between nodes; their number has a bound.
+        // Which buffers are at home at the same moment depends on timing between nodes; their
+        // number has a bound.
         let more = born(&mut trainer) - before;
         assert!(
             more <= 2 * (nodes as u64 - 1),

@@ -1,4 +1,5 @@
-//! Promise: the same numbers bit for bit, whatever the partition, schedule, number of nodes and threads, and transport.
+//! Promise: the same numbers bit for bit, whatever the partition, schedule, number of nodes and
+//! threads, and transport.
 #![allow(missing_docs)]
 
 mod common;

@@ -212,8 +212,9 @@ fn paired() {
     });
 }
 
-/// Runs the lists in random order with queues of exactly the computed slots: no send ever finds its queue full, and with
-/// one slot less on any lane some order does (the slots are no larger than they must be).
+/// Runs the lists in random order with queues of exactly the computed slots: no send ever finds its
+/// queue full, and with one slot less on any lane some order does (the slots are no larger than
+/// they must be).
 #[test]
 fn slots_are_enough_in_every_order_and_never_too_many() {
     all_small_cases(|kind, nodes, micro_batches| {
@@ -311,7 +312,8 @@ fn stash_stays_within_its_bound() {
     });
 }
 
-/// The negative test: where every send waits for its receive, 1F1B on two nodes gets stuck, and the check says so.
+/// The negative test: where every send waits for its receive, 1F1B on two nodes gets stuck, and the
+/// check says so.
 #[test]
 fn without_slots_1f1b_is_refused() {
     let nodes = NodeCount::new(2);

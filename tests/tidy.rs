@@ -21,10 +21,12 @@ const ORDER: &[&str] = &[
     "train",
     "cli",
 ];
-/// An error says in which words of the schedule something went wrong, and the bottom rooms return it.
+/// An error says in which words of the schedule something went wrong, and the bottom rooms return
+/// it.
 const ALLOWED: &[(&str, &str)] = &[("error", "schedule")];
 const MOST_LINES: usize = 400;
-const MOST_COLUMNS: usize = 120;
+/// Text in quotes and tables cannot be wrapped.
+const MOST_COLUMNS: usize = 100;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -128,12 +130,12 @@ fn files_are_small_and_lines_are_short() {
                 file.display()
             );
             for (number, line) in text.lines().enumerate() {
+                let place = format!("{}:{}", file.display(), number + 1);
                 let columns = line.chars().count();
+                let wraps = !line.contains('"') && !line.trim_start().starts_with("//! |");
                 assert!(
-                    columns <= MOST_COLUMNS,
-                    "{}:{} has {columns} columns",
-                    file.display(),
-                    number + 1
+                    columns <= MOST_COLUMNS || !wraps,
+                    "{place} has {columns} columns"
                 );
             }
         }

@@ -9,7 +9,8 @@ use brigade::{Config, Cuts, ScheduleKind, Trainer, nn};
 use common::*;
 use std::time::Duration;
 
-/// Four layers that sleep 10, 12 and 8 ms in F, I and W, on four nodes. Sleeping uses no core, so this holds on any.
+/// Four layers that sleep 10, 12 and 8 ms in F, I and W, on four nodes. Sleeping uses no core, so
+/// this holds on any.
 #[test]
 fn a_network_of_sleeping_layers_takes_the_simulated_time_and_not_the_sum() {
     let ms = Duration::from_millis;
@@ -56,7 +57,8 @@ fn a_network_of_sleeping_layers_takes_the_simulated_time_and_not_the_sum() {
             measured >= simulated,
             "faster than possible: {measured} < {simulated}"
         );
-        // Not a speed but a promise: side by side, not one after the other. Half way leaves room for a busy machine.
+        // Not a speed but a promise: side by side, not one after the other. Half way leaves room
+        // for a busy machine.
         assert!(
             measured < (simulated + sum) / 2.0,
             "{measured} s, simulated {simulated} s, in turn {sum} s"

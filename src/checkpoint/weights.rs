@@ -36,7 +36,8 @@ impl NamedTensor {
     }
 }
 
-/// The weights of a whole network, in layer order. A shared parameter is there once, under its first holder's key.
+/// The weights of a whole network, in layer order. A shared parameter is there once, under its
+/// first holder's key.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Weights {
@@ -55,8 +56,9 @@ impl Weights {
         self.params.iter().find(|param| param.key == key)
     }
 
-    /// SHA-256, in hexadecimal, over the digests of all parameters in layer order. A parameter's digest is the SHA-256 of
-    /// its little-endian bytes, so that a node needs no more than its own weights to contribute.
+    /// SHA-256, in hexadecimal, over the digests of all parameters in layer order. A parameter's
+    /// digest is the SHA-256 of its little-endian bytes, so that a node needs no more than its
+    /// own weights to contribute.
     pub fn sha256(&self) -> String {
         weights_sha256(
             self.params
@@ -65,8 +67,8 @@ impl Weights {
         )
     }
 
-    /// The weights as a safetensors file: the same bytes for the same weights, in an order fixed by the keys, without any
-    /// metadata.
+    /// The weights as a safetensors file: the same bytes for the same weights, in an order fixed by
+    /// the keys, without any metadata.
     ///
     /// # Errors
     /// When two parameters have the same key or a shape does not fit.

@@ -14,7 +14,8 @@ mod train;
 
 use failure::Failure;
 
-/// Pipeline-parallel training: one program, the same numbers bit for bit however many nodes it runs on.
+/// Pipeline-parallel training: one program, the same numbers bit for bit however many nodes it runs
+/// on.
 #[derive(Debug, Parser)]
 #[command(name = "brigade", version, about, max_term_width = 100)]
 struct Cli {
@@ -27,7 +28,8 @@ enum Command {
     Train(Box<options::TrainOptions>),
 }
 
-/// Runs the program with these arguments (the first is its name). Exit code 2 for wrong usage, 1 for other errors.
+/// Runs the program with these arguments (the first is its name). Exit code 2 for wrong usage, 1
+/// for other errors.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -50,7 +52,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// A panic on a node is caught and reported as an error with its place in the plan: its own text would only be noise.
+/// A panic on a node is caught and reported as an error with its place in the plan: its own text
+/// would only be noise.
 fn quiet_nodes() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

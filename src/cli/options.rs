@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// Train a small GPT on the bytes of a text, through a pipeline of nodes.
 ///
-/// DATA is a file or a folder; of a folder, git-ignored, hidden and non-text files are skipped. The last tenth of the
-/// data is kept for validation. Weights, plan and losses go to a run folder.
+/// DATA is a file or a folder; of a folder, git-ignored, hidden and non-text files are skipped. The
+/// last tenth of the data is kept for validation. Weights, plan and losses go to a run folder.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  brigade train .\n  brigade train book.txt --nodes 2 --layers 6 --width 192 --steps 3000\n  \
@@ -154,7 +154,8 @@ pub(super) struct TrainOptions {
     /// Print one JSON object a line and nothing else: one for each step, and a summary.
     #[arg(long, help_heading = "Output")]
     pub(super) json: bool,
-    /// Train on random tokens out of N instead of DATA, for measuring; no run folder unless --out is given.
+    /// Train on random tokens out of N instead of DATA, for measuring; no run folder unless --out
+    /// is given.
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub(super) synthetic_vocab: Option<usize>,
 }

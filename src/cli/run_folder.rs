@@ -14,7 +14,8 @@ pub(super) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder, made if it is not there; without a name, the first free of `runs/1`, `runs/2`, ...
+    /// Opens the folder, made if it is not there; without a name, the first free of `runs/1`,
+    /// `runs/2`, ...
     pub(super) fn open(path: Option<&Path>, plan: &Plan) -> Result<Self, Failure> {
         let path = match path {
             Some(path) => {

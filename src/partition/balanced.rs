@@ -1,8 +1,9 @@
 //! The exact contiguous split whose most expensive stage is as cheap as can be.
 //!
-//! Dynamic programming: with `best[p][j]` the smallest bottleneck of the first `j` layers in `p` stages,
-//! `best[p][j] = min over i of max(best[p-1][i], cost(i..j))`. The first term grows with `i` and the second falls, so the
-//! minimum is where they cross, found by bisection: O(stages layers log layers) time.
+//! Dynamic programming: with `best[p][j]` the smallest bottleneck of the first `j` layers in `p`
+//! stages, `best[p][j] = min over i of max(best[p-1][i], cost(i..j))`. The first term grows with
+//! `i` and the second falls, so the minimum is where they cross, found by bisection: O(stages
+//! layers log layers) time.
 
 /// Where each stage ends. There are at least as many layers as stages.
 pub(super) fn ends(costs: &[u64], stages: usize) -> Vec<usize> {

@@ -7,8 +7,8 @@ use crate::schedule::{Direction, Lane, Layout, Route, SharedSum};
 use brigade_layer::Network;
 use std::collections::BTreeMap;
 
-/// Routes of all edges that cross a cut. An output goes to every stage that reads it once; every edge brings its own
-/// gradient back.
+/// Routes of all edges that cross a cut. An output goes to every stage that reads it once; every
+/// edge brings its own gradient back.
 pub(super) fn layout(network: &Network, partition: &Partition, placement: Placement) -> Layout {
     let mut forward = BTreeMap::<(LayerIndex, usize, StageId), EdgeId>::new();
     let mut routes = Vec::new();

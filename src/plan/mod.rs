@@ -1,7 +1,7 @@
 //! The plan: everything that is decided before a thread starts, as data.
 //!
 //! ```text
-//!  Network ──price──► Partition ──place──► Layout ──define, lower, check──► Plan: one list per node
+//! Network ──price──► Partition ──place──► Layout ──define, lower, check──► Plan: a list per node
 //! ```
 
 use crate::batch::MiniBatch;
@@ -73,7 +73,8 @@ impl Plan {
     /// Plans the training of a network. Nothing of it is allocated.
     ///
     /// # Errors
-    /// When a setting is wrong, the network does not fit together, or a node would need more memory than it may hold.
+    /// When a setting is wrong, the network does not fit together, or a node would need more memory
+    /// than it may hold.
     pub fn new(
         network: &Network,
         config: &Config,
@@ -158,7 +159,8 @@ impl Plan {
         })
     }
 
-    /// SHA-256 of the whole plan, in hexadecimal: equal for equal plans, compared by all nodes before the first step.
+    /// SHA-256 of the whole plan, in hexadecimal: equal for equal plans, compared by all nodes
+    /// before the first step.
     pub fn fingerprint(&self) -> String {
         hex(&Sha256::digest(self.to_json().as_bytes()))
     }

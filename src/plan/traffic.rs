@@ -1,4 +1,5 @@
-//! What every node sends in a step: boundary tensors, gradients of shared parameters, a few scalars. Nothing else.
+//! What every node sends in a step: boundary tensors, gradients of shared parameters, a few
+//! scalars. Nothing else.
 
 use super::{PassKind, Walk};
 use crate::error::PlanError;
@@ -9,8 +10,9 @@ use brigade_layer::Network;
 
 const SCALAR_BYTES: u64 = 8;
 
-/// How many scalars a node contributes to the exchange: the sum of squares of every layer's gradient, and where the loss
-/// is its sum, its number of terms, and a sum and a count for every metric.
+/// How many scalars a node contributes to the exchange: the sum of squares of every layer's
+/// gradient, and where the loss is its sum, its number of terms, and a sum and a count for every
+/// metric.
 pub(crate) fn scalars_from(
     node: NodeId,
     network: &Network,
@@ -33,8 +35,8 @@ pub(crate) fn scalars_from(
     squares + if has_loss { loss } else { 0 }
 }
 
-/// How many scalars the verdict has: loss, gradient norm and the first layer whose gradient is not finite; or loss sum,
-/// terms, and the metrics.
+/// How many scalars the verdict has: loss, gradient norm and the first layer whose gradient is not
+/// finite; or loss sum, terms, and the metrics.
 pub(crate) fn verdict_len(network: &Network, kind: PassKind) -> usize {
     match kind {
         PassKind::Train => 3,
@@ -91,7 +93,8 @@ pub(super) fn sent_bytes(
     Ok(bytes)
 }
 
-/// Every holder on another node than the first sends its gradient there; the sum comes back once for each such node.
+/// Every holder on another node than the first sends its gradient there; the sum comes back once
+/// for each such node.
 fn shared_bytes(network: &Network, layout: &Layout, sum: &SharedSum, bytes: &mut [u64]) {
     let Some((first, stage)) = sum.holders.first() else {
         return;

@@ -50,8 +50,9 @@ pub enum Direction {
     Backward,
 }
 
-/// A stream of messages: one for each micro-batch, along one edge, in one direction. An output that several layers of
-/// one stage read travels once, on the first of their edges; each edge brings its own gradient back.
+/// A stream of messages: one for each micro-batch, along one edge, in one direction. An output that
+/// several layers of one stage read travels once, on the first of their edges; each edge brings its
+/// own gradient back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lane {
     /// The edge of the network's graph.

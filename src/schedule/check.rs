@@ -1,4 +1,5 @@
-//! The check: proves a lowered schedule complete, ordered, paired, and never stuck, before a thread starts.
+//! The check: proves a lowered schedule complete, ordered, paired, and never stuck, before a thread
+//! starts.
 
 use super::model::{self, Capacity};
 use super::reader::Reader;
@@ -60,7 +61,8 @@ pub enum Problem {
     },
 }
 
-/// A schedule that breaks a law: where, which, and the node's list around it with the action marked.
+/// A schedule that breaks a law: where, which, and the node's list around it with the action
+/// marked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckError {
@@ -111,8 +113,10 @@ impl fmt::Display for CheckError {
 impl std::error::Error for CheckError {}
 
 /// Proves a lowered schedule sound:
-/// - complete: every stage does F, and when training I and W (or B), exactly once for every micro-batch, on its node;
-/// - ordered: F before I before W, W ascending, every tensor there when needed, sums after the last W, then exchange, step;
+/// - complete: every stage does F, and when training I and W (or B), exactly once for every
+///   micro-batch, on its node;
+/// - ordered: F before I before W, W ascending, every tensor there when needed, sums after the last
+///   W, then exchange, step;
 /// - paired: every wait has exactly one post before it and one send, of the same identity;
 /// - never stuck: in the engine's model, with the slots given by `slots_of` for each lane;
 /// - bounded: no stage keeps more than `stash_limit` micro-batches.

@@ -4,7 +4,8 @@ use super::{Compute, Definition, Work};
 use crate::ids::MicroBatchCount;
 use crate::placement::Placement;
 
-/// Every stage computes every micro-batch forward: stage after stage for the same micro-batch where a node has several.
+/// Every stage computes every micro-batch forward: stage after stage for the same micro-batch where
+/// a node has several.
 pub fn forward_only(placement: &Placement, micro_batches: MicroBatchCount) -> Definition {
     let row = |node| {
         let each = |m| {

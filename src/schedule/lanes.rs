@@ -1,4 +1,5 @@
-//! What crosses between stages: which tensors a schedule must send, and whose gradients it must sum.
+//! What crosses between stages: which tensors a schedule must send, and whose gradients it must
+//! sum.
 
 use super::{Direction, Lane};
 use crate::ids::{EdgeId, LayerIndex, MicroBatchCount, NodeCount, NodeId, SharedId, StageId};
@@ -37,7 +38,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A chain of stages in which every stage feeds the next over an edge with the number of the sending stage.
+    /// A chain of stages in which every stage feeds the next over an edge with the number of the
+    /// sending stage.
     pub fn chain(placement: Placement) -> Self {
         let mut routes = Vec::new();
         for direction in [Direction::Forward, Direction::Backward] {
@@ -85,7 +87,8 @@ impl Layout {
         self.placement.node_of(route.from) != self.placement.node_of(route.to)
     }
 
-    /// The nodes that hold a shared parameter: the first holder's, where the sum is made, then the others in order.
+    /// The nodes that hold a shared parameter: the first holder's, where the sum is made, then the
+    /// others in order.
     pub fn members(&self, sum: &SharedSum) -> Vec<NodeId> {
         let mut members = Vec::new();
         for (_, stage) in &sum.holders {
@@ -102,7 +105,8 @@ impl Layout {
         self.shared.iter().find(|sum| sum.shared == shared)
     }
 
-    /// The most messages that can be under way to one node at once, whatever the schedule: what a queue must hold.
+    /// The most messages that can be under way to one node at once, whatever the schedule: what a
+    /// queue must hold.
     pub(crate) fn most_messages_to(&self, node: NodeId, micro_batches: MicroBatchCount) -> usize {
         let lanes = (self.routes.iter())
             .filter(|route| self.crosses(route) && self.placement.node_of(route.to) == node)

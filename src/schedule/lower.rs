@@ -37,10 +37,12 @@ pub struct Lowered {
 
 /// Turns a definition into what runs.
 ///
-/// 1. On every stage W runs in ascending micro-batch order, so that gradients are summed in that order: a B (or W) out
-///    of order becomes I there, and W when its turn comes.
-/// 2. Tensors that cross to another node are waited for just before they are needed and sent as soon as they exist.
-/// 3. A training step ends with the shared sums, the exchange and the step; a forward pass with the exchange.
+/// 1. On every stage W runs in ascending micro-batch order, so that gradients are summed in that
+///    order: a B (or W) out of order becomes I there, and W when its turn comes.
+/// 2. Tensors that cross to another node are waited for just before they are needed and sent as
+///    soon as they exist.
+/// 3. A training step ends with the shared sums, the exchange and the step; a forward pass with the
+///    exchange.
 /// 4. A receive is posted as soon as one of its lane's slots is free.
 ///
 /// # Errors
@@ -165,9 +167,9 @@ fn with_transfers(row: &[Compute], layout: &Layout) -> Vec<Action> {
 
 /// The most sends that can be ahead of their receives in the partial order of the lists.
 ///
-/// Every node knows, for every other node, how far that node has surely come: through the messages it received (a
-/// vector clock). A send of which `n` came before on its lane, while `k` receives are surely done, finds at most
-/// `n - k` messages under way.
+/// Every node knows, for every other node, how far that node has surely come: through the messages
+/// it received (a vector clock). A send of which `n` came before on its lane, while `k` receives
+/// are surely done, finds at most `n - k` messages under way.
 fn count_slots(
     nodes: &[Vec<Action>],
     layout: &Layout,
@@ -233,8 +235,8 @@ fn count_slots(
     ))
 }
 
-/// Posts every receive as soon as a slot is free: the first ones at once, each other when the one `slots` before it was
-/// taken out.
+/// Posts every receive as soon as a slot is free: the first ones at once, each other when the one
+/// `slots` before it was taken out.
 fn with_posts(row: Vec<Action>, slots: &Slots) -> Vec<Action> {
     let mut queues = BTreeMap::<Lane, Vec<Transfer>>::new();
     for action in &row {

@@ -6,8 +6,9 @@
 //!  per node              shared sums, step                 never stuck
 //! ```
 //!
-//! Notation, as PyTorch writes it: F forward, B full backward, I backward for inputs, W backward for weights; `2F0` is
-//! stage 2, micro-batch 0. (The zero-bubble papers say B for our I, and DualPipe's B is our B.)
+//! Notation, as PyTorch writes it: F forward, B full backward, I backward for inputs, W backward
+//! for weights; `2F0` is stage 2, micro-batch 0. (The zero-bubble papers say B for our I, and
+//! DualPipe's B is our B.)
 
 mod action;
 mod check;

@@ -1,9 +1,11 @@
-//! The engine's model of running: when an action may happen. Written once; lowering, check and simulator walk through it.
+//! The engine's model of running: when an action may happen. Written once; lowering, check and
+//! simulator walk through it.
 //!
-//! - SEND puts a message into its lane and never waits, as long as the lane has a free slot. A lane without slots makes
-//!   the sender wait until the receiver waits for that very message.
+//! - SEND puts a message into its lane and never waits, as long as the lane has a free slot. A lane
+//!   without slots makes the sender wait until the receiver waits for that very message.
 //! - WAIT needs the message.
-//! - SUM and EXCHANGE need their members: the root needs everyone to have come, the others need the root to be done.
+//! - SUM and EXCHANGE need their members: the root needs everyone to have come, the others need the
+//!   root to be done.
 //! - Everything else may happen as soon as its turn comes.
 
 use super::{Action, CheckError, Lane, Layout, Problem};
@@ -58,8 +60,8 @@ struct Walk<'a> {
 
 /// Walks through the lists in an order in which they can happen, and calls `on` with every action.
 ///
-/// The order is one of many; whatever the order, the same actions happen (the walk only ever adds possibilities), so
-/// getting stuck here is getting stuck always.
+/// The order is one of many; whatever the order, the same actions happen (the walk only ever adds
+/// possibilities), so getting stuck here is getting stuck always.
 pub(super) fn walk(
     nodes: &[Vec<Action>],
     layout: &Layout,

@@ -1,11 +1,14 @@
-//! 1F1B: one forward, one backward (PipeDream-Flush, Narayanan et al. 2021, arXiv 2006.09503; DAPPLE, Fan et al. 2021).
+//! 1F1B: one forward, one backward (PipeDream-Flush, Narayanan et al. 2021, arXiv 2006.09503;
+//! DAPPLE, Fan et al. 2021).
 
 use super::{Compute, Definition, Work};
 use crate::ids::{MicroBatchCount, MicroBatchId, NodeCount, StageId};
 
-/// Warm-up: as many forwards as there are nodes behind. Steady: one forward, one backward. Cool-down: the rest backward.
+/// Warm-up: as many forwards as there are nodes behind. Steady: one forward, one backward.
+/// Cool-down: the rest backward.
 ///
-/// Node r keeps the state of at most P - r micro-batches. Idle time: (P - 1) (F + B), as GPipe; only memory differs.
+/// Node r keeps the state of at most P - r micro-batches. Idle time: (P - 1) (F + B), as GPipe;
+/// only memory differs.
 ///
 /// ```text
 ///         warm-up | steady      | cool-down

@@ -162,7 +162,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Everything that comes from other stages: waited for when it crosses, computed before when it does not.
+    /// Everything that comes from other stages: waited for when it crosses, computed before when it
+    /// does not.
     fn has_inputs(&self, seen: &Seen, compute: Compute) -> Result<(), Problem> {
         let (waits, _) = transfers(compute, self.layout);
         for wait in waits {

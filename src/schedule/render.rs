@@ -34,8 +34,8 @@ pub fn render_row(row: &[Action], marked: usize) -> String {
     text
 }
 
-/// A timeline: one row a node, `width` columns for the whole makespan, each compute action with its letter and
-/// micro-batch, dots where the node is idle.
+/// A timeline: one row a node, `width` columns for the whole makespan, each compute action with its
+/// letter and micro-batch, dots where the node is idle.
 ///
 /// ```text
 /// node 0 |F0 F1 F2 F3 ......B0    F4 B1    ...|

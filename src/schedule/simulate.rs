@@ -1,4 +1,5 @@
-//! What a lowered schedule takes when F, I, W and the links take given times. The engine's own model, with a clock.
+//! What a lowered schedule takes when F, I, W and the links take given times. The engine's own
+//! model, with a clock.
 
 use super::model::{self, Capacity};
 use super::{Action, CheckError, Layout, Lowered, Work};

@@ -14,7 +14,8 @@ pub(super) struct Feeds {
     step: StepId,
     batch: MiniBatch,
     pool: Pool,
-    /// Targets of every micro-batch, on the node that has the loss: they are counted before the first action.
+    /// Targets of every micro-batch, on the node that has the loss: they are counted before the
+    /// first action.
     targets: Vec<Option<Tensors>>,
 }
 

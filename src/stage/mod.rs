@@ -1,4 +1,5 @@
-//! What runs on a node: THE executor, the stages it computes, and what they keep for their backward passes.
+//! What runs on a node: THE executor, the stages it computes, and what they keep for their backward
+//! passes.
 
 mod answers;
 mod command;

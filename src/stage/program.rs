@@ -5,14 +5,16 @@ use crate::partition::Partition;
 use crate::schedule::{Direction, Lane, Layout};
 use brigade_layer::{Feed, Network, Source};
 
-/// A value's place while a stage computes one micro-batch: an output of one of its layers, or one that arrived.
+/// A value's place while a stage computes one micro-batch: an output of one of its layers, or one
+/// that arrived.
 pub(super) type Place = usize;
 
 /// Where an input of a layer comes from, within the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     Feed(Feed),
-    /// The last reader takes the value, so that it can be changed in place; others get a second handle.
+    /// The last reader takes the value, so that it can be changed in place; others get a second
+    /// handle.
     Value {
         place: Place,
         last: bool,
@@ -50,7 +52,8 @@ pub(super) struct Program {
     pub(super) arrivals: Vec<(Lane, Place)>,
     /// Values that leave after F. The last one takes the value.
     pub(super) departures: Vec<(Lane, Place, bool)>,
-    /// Gradients that arrive before I, from the last consumer to the first: the order in which they are added.
+    /// Gradients that arrive before I, from the last consumer to the first: the order in which
+    /// they are added.
     pub(super) gradient_arrivals: Vec<(Lane, Place)>,
 }
 

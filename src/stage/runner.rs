@@ -167,8 +167,9 @@ impl Stage {
         Ok(())
     }
 
-    /// I of one micro-batch, and W of each layer right after it when `weights` is said: the same bits as one after the
-    /// other, with fewer buffers alive. `seed` is the gradient of the loss.
+    /// I of one micro-batch, and W of each layer right after it when `weights` is said: the same
+    /// bits as one after the other, with fewer buffers alive. `seed` is the gradient of the
+    /// loss.
     pub(super) fn backward_input(
         &mut self,
         call: Call<'_>,

@@ -1,4 +1,5 @@
-//! What a stage keeps for its backward passes: one frame for every micro-batch between its F and its W, bounded.
+//! What a stage keeps for its backward passes: one frame for every micro-batch between its F and
+//! its W, bounded.
 
 use crate::error::Cause;
 use crate::ids::MicroBatchId;

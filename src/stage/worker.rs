@@ -54,7 +54,8 @@ struct Position {
 }
 
 impl Worker {
-    /// The body of a node's thread: builds the node's own layers, then does what it is asked for until nobody asks.
+    /// The body of a node's thread: builds the node's own layers, then does what it is asked for
+    /// until nobody asks.
     pub(crate) fn run(setup: WorkerSetup) {
         let mut worker = Self {
             setup,
@@ -76,7 +77,8 @@ impl Worker {
         }
     }
 
-    /// Turns errors and panics into an error that says where, and tells the others before hanging up.
+    /// Turns errors and panics into an error that says where, and tells the others before hanging
+    /// up.
     fn guard(
         &mut self,
         walk: &mut Option<Arc<Walk>>,
@@ -321,7 +323,8 @@ impl Worker {
             .verdict
             .as_ref()
             .map_or(0.0, |verdict| verdict.gradient_norm);
-        // As PyTorch's clip_grad_norm_ does it: a little less than the limit, never a division by zero.
+        // As PyTorch's clip_grad_norm_ does it: a little less than the limit, never a division by
+        // zero.
         let scale = self
             .setup
             .clip

@@ -1,5 +1,5 @@
-//! The exchange at the end of a pass: a few scalars are gathered on the first node, folded in layer order, and the
-//! verdict is told to all. So every node knows loss and norm, and all decide alike.
+//! The exchange at the end of a pass: a few scalars are gathered on the first node, folded in layer
+//! order, and the verdict is told to all. So every node knows loss and norm, and all decide alike.
 
 use super::Node;
 use crate::error::Cause;
@@ -11,7 +11,8 @@ use brigade_layer::{Measure, Network};
 /// What a node brings to the exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Contribution {
-    /// The loss sum and its terms, then a sum and a count for each metric, on the node that has the loss.
+    /// The loss sum and its terms, then a sum and a count for each metric, on the node that has
+    /// the loss.
     pub(crate) measures: Vec<f64>,
     /// Sums of squares of its layers' gradients, in layer order, when training.
     pub(crate) squares: Vec<f64>,

@@ -1,4 +1,5 @@
-//! What nodes agree on at the end of a pass, each in a fixed order: sums of shared gradients, loss, gradient norm.
+//! What nodes agree on at the end of a pass, each in a fixed order: sums of shared gradients, loss,
+//! gradient norm.
 
 mod exchange;
 mod shared;

@@ -1,8 +1,9 @@
 //! Gradients of a shared parameter, summed in layer order.
 //!
-//! The first holder's node is the root. Every other holder's gradient travels there by itself (a partial sum of a node's
-//! own holders would add in another order than one node does); the root adds them in layer order and sends the sum back
-//! in a buffer that came. Every holder then applies the same update.
+//! The first holder's node is the root. Every other holder's gradient travels there by itself (a
+//! partial sum of a node's own holders would add in another order than one node does); the root
+//! adds them in layer order and sends the sum back in a buffer that came. Every holder then applies
+//! the same update.
 
 use super::{Holders, Node};
 use crate::error::Cause;

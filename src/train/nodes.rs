@@ -170,7 +170,8 @@ impl Drop for Nodes {
         self.commands.clear();
         let started = Instant::now();
         for thread in self.threads.iter_mut().filter_map(Option::take) {
-            // A node that hangs in a layer of the user's cannot be ended; waiting for it would hang everyone.
+            // A node that hangs in a layer of the user's cannot be ended; waiting for it would hang
+            // everyone.
             while !self.errors.is_empty() && !thread.is_finished() && started.elapsed() < GRACE {
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -182,7 +183,8 @@ impl Drop for Nodes {
     }
 }
 
-/// A node's thread: pinned where that fits, member of a pool of its own, so that nothing lands in a global one.
+/// A node's thread: pinned where that fits, member of a pool of its own, so that nothing lands in a
+/// global one.
 fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
     if let Some(own) = cores.as_ref().and_then(|cores| cores.first()) {
         core_affinity::set_for_current(*own);

@@ -1,4 +1,5 @@
-//! Messages as bytes: a bincode header, then the raw little-endian elements. The only file that names bincode.
+//! Messages as bytes: a bincode header, then the raw little-endian elements. The only file that
+//! names bincode.
 
 use super::{Body, MessageId};
 use brigade_layer::{DType, LayerError, Pool, Shape, TensorSpec};
@@ -165,7 +166,8 @@ mod tests {
         for at in 0..whole.len() - 16 {
             let mut damaged = whole.clone();
             damaged[at] ^= 0xff;
-            // An identity may be damaged into another one; a shape must not become a huge allocation.
+            // An identity may be damaged into another one; a shape must not become a huge
+            // allocation.
             let _ = decode(&damaged, &pool);
         }
         assert!(pool.report().peak_bytes <= 64);

@@ -1,4 +1,5 @@
-//! What the links of one process share: who is alive, how far each has come, and how full each lane is.
+//! What the links of one process share: who is alive, how far each has come, and how full each lane
+//! is.
 
 use crate::ids::{NodeCount, NodeId};
 use crate::schedule::{Lane, Layout};

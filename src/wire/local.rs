@@ -10,8 +10,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySen
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a thread that waits tries again and again, yielding in between, before it parks. Parking costs tens of
-/// microseconds; spinning without yielding is a catastrophe where nodes share cores.
+/// How long a thread that waits tries again and again, yielding in between, before it parks.
+/// Parking costs tens of microseconds; spinning without yielding is a catastrophe where nodes share
+/// cores.
 const SPIN: Duration = Duration::from_micros(50);
 /// How long it parks before it looks whether the others are still there.
 const PARK: Duration = Duration::from_millis(5);
@@ -151,8 +152,8 @@ impl LocalLink {
                     std::thread::yield_now();
                     continue;
                 }
-                // Whether the peer lives is asked before the inbox is looked at for the last time: what it sent
-                // before it went is there by then.
+                // Whether the peer lives is asked before the inbox is looked at for the last time:
+                // what it sent before it went is there by then.
                 Err(TryRecvError::Empty) => {
                     let alive = self.hub.alive(from);
                     match self.inbox.recv_timeout(PARK) {

@@ -1,4 +1,5 @@
-//! How nodes talk: everything that passes between them goes through a [`Link`], also within one process.
+//! How nodes talk: everything that passes between them goes through a [`Link`], also within one
+//! process.
 //!
 //! ```text
 //!  node 0 ── send(to, id, body) ──►│ bounded queue │──► post(id) … wait(id) ── node 1
@@ -103,7 +104,8 @@ impl Body {
     }
 }
 
-/// One node's end of the connections to all others. A node that is done or fails drops it, and the others notice.
+/// One node's end of the connections to all others. A node that is done or fails drops it, and the
+/// others notice.
 pub(crate) trait Link: Send {
     /// A walk through these lists begins.
     fn begin(&mut self, lowered: &Lowered);

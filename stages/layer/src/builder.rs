@@ -87,8 +87,9 @@ impl NetworkBuilder {
         self
     }
 
-    /// Names the parameters of the layer added last within `scope` instead of its key. Layers may share a scope (two
-    /// halves of a transformer block, say) as long as the keys of their parameters differ.
+    /// Names the parameters of the layer added last within `scope` instead of its key. Layers may
+    /// share a scope (two halves of a transformer block, say) as long as the keys of their
+    /// parameters differ.
     #[must_use]
     pub fn scope(mut self, scope: &str) -> Self {
         if let Some(layer) = self.layers.last_mut() {
@@ -141,7 +142,8 @@ impl NetworkBuilder {
         }
     }
 
-    /// The network, checked: it ends in a loss, every output is used, shapes fit, holders of shared parameters agree.
+    /// The network, checked: it ends in a loss, every output is used, shapes fit, holders of shared
+    /// parameters agree.
     ///
     /// # Errors
     /// Names what does not fit.

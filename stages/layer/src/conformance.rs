@@ -1,7 +1,8 @@
-//! Checks that an implementor of a layer calls in a test: `conformance::check(&MyLayer { .. }, &inputs)?`.
+//! Checks that an implementor of a layer calls in a test: `conformance::check(&MyLayer { .. },
+//! &inputs)?`.
 //!
-//! They hold the laws of [`Layer`]: gradients against finite differences, I and W that add up in any
-//! order, determinism, and honest costs.
+//! They hold the laws of [`Layer`]: gradients against finite differences, I and W that add up in
+//! any order, determinism, and honest costs.
 
 use crate::{
     AnyLayer, AnySpec, BuildCtx, Ctx, DType, LayerError, LayerSpec, LayerState, ParamAccess, Part,
@@ -56,10 +57,11 @@ struct Bench<'a> {
     pool: Pool,
 }
 
-/// Checks a layer on inputs of its author's choice. Inputs of type `f32` get gradients; others must not.
+/// Checks a layer on inputs of its author's choice. Inputs of type `f32` get gradients; others must
+/// not.
 ///
-/// Inputs of magnitude around 1 are best: difference quotients in single precision are coarse. Keep away from places
-/// where the layer has no derivative.
+/// Inputs of magnitude around 1 are best: difference quotients in single precision are coarse. Keep
+/// away from places where the layer has no derivative.
 ///
 /// # Errors
 /// The first law that is broken.
@@ -184,7 +186,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Three micro-batches in flight, with I and W interleaved, sum to what the three sum to one after the other.
+    /// Three micro-batches in flight, with I and W interleaved, sum to what the three sum to one
+    /// after the other.
     fn check_separable(&self, once: &Pass) -> Result<(), Violation> {
         let mut in_turn = self.build()?;
         for _ in 0..3 {
@@ -327,7 +330,8 @@ fn difference(mut at: impl FnMut(f32) -> Result<f64, LayerError>) -> Result<[f64
     Ok([wide, narrow, size])
 }
 
-/// Either step width may be the better one: the wide one suffers from curvature, the narrow one from rounding.
+/// Either step width may be the better one: the wide one suffers from curvature, the narrow one
+/// from rounding.
 fn agree(of: String, claimed: f64, [wide, narrow, size]: [f64; 3]) -> Result<(), Violation> {
     let near =
         |measured: f64| (claimed - measured).abs() <= 5e-3 * (claimed.abs() + 0.1 * size + 1e-2);

@@ -14,8 +14,8 @@ pub enum Mode {
     /// Training: dropout drops, state for backward is used.
     #[default]
     Train,
-    /// The forward pass of training once more, for its state only. Draws the same random numbers, and must not
-    /// count anything twice (batch statistics).
+    /// The forward pass of training once more, for its state only. Draws the same random numbers,
+    /// and must not count anything twice (batch statistics).
     Recompute,
     /// Forward only, as trained: nothing is dropped.
     Evaluate,
@@ -52,7 +52,8 @@ pub struct LayerState {
     pub step: StateSlots,
 }
 
-/// What a layer is told with every call: why it is called, what is wanted of it, and what it may use.
+/// What a layer is told with every call: why it is called, what is wanted of it, and what it may
+/// use.
 #[non_exhaustive]
 pub struct Ctx<'a> {
     /// Why the layer is called.
@@ -67,8 +68,8 @@ pub struct Ctx<'a> {
     pub first_row: usize,
     /// The layer's place in the network.
     pub layer: LayerIndex,
-    /// How many threads the node has. The compute thread is a member of the node's own rayon pool, so that
-    /// `par_iter` and `join` stay on them.
+    /// How many threads the node has. The compute thread is a member of the node's own rayon pool,
+    /// so that `par_iter` and `join` stay on them.
     pub threads: usize,
     pool: &'a Pool,
     state: &'a mut LayerState,
@@ -107,7 +108,8 @@ impl<'a> Ctx<'a> {
         self.pool.f32(shape)
     }
 
-    /// A writable tensor with the content of `tensor`: that very tensor when nobody else holds it, else a copy.
+    /// A writable tensor with the content of `tensor`: that very tensor when nobody else holds it,
+    /// else a copy.
     ///
     /// # Errors
     /// When the node's memory does not allow it, or the elements are of another type.
@@ -122,7 +124,8 @@ impl<'a> Ctx<'a> {
         }
     }
 
-    /// Whether anybody reads the gradient of input `index`. When not, `backward_input` returns `None` for it.
+    /// Whether anybody reads the gradient of input `index`. When not, `backward_input` returns
+    /// `None` for it.
     pub fn wants_gradient(&self, index: usize) -> bool {
         self.wants & (1 << index) != 0
     }
@@ -132,7 +135,8 @@ impl<'a> Ctx<'a> {
         matches!(self.mode, Mode::Train | Mode::Recompute)
     }
 
-    /// Random numbers of this layer in this step. A row of the micro-batch is sample `first_row + row`.
+    /// Random numbers of this layer in this step. A row of the micro-batch is sample `first_row +
+    /// row`.
     pub fn random(&self) -> Random {
         Random::of_layer(self.seed, self.step, u64::from(self.layer.get()), self.part)
     }
@@ -159,8 +163,8 @@ impl<'a> Ctx<'a> {
         self
     }
 
-    /// The context for one part of a layer that is made of several: its random numbers and states are its own.
-    /// At most 15 parts a level, 16 levels.
+    /// The context for one part of a layer that is made of several: its random numbers and states
+    /// are its own. At most 15 parts a level, 16 levels.
     pub fn part(&mut self, number: u64) -> Ctx<'_> {
         Ctx {
             pool: self.pool,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 /// Data to train on, evaluate on, or predict from.
 ///
-/// `inputs` and `targets` are pure functions of step and rows: they are called on whichever node uses them, for some
-/// micro-batch, in any order, perhaps in different processes. A node in the middle of the pipeline calls neither.
+/// `inputs` and `targets` are pure functions of step and rows: they are called on whichever node
+/// uses them, for some micro-batch, in any order, perhaps in different processes. A node in the
+/// middle of the pipeline calls neither.
 pub trait Data: Send + Sync + 'static {
     /// Rows (samples) of this step's mini-batch. When evaluating or predicting, the step is 0.
     fn rows(&self, step: StepId) -> usize;
@@ -40,7 +41,8 @@ impl<D: Data + ?Sized> Data for Arc<D> {
     }
 }
 
-/// One batch of inputs and targets in memory, the same in every step. Micro-batches are views of it.
+/// One batch of inputs and targets in memory, the same in every step. Micro-batches are views of
+/// it.
 #[derive(Clone, Debug)]
 pub struct Batch {
     inputs: Tensor,

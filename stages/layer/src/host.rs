@@ -6,7 +6,8 @@ use crate::{
     Pool, Random, Shape, Tensor, TensorMut, Update, UpdateWith,
 };
 
-/// A place to put a gradient. When it is `fresh`, nothing was added in this step yet: overwrite what is there.
+/// A place to put a gradient. When it is `fresh`, nothing was added in this step yet: overwrite
+/// what is there.
 #[derive(Debug)]
 pub struct GradientSlot<'a> {
     /// The elements. When `fresh`, their content is meaningless.
@@ -25,7 +26,8 @@ pub struct Param {
     state: Vec<TensorMut>,
 }
 
-/// Elements that are summed before their sum is added to the others': part of the numbers' definition.
+/// Elements that are summed before their sum is added to the others': part of the numbers'
+/// definition.
 const CHUNK: usize = 4096;
 const LANES: usize = 16;
 

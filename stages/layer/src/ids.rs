@@ -1,4 +1,5 @@
-//! Numbers that name things in a network. Every id is a type of its own, so that two cannot be mixed up.
+//! Numbers that name things in a network. Every id is a type of its own, so that two cannot be
+//! mixed up.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,7 +7,8 @@ use std::fmt;
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name($inner);
 

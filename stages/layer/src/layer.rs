@@ -8,13 +8,15 @@
 //!           outputs              gradients of inputs     added to the parameters' gradients
 //! ```
 //!
-//! State for backward is per micro-batch and moves by ownership: what is not moved on is freed at that moment, and doing
-//! W twice, or I before F, does not compile. The engine holds it in a [`Slot`] and cannot look inside.
+//! State for backward is per micro-batch and moves by ownership: what is not moved on is freed at
+//! that moment, and doing W twice, or I before F, does not compile. The engine holds it in a
+//! [`Slot`] and cannot look inside.
 
 use crate::{Ctx, LayerError, ParamAccess, Shape, Tensor, Tensors};
 use std::fmt;
 
-/// State that a layer keeps for its backward pass. It must tell which tensors it holds, so that bytes are honest.
+/// State that a layer keeps for its backward pass. It must tell which tensors it holds, so that
+/// bytes are honest.
 pub trait Keep: Send + 'static {
     /// Calls `visit` with every tensor held.
     fn tensors(&self, visit: &mut dyn FnMut(&Tensor));
@@ -95,9 +97,9 @@ keep_tuple!(A B C D E);
 ///
 /// # Laws
 /// - The same calls with the same [`Ctx`] give the same bits, whatever the number of threads.
-/// - W only adds to the gradients, and what it adds does not depend on what other micro-batches did in between. A layer
-///   that cannot split its backward pass computes all in `backward_input`, keeps its weight gradients in `Kept`, and adds
-///   them in `backward_weight`.
+/// - W only adds to the gradients, and what it adds does not depend on what other micro-batches did
+///   in between. A layer that cannot split its backward pass computes all in `backward_input`,
+///   keeps its weight gradients in `Kept`, and adds them in `backward_weight`.
 /// - What the description's [`Cost`](crate::Cost) says is true.
 ///
 /// [`conformance::check`](crate::conformance::check) tests them.
@@ -117,8 +119,9 @@ pub trait Layer: Send + 'static {
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Stash), LayerError>;
 
-    /// I: gradients of the inputs from gradients of the outputs. An output that nobody reads has none; so may an input
-    /// whose gradient [nobody wants](Ctx::wants_gradient), or which cannot have one (ids).
+    /// I: gradients of the inputs from gradients of the outputs. An output that nobody reads has
+    /// none; so may an input whose gradient [nobody wants](Ctx::wants_gradient), or which
+    /// cannot have one (ids).
     ///
     /// # Errors
     /// When the gradients do not fit or memory does not allow it.

@@ -13,7 +13,8 @@
 //! | [`Metric`], [`Data`] | what is measured, and where data come from |
 //! | [`conformance`] | checks that an implementor calls in a test |
 //!
-//! Nothing here knows what a pipeline is, and there is no arithmetic beyond what the contract needs.
+//! Nothing here knows what a pipeline is, and there is no arithmetic beyond what the contract
+//! needs.
 //!
 //! # Example: a layer of one's own
 //! ```
@@ -34,7 +35,8 @@
 //!     }
 //!     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
 //!         let (n, bytes) = (inputs[0].shape.elements() as u64, inputs[0].bytes());
-//!         Cost { forward_flops: n, input_flops: n, weight_flops: 2 * n, stash_bytes: bytes, kept_bytes: 2 * bytes }
+//!         let (stash_bytes, kept_bytes) = (bytes, 2 * bytes);
+//!         Cost { forward_flops: n, input_flops: n, weight_flops: 2 * n, stash_bytes, kept_bytes }
 //!     }
 //!     fn build(&self, cx: &BuildCtx<'_>) -> Result<ScaleLayer, LayerError> {
 //!         Ok(ScaleLayer { a: Param::build(&self.params()[0], cx)? })
@@ -44,19 +46,32 @@
 //! impl Layer for ScaleLayer {
 //!     type Stash = Tensor;
 //!     type Kept = (Tensor, Tensor);
-//!     fn forward(&mut self, inputs: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, Tensor), LayerError> {
+//!     fn forward(
+//!         &mut self,
+//!         inputs: Tensors,
+//!         cx: &mut Ctx<'_>,
+//!     ) -> Result<(Tensors, Tensor), LayerError> {
 //!         let [x] = inputs.take()?;
 //!         let mut y = cx.f32(x.shape())?;
 //!         y.view_mut().assign(&(&x.view()? * self.a.value()[0]));
 //!         Ok((y.freeze().into(), x))
 //!     }
-//!     fn backward_input(&mut self, gradients: Tensors, x: Tensor, cx: &mut Ctx<'_>) -> Result<(Tensors, Self::Kept), LayerError> {
+//!     fn backward_input(
+//!         &mut self,
+//!         gradients: Tensors,
+//!         x: Tensor,
+//!         cx: &mut Ctx<'_>,
+//!     ) -> Result<(Tensors, Self::Kept), LayerError> {
 //!         let [dy] = gradients.take()?;
 //!         let mut dx = cx.f32(dy.shape())?;
 //!         dx.view_mut().assign(&(&dy.view()? * self.a.value()[0]));
 //!         Ok((dx.freeze().into(), (x, dy)))
 //!     }
-//!     fn backward_weight(&mut self, (x, dy): Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+//!     fn backward_weight(
+//!         &mut self,
+//!         (x, dy): Self::Kept,
+//!         cx: &mut Ctx<'_>,
+//!     ) -> Result<(), LayerError> {
 //!         self.a.gradient_add(cx.pool())?[0] += (&x.view()? * &dy.view()?).sum();
 //!         Ok(())
 //!     }

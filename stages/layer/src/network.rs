@@ -1,4 +1,5 @@
-//! A network: descriptions of layers, joined by edges into a directed acyclic graph. No memory for any of it yet.
+//! A network: descriptions of layers, joined by edges into a directed acyclic graph. No memory for
+//! any of it yet.
 
 use crate::{
     AnySpec, BuildCtx, Cost, EdgeId, LayerError, LayerIndex, Metric, NetworkBuilder, Pool,
@@ -120,7 +121,8 @@ impl Network {
         &self.metrics
     }
 
-    /// Whether a layer takes part in the backward pass: it, or a layer that feeds it, has parameters.
+    /// Whether a layer takes part in the backward pass: it, or a layer that feeds it, has
+    /// parameters.
     pub fn needs_gradient(&self, layer: LayerIndex) -> bool {
         self.needs_gradient[layer.index()]
     }
@@ -130,7 +132,8 @@ impl Network {
         &self.first_keys
     }
 
-    /// The layers that hold each shared parameter, in order. A layer that holds it twice is there once.
+    /// The layers that hold each shared parameter, in order. A layer that holds it twice is there
+    /// once.
     pub fn holders(&self) -> BTreeMap<SharedId, Vec<LayerIndex>> {
         let mut holders = BTreeMap::<SharedId, Vec<LayerIndex>>::new();
         for (index, layer) in self.enumerate() {

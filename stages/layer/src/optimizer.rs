@@ -24,9 +24,11 @@ pub struct Update<'a> {
     pub state: &'a mut [TensorMut],
 }
 
-/// A rule that turns gradients into new parameter values: plain data, and state by name for every parameter.
+/// A rule that turns gradients into new parameter values: plain data, and state by name for every
+/// parameter.
 ///
-/// An update must not depend on other parameters, on the number of threads, or on anything but its arguments.
+/// An update must not depend on other parameters, on the number of threads, or on anything but its
+/// arguments.
 pub trait Optimizer: Debug + Send + Sync + 'static {
     /// Names of the states that it keeps for every parameter, each of the parameter's shape.
     fn state_names(&self) -> &[&'static str];

@@ -1,5 +1,5 @@
-//! Parameters. They are reached through operations, so that they may live elsewhere: in another framework, on another
-//! device. [`Param`](crate::Param) is the implementation in host memory.
+//! Parameters. They are reached through operations, so that they may live elsewhere: in another
+//! framework, on another device. [`Param`](crate::Param) is the implementation in host memory.
 
 use crate::{LayerError, Optimizer, Pool, Shape, SharedId, StepId, Tensor, TensorMut};
 use serde::{Deserialize, Serialize};
@@ -84,8 +84,8 @@ impl ParamSpec {
 /// What everyone may know of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamInfo {
-    /// Names it for people and checkpoints (`h.3.attn.c_attn.weight`). A shared parameter has the key of its first
-    /// holder, wherever it is held.
+    /// Names it for people and checkpoints (`h.3.attn.c_attn.weight`). A shared parameter has the
+    /// key of its first holder, wherever it is held.
     pub key: String,
     /// Its shape.
     pub shape: Shape,
@@ -93,8 +93,8 @@ pub struct ParamInfo {
     pub role: ParamRole,
     /// The shared parameter that it is, if it is one.
     pub shared: Option<SharedId>,
-    /// Whether this holder speaks for the parameter: it counts in norms, is hashed and saved. True unless the
-    /// parameter is shared and another layer holds it first.
+    /// Whether this holder speaks for the parameter: it counts in norms, is hashed and saved. True
+    /// unless the parameter is shared and another layer holds it first.
     pub primary: bool,
 }
 
@@ -129,7 +129,8 @@ pub trait ParamAccess: Send {
     /// Bytes that it holds.
     fn bytes(&self) -> ParamBytes;
 
-    /// Sum of the squares of its gradient in `f64`, in an order that depends on its shape alone. 0 without one.
+    /// Sum of the squares of its gradient in `f64`, in an order that depends on its shape alone. 0
+    /// without one.
     ///
     /// # Errors
     /// When the gradient cannot be reached.
@@ -159,7 +160,8 @@ pub trait ParamAccess: Send {
     /// When it has another shape.
     fn put_gradient(&mut self, gradient: Tensor, pool: &Pool) -> Result<(), LayerError>;
 
-    /// Lets the optimizer change the values, and starts the gradient anew. Without a gradient it is one of zeros.
+    /// Lets the optimizer change the values, and starts the gradient anew. Without a gradient it is
+    /// one of zeros.
     ///
     /// # Errors
     /// When the node's memory does not allow the optimizer's state.

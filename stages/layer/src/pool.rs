@@ -6,9 +6,10 @@
 //!                        │ adopted by another node: charged there, home stays where it was born
 //! ```
 //!
-//! A buffer has two owners' counts: `Storage` (the numbers) is shared by everyone, `Buffer` (a node's handle to it) is
-//! shared by the handles of one node only. So a node is charged exactly as long as one of its own handles lives, and
-//! the numbers go home when the last node lets go. A steady-state step allocates nothing: both counters are reused.
+//! A buffer has two owners' counts: `Storage` (the numbers) is shared by everyone, `Buffer` (a
+//! node's handle to it) is shared by the handles of one node only. So a node is charged exactly as
+//! long as one of its own handles lives, and the numbers go home when the last node lets go. A
+//! steady-state step allocates nothing: both counters are reused.
 
 use crate::{DType, LayerError, Shape, Tensor, TensorMut, tensor::Element};
 use std::collections::BTreeMap;

@@ -1,7 +1,8 @@
 //! Random numbers that depend on names, never on who asks or in which order.
 //!
-//! Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a block cipher
-//! from a counter to four words, so that any number of the sequence can be had directly.
+//! Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC
+//! 2011): a block cipher from a counter to four words, so that any number of the sequence can be
+//! had directly.
 
 use crate::StepId;
 
@@ -38,7 +39,8 @@ fn words(number: u64) -> [u32; 2] {
     [number as u32, (number >> 32) as u32]
 }
 
-/// Random numbers of one layer in one step, keyed by (seed, step, sample in the mini-batch, layer, draw).
+/// Random numbers of one layer in one step, keyed by (seed, step, sample in the mini-batch, layer,
+/// draw).
 #[derive(Clone, Copy, Debug)]
 pub struct Random {
     key: [u32; 2],
@@ -67,7 +69,8 @@ impl Random {
 
     /// Four words: number `block` of the draw `draw` of sample `sample`.
     ///
-    /// A layer that draws several times for one sample gives each draw a number of its own, below 65,536.
+    /// A layer that draws several times for one sample gives each draw a number of its own, below
+    /// 65,536.
     #[inline]
     pub fn words(&self, sample: u64, draw: u32, block: u32) -> [u32; 4] {
         let high = (self.step[1] ^ (draw << 16)).wrapping_add((sample >> 32) as u32);
@@ -100,7 +103,8 @@ pub(crate) fn fill_uniform(random: &Random, bound: f32, values: &mut [f32]) {
 
 /// Fills `values` with normal numbers of mean 0 (Box and Muller 1958), two for every two words.
 ///
-/// `libm` is compiled into the program, so that the values do not depend on the host's mathematics library.
+/// `libm` is compiled into the program, so that the values do not depend on the host's mathematics
+/// library.
 pub(crate) fn fill_normal(random: &Random, deviation: f32, values: &mut [f32]) {
     let scale = f64::from(deviation);
     for (block, four) in values.chunks_mut(4).enumerate() {

@@ -1,4 +1,5 @@
-//! Descriptions of layers: what they cost and how to build them. Describing a network allocates none of it.
+//! Descriptions of layers: what they cost and how to build them. Describing a network allocates
+//! none of it.
 
 use crate::{
     AnyLayer, Layer, LayerError, ParamInfo, ParamSpec, Pool, SharedId, Tensor, TensorSpec,
@@ -104,7 +105,8 @@ pub(crate) fn join(prefix: &str, name: &str) -> String {
     }
 }
 
-/// Description of a layer: plain data that names its parameters, prices itself, and builds the layer.
+/// Description of a layer: plain data that names its parameters, prices itself, and builds the
+/// layer.
 pub trait LayerSpec: Debug + Send + Sync + 'static {
     /// What it builds.
     type Layer: Layer;
@@ -129,8 +131,9 @@ pub trait LayerSpec: Debug + Send + Sync + 'static {
     /// When the node's memory does not allow its parameters.
     fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError>;
 
-    /// For a loss: over how many terms of these targets it sums. The mean loss of a mini-batch is its sum over this
-    /// count, so that ignored targets and a smaller last micro-batch are exact.
+    /// For a loss: over how many terms of these targets it sums. The mean loss of a mini-batch is
+    /// its sum over this count, so that ignored targets and a smaller last micro-batch are
+    /// exact.
     ///
     /// # Errors
     /// When this is not a loss, or the targets do not fit.
@@ -148,7 +151,8 @@ mod sealed {
     impl<S: super::LayerSpec> Sealed for S {}
 }
 
-/// Any [`LayerSpec`], as a network holds it. Implemented for every description and for nothing else.
+/// Any [`LayerSpec`], as a network holds it. Implemented for every description and for nothing
+/// else.
 pub trait AnySpec: sealed::Sealed + Debug + Send + Sync {
     /// See [`LayerSpec::params`].
     fn param_specs(&self) -> Vec<ParamSpec>;

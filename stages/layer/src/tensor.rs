@@ -59,8 +59,9 @@ macro_rules! element {
 element!(f32, F32);
 element!(i32, I32);
 
-/// A shared, read-only tensor. Cloning gives another handle, not another copy; dropping the last handle sends the
-/// buffer back to the [`Pool`](crate::Pool) it came from, on whatever thread that happens.
+/// A shared, read-only tensor. Cloning gives another handle, not another copy; dropping the last
+/// handle sends the buffer back to the [`Pool`](crate::Pool) it came from, on whatever thread that
+/// happens.
 pub struct Tensor {
     /// `None` only while it is being dropped.
     buffer: Option<Arc<Buffer>>,

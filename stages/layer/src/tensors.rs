@@ -5,7 +5,8 @@ use crate::{LayerError, Tensor};
 /// The most inputs or outputs a layer can have.
 pub const MAX_TENSORS: usize = 4;
 
-/// The inputs, outputs or gradients of a layer, kept inline. A missing one is a gradient that does not exist.
+/// The inputs, outputs or gradients of a layer, kept inline. A missing one is a gradient that does
+/// not exist.
 #[derive(Clone, Debug, Default)]
 pub struct Tensors {
     list: [Option<Tensor>; MAX_TENSORS],

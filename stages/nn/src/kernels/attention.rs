@@ -176,10 +176,14 @@ impl Attention {
     fn head_backward(&self, task: &mut Backward<'_>, [q, k, v]: Head<'_>, scratch: &mut [f32]) {
         let (length, scale) = (q.nrows(), scale_of(q));
         let [dq, dk, dv] = &mut task.gradients;
-        dk.fill(0.0);
-        dv.fill(0.0);
-        for start in (0..length).step_by(BLOCK) {
+        // The last block sees all keys: it writes their gradients, and those before it add.
+        for start in (0..length).step_by(BLOCK).rev() {
             let end = (start + BLOCK).min(length);
+            let onto = if end == length {
+                Onto::Nothing
+            } else {
+                Onto::Present
+            };
             let (p, ds) = scratch.split_at_mut(scratch.len() / 2);
             let (p, ds) = (
                 &mut p[..(end - start) * end],
@@ -197,7 +201,7 @@ impl Attention {
             self.drop(p, task.number, start, end);
             let (p, ds) = (matrix(p, end), matrix(ds, end));
             let seen = s![..end, ..];
-            product(dv.slice_mut(seen), Onto::Present, 1.0, [p.t(), dout], 1);
+            product(dv.slice_mut(seen), onto, 1.0, [p.t(), dout], 1);
             product(
                 dq.slice_mut(s![start..end, ..]),
                 Onto::Nothing,
@@ -205,13 +209,7 @@ impl Attention {
                 [ds, keys],
                 1,
             );
-            product(
-                dk.slice_mut(seen),
-                Onto::Present,
-                scale,
-                [ds.t(), queries],
-                1,
-            );
+            product(dk.slice_mut(seen), onto, scale, [ds.t(), queries], 1);
         }
     }
 

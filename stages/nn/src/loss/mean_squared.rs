@@ -92,15 +92,16 @@ impl Layer for MeanSquaredErrorLayer {
     ) -> Result<(Tensors, ()), LayerError> {
         let [gradient] = gradient.take()?;
         let factor = 2.0 * gradient.f32()?[0];
-        let of = |index: usize, factor: f32| -> Result<Option<Tensor>, LayerError> {
-            if !cx.wants_gradient(index) {
-                return Ok(None);
-            }
-            let mut scaled = cx.writable::<f32>(differences.clone())?;
+        let scaled = |differences: Tensor, factor: f32| -> Result<Tensor, LayerError> {
+            let mut scaled = cx.writable::<f32>(differences)?;
             scale(scaled.data(), factor, cx.threads);
-            Ok(Some(scaled.freeze()))
+            Ok(scaled.freeze())
         };
-        Ok(([of(0, factor)?, of(1, -factor)?].into(), ()))
+        let target = cx
+            .wants_gradient(1)
+            .then(|| scaled(differences.clone(), -factor));
+        let prediction = cx.wants_gradient(0).then(|| scaled(differences, factor));
+        Ok(([prediction.transpose()?, target.transpose()?].into(), ()))
     }
 
     fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
