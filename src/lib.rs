@@ -1,4 +1,58 @@
-//! Pipeline-parallel training.
+//! Pipeline-parallel training for networks too big for one node: the same numbers bit for bit, never
+//! stuck.
+//!
+//! ```text
+//!                 ┌────────┐ activations ┌────────┐             ┌────────┐
+//! mini-batch ───► │ node 0 │ ══════════► │ node 1 │ ══ ... ═══► │ node 3 │ ───► loss
+//! cut into        │ stage 0│ ◄══════════ │ stage 1│ ◄═ ... ════ │ stage 3│
+//! micro-batches   └────────┘  gradients  └────────┘             └────────┘
+//!                     └──── shared parameters only, once per step ───┘
+//! ```
+//!
+//! A [`Network`](layer::Network) describes layers; a [`Plan`] says which node has which of them and in
+//! which order it works; a [`Trainer`] starts the nodes and asks them for steps. Everything is decided
+//! and checked before a thread starts; while training, every node walks its own list.
+//!
+//! # Example
+//! ```
+//! use brigade::layer::{Batch, Tensor, TensorSpec};
+//! use brigade::nn::{AdamW, MeanSquaredError, Mlp};
+//! use brigade::{Config, Trainer};
+//!
+//! let inputs = Tensor::from_vec([8, 2], (0..16).map(|n| (n as f32).sin()).collect())?;
+//! let targets = Tensor::from_vec([8, 1], (0..8).map(|n| (n as f32).cos()).collect())?;
+//! let data = Batch::new(inputs, targets)?;
+//! let network = Mlp::new([2, 16, 16, 1]).network(MeanSquaredError, TensorSpec::f32([1]))?;
+//!
+//! let train = |nodes| -> Result<_, brigade::Error> {
+//!     let config = Config { nodes, batch_size: 8, micro_batch_size: 2, ..Config::default() };
+//!     let mut trainer = Trainer::start(&network, &config, AdamW::new(1e-2))?;
+//!     for _ in 0..10 {
+//!         trainer.step(&data)?;
+//!     }
+//!     trainer.weights_sha256()
+//! };
+//! assert_eq!(train(1)?, train(3)?);
+//! # Ok::<(), brigade::Error>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | [`layer`] | the contract: tensors, layers, networks, parameters; write your own layer against it |
+//! | [`nn`] | ready layers, losses, optimizers, networks (feature `nn`) |
+//! | [`config`] | what one asks for |
+//! | [`partition`], [`placement`], [`schedule`] | which layers make a stage, on which node, in which order |
+//! | [`plan`] | all of it together, with what it takes |
+//! | [`Trainer`] | runs it |
+//! | [`checkpoint`] | what is saved |
+//! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
+#![cfg_attr(feature = "cli", doc = "| [`cli`] | the program |")]
+//!
+//! Errors come in two families: [`PlanError`] is decidable before a thread starts and says what to
+//! change; [`RunError`] says on which node, in which step and at which action what happened.
+
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -31,3 +85,8 @@ pub use stage::NodeReport;
 pub use train::{Evaluation, StepReport, Trainer};
 #[doc(hidden)]
 pub use wire::Fault;
+
+/// The README's examples are compiled and run as tests.
+#[cfg(all(doctest, feature = "nn"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
