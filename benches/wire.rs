@@ -1,5 +1,5 @@
-//! Handing a tensor from node to node. Prediction: moved, it takes the same time whatever its size; encoded, it is
-//! copied out and in again, at a few gigabytes a second.
+//! Handing a tensor from node to node. Prediction: moved, it takes the same time whatever its size;
+//! encoded, it is copied out and in again, at a few gigabytes a second.
 #![allow(missing_docs)]
 
 use brigade::layer::*;
@@ -113,7 +113,8 @@ fn wire(criterion: &mut Criterion) {
                 times.sort();
                 times[times.len() / 2].as_secs_f64() * 1e6
             };
-            // What four nodes take beyond one node is three hops for every micro-batch, some of them at the same time.
+            // What four nodes take beyond one node is three hops for every micro-batch, some of
+            // them at the same time.
             let measured = (hop_us(4) - hop_us(1)) / (HOPS * MICRO_BATCHES) as f64;
             let smallest = *smallest_us.get_or_insert(measured);
             let copies = if transport == Transport::Encoded {

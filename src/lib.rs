@@ -1,5 +1,5 @@
-//! Pipeline-parallel training for networks too big for one node: the same numbers bit for bit, never
-//! stuck.
+//! Pipeline-parallel training for networks too big for one node: the same numbers bit for bit,
+//! never stuck.
 //!
 //! ```text
 //!                 ┌────────┐ activations ┌────────┐             ┌────────┐
@@ -9,9 +9,9 @@
 //!                     └──── shared parameters only, once per step ───┘
 //! ```
 //!
-//! A [`Network`](layer::Network) describes layers; a [`Plan`] says which node has which of them and in
-//! which order it works; a [`Trainer`] starts the nodes and asks them for steps. Everything is decided
-//! and checked before a thread starts; while training, every node walks its own list.
+//! A [`Network`](layer::Network) describes layers; a [`Plan`] says which node has which of them and
+//! in which order it works; a [`Trainer`] starts the nodes and asks them for steps. Everything is
+//! decided and checked before a thread starts; while training, every node walks its own list.
 //!
 //! # Example
 //! ```

@@ -1,5 +1,5 @@
 //! Promise: the same numbers also where the network is no chain, and only what must travels.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

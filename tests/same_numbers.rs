@@ -1,6 +1,6 @@
 //! Promise: the same numbers bit for bit, whatever the partition, schedule, number of nodes and
 //! threads, and transport.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Promise: a plan is proven complete, ordered, paired and free of deadlock before a thread starts.
 //!
 //! The laws are checked over all small cases by code of their own, beside the engine's check.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use brigade::ids::{MicroBatchCount, NodeCount, SharedId, StageId};
 use brigade::placement::Placement;
@@ -354,7 +354,9 @@ fn damaged_schedules_are_refused() {
     let mut kinds = BTreeSet::new();
     for node in 0..3 {
         for at in 0..whole.nodes[node].len() {
-            let error = refused(&|nodes| drop(nodes[node].remove(at)));
+            let error = refused(&|nodes| {
+                nodes[node].remove(at);
+            });
             kinds.insert(format!("{:?}", std::mem::discriminant(&error.problem)));
             let error = refused(&|nodes| {
                 let twice = nodes[node][at];
@@ -368,46 +370,4 @@ fn damaged_schedules_are_refused() {
         }
     }
     assert!(kinds.len() >= 4, "many laws are at work: {kinds:?}");
-}
-
-/// Bubbles at equal costs, by formula: (P - 1) (F + B) idle time on every node, for both schedules.
-#[test]
-fn simulated_bubbles_equal_the_closed_formula() {
-    all_small_cases(|kind, nodes, micro_batches| {
-        let layout = Layout::chain(Placement::straight(NodeCount::new(nodes)));
-        let count = MicroBatchCount::new(micro_batches);
-        let lowered = lower(&kind.define(NodeCount::new(nodes), count), &layout, count).unwrap();
-        let times = Times::equal(nodes as usize, 1.0, 1.2, 0.7);
-        let simulation = simulate(&lowered, &layout, count, &times).unwrap();
-        let (m, p) = (f64::from(micro_batches), f64::from(nodes));
-        let makespan = (m + p - 1.0) * 2.9;
-        if micro_batches >= nodes || kind == ScheduleKind::GPipe {
-            assert!(
-                (simulation.makespan - makespan).abs() < 1e-9,
-                "{kind} {nodes} {micro_batches}"
-            );
-            assert!((simulation.bubble() - (p - 1.0) / (m + p - 1.0)).abs() < 1e-9);
-        }
-        for node in layout.nodes().iter() {
-            assert!((simulation.busy(node) - m * 2.9).abs() < 1e-9);
-        }
-    });
-}
-
-#[test]
-fn links_that_take_time_make_the_makespan_longer() {
-    let (nodes, count) = (NodeCount::new(4), MicroBatchCount::new(1));
-    let layout = Layout::chain(Placement::straight(nodes));
-    let lowered = lower(&gpipe(nodes, count), &layout, count).unwrap();
-    let times = Times {
-        link_latency: 0.5,
-        ..Times::equal(4, 1.0, 1.0, 1.0)
-    };
-    // Three hops forward, three back; W of the last node is not in anybody's way but its own.
-    let simulation = simulate(&lowered, &layout, count, &times).unwrap();
-    assert!(
-        (simulation.makespan - (4.0 + 8.0 + 3.0)).abs() < 1e-9,
-        "{}",
-        simulation.makespan
-    );
 }

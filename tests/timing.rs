@@ -1,5 +1,5 @@
 //! Promise: nodes work at the same time, as simulated.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -130,10 +130,9 @@ impl Reader<'_> {
             Work::I | Work::B => Some(Work::F),
             Work::W => Some(Work::I),
         };
-        if let Some(before) = before.map(|work| Compute::new(stage, work, micro_batch)) {
-            if !seen.did(before) {
-                return Err(Problem::TooEarly(before.into()));
-            }
+        let before = before.map(|work| Compute::new(stage, work, micro_batch));
+        if let Some(before) = before.filter(|before| !seen.did(*before)) {
+            return Err(Problem::TooEarly(before.into()));
         }
         self.has_inputs(seen, compute)?;
         if matches!(work, Work::W | Work::B) {

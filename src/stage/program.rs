@@ -142,7 +142,7 @@ impl Program {
             .into(stage, Direction::Backward)
             .map(|route| (route.lane, place_of(&mut values, edge_value(route.lane))))
             .collect();
-        gradient_arrivals.sort_by(|(one, _), (other, _)| other.edge.cmp(&one.edge));
+        gradient_arrivals.sort_by_key(|(lane, _)| std::cmp::Reverse(lane.edge));
         let mut program = Self {
             layers,
             places: values.len(),

@@ -1,5 +1,5 @@
 //! What the tests share: small layers, data, and runs.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use brigade::layer::*;
 use brigade::{Config, Cuts, ScheduleKind, Trainer, nn};

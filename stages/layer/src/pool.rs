@@ -85,7 +85,7 @@ impl Account {
             account: self.clone(),
             bytes,
         };
-        if held_bytes + bytes > self.limit_bytes {
+        if held_bytes.saturating_add(bytes) > self.limit_bytes {
             drop(charge);
             let limit_bytes = self.limit_bytes;
             return Err(LayerError::OutOfMemory {
@@ -207,7 +207,7 @@ impl Pool {
     pub fn take<T: Element>(&self, shape: impl Into<Shape>) -> Result<TensorMut<T>, LayerError> {
         let shape = shape.into();
         let len = shape.elements();
-        let bytes = (len * T::DTYPE.size_bytes()) as u64;
+        let bytes = (len as u64).saturating_mul(T::DTYPE.size_bytes() as u64);
         let mut buffer = match self.0.take((T::DTYPE, len)) {
             Some(buffer) => buffer,
             None => self.born::<T>(len, bytes)?,
@@ -242,7 +242,11 @@ impl Pool {
     fn born<T: Element>(&self, len: usize, bytes: u64) -> Result<Arc<Buffer>, LayerError> {
         let account = &self.0.account;
         let held = account.held_bytes.load(Ordering::Relaxed);
-        if held + self.0.free().bytes + bytes > account.limit_bytes {
+        if held
+            .saturating_add(self.0.free().bytes)
+            .saturating_add(bytes)
+            > account.limit_bytes
+        {
             self.trim();
         }
         let mut numbers = Vec::new();

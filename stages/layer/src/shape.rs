@@ -7,6 +7,9 @@ use std::fmt;
 /// The most axes a tensor can have.
 pub const MAX_AXES: usize = 6;
 
+/// The most elements of a shape that is read or computed: far more than any machine has.
+const MAX_ELEMENTS: usize = usize::MAX >> 4;
+
 /// Lengths of a tensor's axes, outermost first, kept inline. The first axis counts rows (samples).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
@@ -28,7 +31,7 @@ impl Shape {
         if axes
             .iter()
             .try_fold(1usize, |n, &axis| n.checked_mul(axis))
-            .is_none()
+            .is_none_or(|elements| elements > MAX_ELEMENTS)
         {
             return Err(LayerError::spec(
                 "shape",
@@ -57,9 +60,11 @@ impl Shape {
         self.rank as usize
     }
 
-    /// How many elements.
+    /// How many elements: the largest number there is when there are more.
     pub fn elements(&self) -> usize {
-        self.axes().iter().product()
+        self.axes()
+            .iter()
+            .fold(1, |n: usize, axis| n.saturating_mul(*axis))
     }
 
     /// Length of the first axis: the number of samples. 1 for a scalar.
@@ -197,7 +202,7 @@ impl TensorSpec {
 
     /// Bytes of its elements.
     pub fn bytes(&self) -> u64 {
-        self.shape.elements() as u64 * self.dtype.size_bytes() as u64
+        (self.shape.elements() as u64).saturating_mul(self.dtype.size_bytes() as u64)
     }
 
     /// Whether a gradient can belong to it.
