@@ -88,9 +88,11 @@ pub enum Pinning {
     Never,
 }
 
-/// The most threads, nodes or chunks that make sense to ask for: beyond it a number is taken for a
+/// The most nodes or chunks that make sense to ask for: beyond it a number is taken for a
 /// mistake.
 const MOST: usize = 65_536;
+/// The most threads of a node.
+const MOST_THREADS: usize = 1024;
 /// The most rows of a mini-batch.
 const MOST_ROWS: usize = 1 << 30;
 
@@ -113,7 +115,7 @@ impl Config {
         };
         within("nodes", self.nodes, MOST)?;
         within("chunks", self.chunks, MOST)?;
-        within("threads_per_node", self.threads_per_node, MOST)?;
+        within("threads_per_node", self.threads_per_node, MOST_THREADS)?;
         within("batch_size", self.batch_size, MOST_ROWS)?;
         within("micro_batch_size", self.micro_batch_size, self.batch_size)?;
         let positive = |setting: &'static str, value: f64| {

@@ -8,6 +8,7 @@ use crate::plan::{PassKind, Plan, Walk};
 use crate::stage::{Command, NodeReport, Outcome, ParamReport, Reply, Request};
 use crate::wire::Fault;
 use brigade_layer::{Data, LayerError, LayerIndex, Measure, Network, Optimizer, Tensor, Tensors};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -207,6 +208,38 @@ impl Trainer {
         params.sort_by_key(|param| param.layer);
         let named = |p: ParamReport| NamedTensor::new(p.key, p.shape.axes().to_vec(), p.values);
         Ok(Weights::new(params.into_iter().map(named).collect()))
+    }
+
+    /// Starts from these weights instead of the initial ones. They are looked up by key; the
+    /// optimizer's state stays as it is.
+    ///
+    /// # Errors
+    /// When a parameter is missing, unknown, or has another shape. Nothing has changed then.
+    pub fn load_weights(&mut self, weights: &Weights) -> Result<(), Error> {
+        let mut known: BTreeMap<_, _> = self.network.params().into_iter().collect();
+        let refuse = |problem: String| Err(Error::from(LayerError::spec("weights", problem)));
+        for param in &weights.params {
+            match known.remove(&param.key) {
+                None => return refuse(format!("the network has no parameter {}", param.key)),
+                Some(spec) if spec.shape.axes() != param.shape => {
+                    let (key, found) = (&param.key, &param.shape);
+                    let wanted = spec.shape;
+                    return refuse(format!(
+                        "{key} has shape {found:?}, the network's has {wanted}"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(missing) = known.keys().next() {
+            return refuse(format!("{missing} is missing"));
+        }
+        let values = weights
+            .params
+            .iter()
+            .map(|param| (param.key.clone(), param.values.clone()));
+        self.nodes.ask(&Command::Load(Arc::new(values.collect())))?;
+        Ok(())
     }
 
     /// SHA-256, in hexadecimal, over the digests of all parameters in layer order: see

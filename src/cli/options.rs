@@ -15,6 +15,7 @@ use std::sync::Arc;
 /// last tenth of the data is kept for validation. Weights, plan and losses go to a run folder.
 #[derive(Clone, Debug, Args)]
 #[command(
+    args_override_self = true,
     after_help = "Examples:\n  brigade train .\n  brigade train book.txt --nodes 2 --layers 6 --width 192 --steps 3000\n  \
     brigade train book.txt --nodes 4 --schedule gpipe --micro-batch-size 1 --json"
 )]

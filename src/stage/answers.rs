@@ -4,8 +4,9 @@ use super::command::ParamReport;
 use super::runner::Stage;
 use crate::error::Cause;
 use crate::ids::{LayerIndex, StageId};
-use brigade_layer::{LayerError, ParamAccess, ParamBytes, Part};
+use brigade_layer::{LayerError, ParamAccess, ParamBytes, Part, Pool};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 type Stages = [(StageId, Stage)];
 
@@ -28,6 +29,23 @@ pub(super) fn weights(stages: &mut Stages) -> Result<Vec<ParamReport>, Cause> {
         })?;
     }
     Ok(weights)
+}
+
+/// Gives a node's parameters the values with their keys, every holder of a shared one alike.
+pub(super) fn load(
+    stages: &mut Stages,
+    values: &BTreeMap<String, Vec<f32>>,
+    pool: &Pool,
+) -> Result<(), Cause> {
+    for (_, stage) in stages.iter_mut() {
+        stage.visit_params(&mut |_, param| {
+            let key = &param.info().key;
+            let missing = || LayerError::Value(format!("{key} is not among the weights"));
+            let values = values.get(key).ok_or_else(missing)?;
+            param.write(Part::Value, values, pool)
+        })?;
+    }
+    Ok(())
 }
 
 /// The SHA-256 of each of a node's parameters.

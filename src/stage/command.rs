@@ -5,6 +5,7 @@ use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
 use crate::sync::Verdict;
 use brigade_layer::{Data, ParamBytes, PoolReport, Shape, Tensor};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(crate) struct Request {
 #[derive(Clone)]
 pub(crate) enum Command {
     Pass(Request),
+    /// Take these values, by key.
+    Load(Arc<BTreeMap<String, Vec<f32>>>),
     Weights,
     Digests,
     Report,
@@ -69,7 +72,7 @@ pub struct NodeReport {
 /// What a node answers.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    Ready,
+    Done,
     Pass(Outcome),
     Weights(Vec<ParamReport>),
     Digests(Vec<(LayerIndex, [u8; 32])>),

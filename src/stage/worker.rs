@@ -66,7 +66,7 @@ impl Worker {
             waited: Duration::ZERO,
         };
         let mut walk = None;
-        let built = worker.guard(&mut walk, |worker, _| worker.build().map(|()| Reply::Ready));
+        let built = worker.guard(&mut walk, |worker, _| worker.build().map(|()| Reply::Done));
         let mut going_on = worker.answer(built);
         while going_on {
             let Ok(command) = worker.setup.commands.recv() else {
@@ -138,6 +138,9 @@ impl Worker {
             Command::Pass(request) => {
                 *walk = Some(request.walk.clone());
                 self.pass(&request).map(Reply::Pass)
+            }
+            Command::Load(values) => {
+                answers::load(&mut self.stages, &values, &self.setup.pool).map(|()| Reply::Done)
             }
             Command::Weights => answers::weights(&mut self.stages).map(Reply::Weights),
             Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),

@@ -26,6 +26,7 @@ pub enum From<'a> {
 #[derive(Default)]
 pub struct NetworkBuilder {
     layers: Vec<LayerNode>,
+    numbers: BTreeMap<String, LayerIndex>,
     inputs: Vec<TensorSpec>,
     targets: Vec<TensorSpec>,
     metrics: Vec<Arc<dyn Metric>>,
@@ -69,9 +70,11 @@ impl NetworkBuilder {
             inputs.iter().map(|from| self.resolve(key, *from)).collect();
         if self.has_loss {
             self.problem = Some(LayerError::spec(key, "the loss must be the last layer"));
-        } else if self.layers.iter().any(|layer| layer.key == key) {
+        } else if self.numbers.contains_key(key) {
             self.problem = Some(LayerError::spec(key, "another layer has this key already"));
         }
+        self.numbers
+            .insert(key.to_owned(), LayerIndex::new(self.layers.len() as u32));
         match resolved {
             Ok(inputs) => {
                 let (key, scope) = (key.to_owned(), key.to_owned());
@@ -120,15 +123,15 @@ impl NetworkBuilder {
     }
 
     fn resolve(&self, key: &str, from: From<'_>) -> Result<Source, LayerError> {
-        let output = |wanted: &str, output| {
-            let layer = self.layers.iter().position(|layer| layer.key == wanted);
-            let layer = layer.ok_or_else(|| {
-                LayerError::spec(key, format!("no earlier layer has the key {wanted:?}"))
-            })?;
-            Ok(Source::Output {
-                layer: LayerIndex::new(layer as u32),
+        let output = |wanted: &str, output| match self.numbers.get(wanted) {
+            Some(layer) => Ok(Source::Output {
+                layer: *layer,
                 output,
-            })
+            }),
+            None => Err(LayerError::spec(
+                key,
+                format!("no earlier layer has the key {wanted:?}"),
+            )),
         };
         match from {
             From::Input(number) => Ok(Source::Feed(Feed::Input(number))),
@@ -224,12 +227,13 @@ fn edges(network: &Network, shapes: &[LayerShapes]) -> Vec<Edge> {
 }
 
 fn check_used(network: &Network) -> Result<(), LayerError> {
-    for (index, layer) in network.enumerate() {
-        if index != network.loss() && !network.edges.iter().any(|edge| edge.from == index) {
-            return Err(LayerError::spec(&layer.key, "nothing uses its output"));
-        }
+    let used: BTreeSet<_> = network.edges.iter().map(|edge| edge.from).collect();
+    let unused =
+        |(index, _): &(LayerIndex, &LayerNode)| *index != network.loss() && !used.contains(index);
+    match network.enumerate().find(unused) {
+        Some((_, layer)) => Err(LayerError::spec(&layer.key, "nothing uses its output")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn first_keys(layers: &[LayerNode]) -> Result<BTreeMap<SharedId, String>, LayerError> {

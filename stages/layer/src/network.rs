@@ -2,8 +2,8 @@
 //! any of it yet.
 
 use crate::{
-    AnySpec, BuildCtx, Cost, EdgeId, LayerError, LayerIndex, Metric, NetworkBuilder, Pool,
-    SharedId, TensorSpec,
+    AnySpec, BuildCtx, Cost, EdgeId, LayerError, LayerIndex, Metric, NetworkBuilder, ParamSpec,
+    Pool, SharedId, TensorSpec,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -130,6 +130,22 @@ impl Network {
     /// Under which key each shared parameter is held first.
     pub fn first_keys(&self) -> &BTreeMap<SharedId, String> {
         &self.first_keys
+    }
+
+    /// All parameters with their keys, in layer order. A shared one is there once, under the key
+    /// of its first holder.
+    pub fn params(&self) -> Vec<(String, ParamSpec)> {
+        let mut params = Vec::new();
+        for layer in &self.layers {
+            for param in layer.spec.param_specs() {
+                let key = crate::spec::join(&layer.scope, &param.name);
+                let first = param.shared.and_then(|shared| self.first_keys.get(&shared));
+                if first.is_none_or(|first| *first == key) {
+                    params.push((key, param));
+                }
+            }
+        }
+        params
     }
 
     /// The layers that hold each shared parameter, in order. A layer that holds it twice is there

@@ -73,6 +73,8 @@ impl Default for Gpt {
 /// The token table, held by the embedding and a tied head.
 const TOKENS: SharedId = SharedId::new(0);
 const DEVIATION: f32 = 0.02;
+/// Beyond this a number of blocks is taken for a mistake.
+const MOST_BLOCKS: usize = 100_000;
 
 impl Gpt {
     /// How many parameters it has; a tied table counts once.
@@ -121,6 +123,10 @@ impl Gpt {
                 "gpt",
                 format!("{name} is 0; it must be at least 1"),
             ));
+        }
+        if self.blocks > MOST_BLOCKS {
+            let problem = format!("{} blocks; the most is {MOST_BLOCKS}", self.blocks);
+            return Err(LayerError::spec("gpt", problem));
         }
         if self.vocab > i32::MAX as usize {
             return Err(LayerError::spec(
