@@ -82,6 +82,7 @@ pub enum Transport {
 #[non_exhaustive]
 pub enum Pinning {
     /// When every thread of every node gets a core of its own among those the process may use.
+    /// Several runs on one machine want cores of their own each (`taskset`), or no pinning.
     #[default]
     Auto,
     /// Never.

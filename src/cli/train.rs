@@ -97,6 +97,7 @@ pub(super) fn train(options: &TrainOptions, to: &mut dyn Write) -> Result<(), Fa
         "\nvalidation loss {val_loss:.4}, training loss {final_loss:.4}, {tokens_per_s:.0} tokens/s"
     ))?;
     output.say(&format!("weights_sha256 {weights_sha256}"))?;
+    output.say(&peaks(&mut trainer)?)?;
     if let Some(folder) = &folder {
         output.say(&format!(
             "plan.json, losses.csv and weights.safetensors are in {}",
@@ -104,4 +105,20 @@ pub(super) fn train(options: &TrainOptions, to: &mut dyn Write) -> Result<(), Fa
         ))?;
     }
     Ok(())
+}
+
+/// What every node held at most, beside what was predicted.
+fn peaks(trainer: &mut Trainer) -> Result<String, Failure> {
+    let reports = trainer.report()?;
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let nodes: Vec<_> = (reports.iter().zip(&trainer.plan().memory))
+        .map(|(report, predicted)| {
+            let (peak, predicted) = (mib(report.memory.peak_bytes), mib(predicted.peak_bytes()));
+            format!("{peak:.1} ({predicted:.1})")
+        })
+        .collect();
+    Ok(format!(
+        "peak MiB of every node (predicted): {}",
+        nodes.join(", ")
+    ))
 }

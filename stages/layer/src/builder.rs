@@ -240,12 +240,19 @@ fn first_keys(layers: &[LayerNode]) -> Result<BTreeMap<SharedId, String>, LayerE
     let mut first = BTreeMap::<SharedId, (String, ParamSpec)>::new();
     let mut keys = BTreeSet::new();
     for layer in layers {
+        let mut held_here = BTreeSet::new();
         for param in layer.spec.param_specs() {
             let key = join(&layer.scope, &param.name);
             if !keys.insert(key.clone()) {
                 return Err(LayerError::spec(key, "two parameters have this key"));
             }
             let Some(shared) = param.shared else { continue };
+            if !held_here.insert(shared) {
+                return Err(LayerError::spec(
+                    key,
+                    "one layer holds a shared parameter twice",
+                ));
+            }
             let (first_key, held) = first
                 .entry(shared)
                 .or_insert_with(|| (key.clone(), param.clone()));
