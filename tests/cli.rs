@@ -103,7 +103,8 @@ fn the_run_folder_has_plan_losses_and_weights_and_the_string_follows_from_them()
     assert_eq!(losses.lines().count(), 5);
     let file = fs::read(folder.path().join("one/weights.safetensors")).unwrap();
 
-    // The plan names the layers in order; the parameters of each follow in the order in which it names them.
+    // The plan names the layers in order; the parameters of each follow in the order in which it
+    // names them.
     assert_eq!(plan["layers"][0], "embed");
     let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
     let digest = |key: &str| Sha256::digest(tensors.tensor(key).unwrap().data());
@@ -217,7 +218,8 @@ fn out() -> String {
         .to_string()
 }
 
-/// Every bad input gives one line that says what to change, and the right exit code; nothing panics.
+/// Every bad input gives one line that says what to change, and the right exit code; nothing
+/// panics.
 #[test]
 fn bad_input_is_one_line_and_an_exit_code() {
     let folder = folder_with_text();

@@ -1,4 +1,5 @@
-//! Promise: the right numbers. A GPT-2 trained by PyTorch in one piece, and here through a pipeline.
+//! Promise: the right numbers. A GPT-2 trained by PyTorch in one piece, and here through a
+//! pipeline.
 //!
 //! The golden files and the script that made them are those of `stages/nn/tests/goldens`.
 #![allow(missing_docs, clippy::unwrap_used)]

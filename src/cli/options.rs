@@ -91,7 +91,7 @@ pub(super) struct TrainOptions {
     /// Steps.
     #[arg(
         long,
-        default_value_t = 2000,
+        default_value_t = 3000,
         value_name = "N",
         help_heading = "Training"
     )]
