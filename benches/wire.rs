@@ -31,7 +31,7 @@ impl LayerSpec for Pass {
     fn build(&self, _: &BuildCtx<'_>) -> Result<Pass, LayerError> {
         Ok(*self)
     }
-    fn loss_terms(&self, _: &Tensor) -> Result<f64, LayerError> {
+    fn loss_terms(&self, _: &Tensors) -> Result<f64, LayerError> {
         Ok(1.0)
     }
 }

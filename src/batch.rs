@@ -1,7 +1,7 @@
 //! A mini-batch cut into micro-batches.
 
 use crate::ids::{MicroBatchCount, MicroBatchId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::ops::Range;
 
 /// How the rows of one step are cut into micro-batches: each has `micro_rows` rows, the last one
@@ -9,7 +9,7 @@ use std::ops::Range;
 ///
 /// The mean loss of the mini-batch is the sum over all its terms divided by their number, so that a
 /// smaller last micro-batch weighs what it should.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct MiniBatch {
     rows: usize,
     micro_rows: usize,

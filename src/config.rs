@@ -81,8 +81,9 @@ pub enum Transport {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Pinning {
-    /// When every thread of every node gets a core of its own among those the process may use.
-    /// Several runs on one machine want cores of their own each (`taskset`), or no pinning.
+    /// When the threads of all nodes are exactly as many as the cores that the process may use
+    /// (`taskset` says which): one each. With fewer threads the system places them better, and two
+    /// pipelines do not end up on the same cores.
     #[default]
     Auto,
     /// Never.
@@ -96,6 +97,8 @@ const MOST: usize = 65_536;
 const MOST_THREADS: usize = 1024;
 /// The most rows of a mini-batch.
 const MOST_ROWS: usize = 1 << 30;
+/// The most micro-batches of a mini-batch: the lists of the nodes grow with them.
+const MOST_MICRO_BATCHES: usize = 65_536;
 
 impl Config {
     /// Checks every setting by itself.
@@ -119,6 +122,17 @@ impl Config {
         within("threads_per_node", self.threads_per_node, MOST_THREADS)?;
         within("batch_size", self.batch_size, MOST_ROWS)?;
         within("micro_batch_size", self.micro_batch_size, self.batch_size)?;
+        if self.batch_size.div_ceil(self.micro_batch_size) > MOST_MICRO_BATCHES {
+            let least = self.batch_size.div_ceil(MOST_MICRO_BATCHES);
+            let (setting, value) = ("micro_batch_size", self.micro_batch_size.to_string());
+            let allowed =
+                format!("at least {least}, for at most {MOST_MICRO_BATCHES} micro-batches");
+            return Err(PlanError::Setting {
+                setting,
+                value,
+                allowed,
+            });
+        }
         let positive = |setting: &'static str, value: f64| {
             if value.is_finite() && value > 0.0 {
                 return Ok(());

@@ -180,7 +180,7 @@ impl Cause {
 pub struct RunError {
     /// The node it happened on.
     pub node: NodeId,
-    /// The step, or for an evaluation the number of steps done.
+    /// The step; 0 when evaluating or predicting.
     pub step: StepId,
     /// The walk through the lists.
     pub pass: PassId,

@@ -1,10 +1,10 @@
 //! Which node computes which stage.
 
 use crate::ids::{NodeCount, NodeId, StageCount, StageId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Stages to nodes. A stage of several on one node is a chunk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Placement {
     nodes: NodeCount,
     node_of: Vec<NodeId>,

@@ -135,7 +135,7 @@ impl Trainer {
         self.steps += 1;
         Ok(StepReport {
             step,
-            loss: outcome.verdict.loss.sum,
+            loss: outcome.verdict.loss,
             gradient_norm: outcome.verdict.gradient_norm,
             learning_rate: self.optimizer.learning_rate(step),
             duration: started.elapsed(),
@@ -147,16 +147,16 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn evaluate<D: Data + Clone>(&mut self, data: &D) -> Result<Evaluation, Error> {
-        let mut loss = Measure::default();
-        let mut metrics = vec![Measure::default(); self.network.metrics().len()];
+        // The loss, then the metrics, folded in the order of the micro-batches.
+        let mut sums = vec![Measure::default(); 1 + self.network.metrics().len()];
         self.forward_all(PassKind::Evaluate, data, |outcome, _| {
-            loss += outcome.verdict.loss;
-            metrics
-                .iter_mut()
-                .zip(outcome.verdict.metrics)
-                .for_each(|(sum, more)| *sum += more);
+            for (at, measure) in outcome.verdict.measures.into_iter().enumerate() {
+                let sum = at % sums.len();
+                sums[sum] += measure;
+            }
             Ok(())
         })?;
+        let (loss, metrics) = (sums[0], &sums[1..]);
         let names = self
             .network
             .metrics()
@@ -170,8 +170,8 @@ impl Trainer {
         })
     }
 
-    /// The network's output for all rows of the data: what the loss would be given. Targets are not
-    /// asked for.
+    /// The network's output for all rows of the data: what the loss would be given. Targets are
+    /// asked for only if a layer other than the loss reads them.
     ///
     /// # Shapes
     /// [rows, ...] with the rest as the network puts it out.
@@ -227,6 +227,10 @@ impl Trainer {
                     return refuse(format!(
                         "{key} has shape {found:?}, the network's has {wanted}"
                     ));
+                }
+                Some(spec) if spec.shape.elements() != param.values.len() => {
+                    let (key, found) = (&param.key, param.values.len());
+                    return refuse(format!("{key} has {found} values for shape {}", spec.shape));
                 }
                 Some(_) => {}
             }
@@ -288,7 +292,7 @@ impl Trainer {
         mut on: impl FnMut(Outcome, Vec<Tensor>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let total = data.rows(StepId::new(0));
-        let most = self.plan.training.batch.rows();
+        let most = self.plan.forward_rows();
         if total == 0 {
             return Err(PlanError::TooManyRows { rows: 0, most }.into());
         }

@@ -270,3 +270,42 @@ fn a_steady_state_step_allocates_no_tensor() {
         );
     }
 }
+
+/// A layer whose parameter is not trained: it takes part in everything but gradients and updates.
+#[test]
+fn an_untrained_parameter_stays_as_it_is_and_costs_no_gradient() {
+    let network = chain_with(Toy {
+        untrained: true,
+        params: 2,
+        ..toy()
+    });
+    let data = numbers(13);
+    for nodes in [1, 3, 6] {
+        let config = with(nodes, ScheduleKind::OneFOneB, Cuts::Balanced, 1);
+        let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
+        let trained: u64 = network
+            .params()
+            .iter()
+            .filter(|(_, param)| param.trains)
+            .map(|(_, param)| param.bytes())
+            .sum();
+        for _ in 0..3 {
+            trainer.step(&data).unwrap();
+        }
+        let weights = trainer.weights().unwrap();
+        assert_eq!(weights.get("toy.p0").unwrap().values, [1.0; 3]);
+        assert_ne!(weights.get("a.weight"), None);
+        let held = trainer.report().unwrap();
+        assert_eq!(
+            held.iter().map(|node| node.params.state).sum::<u64>(),
+            2 * trained
+        );
+        let planned: u64 = trainer
+            .plan()
+            .memory
+            .iter()
+            .map(|node| node.optimizer_bytes)
+            .sum();
+        assert_eq!(planned, 2 * trained);
+    }
+}

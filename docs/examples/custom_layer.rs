@@ -51,6 +51,9 @@ impl LayerSpec for Snake {
             weight_flops: 2 * n,
             stash_bytes: bytes,
             kept_bytes: 2 * bytes,
+            forward_working_bytes: bytes,
+            backward_working_bytes: bytes,
+            ..Cost::default()
         }
     }
 

@@ -69,6 +69,11 @@ impl RunFolder {
 
 fn first_free(runs: &Path) -> Result<PathBuf, Failure> {
     fs::create_dir_all(runs).map_err(|error| Failure::file("make", runs, &error))?;
+    // Runs are neither to be committed nor to be trained on.
+    let ignore = runs.join(".gitignore");
+    if !ignore.exists() {
+        fs::write(&ignore, "*\n").map_err(|error| Failure::file("write", &ignore, &error))?;
+    }
     for number in 1u32.. {
         let path = runs.join(number.to_string());
         match fs::create_dir(&path) {

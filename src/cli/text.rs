@@ -7,6 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+/// 64 windows of random tokens are made in memory.
+const MOST_SYNTHETIC_CONTEXT: usize = 1 << 20;
+
 /// Bytes are the tokens.
 pub(super) const BYTES: usize = 256;
 
@@ -20,11 +23,12 @@ pub(super) struct Corpus {
 }
 
 impl Corpus {
-    /// Reads a file, or all text files of a folder in the order of their paths.
-    pub(super) fn read(path: &Path, context: usize) -> Result<Self, Failure> {
+    /// Reads a file, or all text files of a folder in the order of their paths. What is in `run`,
+    /// an earlier run's folder, is no text to train on.
+    pub(super) fn read(path: &Path, context: usize, run: Option<&Path>) -> Result<Self, Failure> {
         let kind = fs::metadata(path).map_err(|error| Failure::file("read", path, &error))?;
         let (bytes, files) = if kind.is_dir() {
-            read_folder(path)?
+            read_folder(path, run)?
         } else {
             (
                 fs::read(path).map_err(|error| Failure::file("read", path, &error))?,
@@ -51,6 +55,11 @@ impl Corpus {
             return Err(Failure::Usage(format!(
                 "--synthetic-vocab is {vocab}; it must be 1 or more"
             )));
+        }
+        if context == 0 || context > MOST_SYNTHETIC_CONTEXT {
+            let most = MOST_SYNTHETIC_CONTEXT;
+            let problem = format!("--context is {context}; it must be between 1 and {most}");
+            return Err(Failure::Usage(problem));
         }
         let random = Random::named(seed, "synthetic tokens");
         let count = 64 * (context as u64 + 1);
@@ -92,14 +101,16 @@ impl Corpus {
 }
 
 /// All text files, skipping what git ignores, what is hidden, and what is no text.
-fn read_folder(folder: &Path) -> Result<(Vec<u8>, usize), Failure> {
+fn read_folder(folder: &Path, run: Option<&Path>) -> Result<(Vec<u8>, usize), Failure> {
     let fail =
         |error: ignore::Error| Failure::Other(format!("cannot read {}: {error}", folder.display()));
     let mut paths = Vec::new();
-    for entry in WalkBuilder::new(folder)
+    let run = run.and_then(|run| run.canonicalize().ok());
+    let mut walk = WalkBuilder::new(folder);
+    walk.require_git(false)
         .sort_by_file_path(Path::cmp)
-        .build()
-    {
+        .filter_entry(move |entry| run.is_none() || entry.path().canonicalize().ok() != run);
+    for entry in walk.build() {
         let entry = entry.map_err(fail)?;
         if entry.file_type().is_some_and(|kind| kind.is_file()) {
             paths.push(entry.into_path());

@@ -22,7 +22,7 @@ pub(super) fn train(options: &TrainOptions, to: &mut dyn Write) -> Result<(), Fa
     let optimizer = options.optimizer()?;
     let corpus = match options.synthetic_vocab {
         Some(vocab) => Corpus::synthetic(vocab, options.context, options.seed)?,
-        None => Corpus::read(&options.data, options.context)?,
+        None => Corpus::read(&options.data, options.context, options.out.as_deref())?,
     };
     let gpt = options.gpt(corpus.vocab);
     let network = gpt.network()?;
@@ -73,6 +73,11 @@ pub(super) fn train(options: &TrainOptions, to: &mut dyn Write) -> Result<(), Fa
         steps_ms.push(line.step_ms);
     }
 
+    // First of all nothing is lost.
+    if let Some(folder) = &folder {
+        folder.weights(&trainer.weights()?)?;
+    }
+
     let validation = trainer.evaluate(&TokenWindows::sequential(
         corpus.validation,
         options.context,
@@ -83,9 +88,6 @@ pub(super) fn train(options: &TrainOptions, to: &mut dyn Write) -> Result<(), Fa
         val_loss: validation.loss,
         weights_sha256: trainer.weights_sha256()?,
     };
-    if let Some(folder) = &folder {
-        folder.weights(&trainer.weights()?)?;
-    }
     output.tell(&json!({ "summary": summary }))?;
     let Summary {
         tokens_per_s,

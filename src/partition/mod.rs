@@ -22,7 +22,7 @@ pub enum Cuts {
 }
 
 /// The layers of every stage. Every layer is in exactly one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Partition {
     /// Where each stage ends: the first layer of the next.
     ends: Vec<LayerIndex>,

@@ -1,14 +1,14 @@
-//! What every node is predicted to hold.
+//! What every node is predicted to hold, by walking through its list with the costs of its layers.
 
 use super::Walk;
 use crate::ids::{NodeId, StageId};
 use crate::partition::Partition;
-use crate::schedule::{Action, Direction, Layout, Lowered, Work};
-use brigade_layer::{LayerShapes, Network};
-use serde::{Deserialize, Serialize};
+use crate::schedule::{Action, Layout, Lowered, SharedSum, Work};
+use brigade_layer::{LayerIndex, LayerShapes, Network, TensorSpec};
+use serde::Serialize;
 
 /// Bytes that a node is predicted to hold, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NodeMemory {
     /// Values of its parameters.
     pub parameter_bytes: u64,
@@ -16,23 +16,21 @@ pub struct NodeMemory {
     pub gradient_bytes: u64,
     /// The optimizer's state.
     pub optimizer_bytes: u64,
-    /// The most that its stages keep for their backward passes at once.
-    pub stash_bytes: u64,
-    /// Tensors on their way to it: all slots of all lanes that lead to it.
-    pub slot_bytes: u64,
-    /// What its largest layer works on: inputs, outputs and their gradients.
+    /// The most that a training step holds beside: what its stages keep for their backward passes,
+    /// and what the layer at work takes.
     pub working_bytes: u64,
+    /// Tensors on their way to it in a training step: all slots of all lanes that lead to it, and
+    /// the gradients of shared parameters that are summed here.
+    pub slot_bytes: u64,
+    /// The most that an evaluation or prediction holds beside parameters, gradients and state.
+    pub forward_bytes: u64,
 }
 
 impl NodeMemory {
-    /// Altogether.
+    /// Altogether, at the worst moment.
     pub fn peak_bytes(&self) -> u64 {
-        self.parameter_bytes
-            + self.gradient_bytes
-            + self.optimizer_bytes
-            + self.stash_bytes
-            + self.slot_bytes
-            + self.working_bytes
+        let stays = self.parameter_bytes + self.gradient_bytes + self.optimizer_bytes;
+        stays + (self.working_bytes + self.slot_bytes).max(self.forward_bytes)
     }
 }
 
@@ -55,92 +53,132 @@ pub(super) fn stash_peaks(lowered: &Lowered, layout: &Layout) -> Vec<usize> {
     peaks
 }
 
-pub(super) fn predict(
-    network: &Network,
-    partition: &Partition,
-    layout: &Layout,
-    training: &Walk,
-    shapes: &[LayerShapes],
-    states: usize,
-) -> Vec<NodeMemory> {
-    let of_node = |node: NodeId| {
-        let layers = || {
-            layout
-                .placement
-                .stages_on(node)
-                .flat_map(|stage| partition.layers_of(stage))
+/// What prediction needs to know.
+pub(super) struct Prediction<'a> {
+    pub(super) network: &'a Network,
+    pub(super) partition: &'a Partition,
+    pub(super) layout: &'a Layout,
+    pub(super) shapes: &'a [LayerShapes],
+    /// States of the optimizer for each parameter.
+    pub(super) states: usize,
+    pub(super) threads: usize,
+}
+
+impl Prediction<'_> {
+    pub(super) fn of(&self, node: NodeId, training: &Walk, forward: &Walk) -> NodeMemory {
+        let stages = || self.layout.placement.stages_on(node);
+        let params = || {
+            stages()
+                .flat_map(|stage| self.partition.layers_of(stage))
+                .flat_map(|layer| self.network.layers()[layer].spec.param_specs())
         };
-        let parameter_bytes = layers()
-            .flat_map(|layer| network.layers()[layer].spec.param_specs())
+        let parameter_bytes = params().map(|param| param.bytes()).sum();
+        let gradient_bytes: u64 = params()
+            .filter(|param| param.trains)
             .map(|param| param.bytes())
-            .sum::<u64>();
-        let working_bytes = layers()
-            .map(|layer| {
-                let inputs: u64 = shapes[layer].inputs.iter().map(|input| input.bytes()).sum();
-                2 * (inputs + shapes[layer].output_bytes())
-            })
-            .max()
-            .unwrap_or(0);
+            .sum();
+        let sums = self.layout.shared.iter();
+        let shared: u64 = sums.map(|sum| self.shared_bytes(node, sum)).sum();
         NodeMemory {
             parameter_bytes,
-            gradient_bytes: parameter_bytes,
-            optimizer_bytes: parameter_bytes * states as u64,
-            stash_bytes: stash_bytes(node, partition, training, shapes),
-            slot_bytes: slot_bytes(node, network, layout, training, shapes),
-            working_bytes,
+            gradient_bytes,
+            optimizer_bytes: gradient_bytes.saturating_mul(self.states as u64),
+            working_bytes: self.working_bytes(node, training),
+            slot_bytes: self.slot_bytes(node, training) + shared,
+            forward_bytes: self.working_bytes(node, forward) + self.slot_bytes(node, forward),
         }
-    };
-    layout.nodes().iter().map(of_node).collect()
-}
-
-/// The most that is kept at once, by walking through the node's list.
-fn stash_bytes(
-    node: NodeId,
-    partition: &Partition,
-    training: &Walk,
-    shapes: &[LayerShapes],
-) -> u64 {
-    let sum = |stage: StageId, bytes: fn(&LayerShapes) -> u64| {
-        shapes[partition.layers_of(stage)]
-            .iter()
-            .map(bytes)
-            .sum::<u64>()
-    };
-    let (mut held, mut peak) = (0u64, 0);
-    for action in &training.lowered.nodes[node.index()] {
-        let Action::Compute(compute) = action else {
-            continue;
-        };
-        let stash = sum(compute.stage, |layer| layer.cost.stash_bytes);
-        let kept = sum(compute.stage, |layer| layer.cost.kept_bytes);
-        match compute.work {
-            Work::F => held += stash,
-            Work::I => held = (held + kept).saturating_sub(stash),
-            Work::W => held = held.saturating_sub(kept),
-            Work::B => held = held.saturating_sub(stash),
-        }
-        peak = peak.max(held);
     }
-    peak
+
+    /// The most that is kept and worked on at once.
+    fn working_bytes(&self, node: NodeId, walk: &Walk) -> u64 {
+        let trains = walk.lowered.nodes[node.index()].contains(&Action::Step);
+        let (mut held, mut peak) = (0u64, 0u64);
+        for action in &walk.lowered.nodes[node.index()] {
+            let Action::Compute(compute) = action else {
+                continue;
+            };
+            let around = self.skipping_bytes(compute.stage);
+            let layers = self.partition.layers_of(compute.stage);
+            let forward = compute.work == Work::F;
+            for at in 0..layers.len() {
+                // Forward from the first layer to the last, backward the other way.
+                let layer = if forward {
+                    layers.start + at
+                } else {
+                    layers.end - 1 - at
+                };
+                let LayerShapes {
+                    inputs,
+                    outputs,
+                    cost,
+                } = &self.shapes[layer];
+                let needs = self.network.needs_gradient(LayerIndex::new(layer as u32));
+                if !forward && !needs {
+                    continue;
+                }
+                let threads = cost.thread_bytes.saturating_mul(self.threads as u64 - 1);
+                let (given, takes) = match compute.work {
+                    Work::F => (inputs, cost.forward_working_bytes),
+                    Work::I | Work::W | Work::B => (outputs, cost.backward_working_bytes),
+                };
+                let given: u64 = given.iter().map(TensorSpec::bytes).sum();
+                peak = peak.max(held + around + given + takes + threads);
+                held = match compute.work {
+                    Work::F if trains && needs => held + cost.stash_bytes,
+                    Work::F => held,
+                    Work::I => (held + cost.kept_bytes).saturating_sub(cost.stash_bytes),
+                    Work::W => held.saturating_sub(cost.kept_bytes),
+                    Work::B => held.saturating_sub(cost.stash_bytes),
+                };
+            }
+        }
+        peak
+    }
+
+    /// Values that lie ready for a later layer while others are at work, and their gradients.
+    fn skipping_bytes(&self, stage: StageId) -> u64 {
+        let layers = self.partition.layers_of(stage);
+        let skips = self.network.edges().iter().filter(|edge| {
+            let (from, to) = (edge.from.index(), edge.to.index());
+            to > from + 1 && (layers.contains(&from) || layers.contains(&to))
+        });
+        skips
+            .map(|edge| self.shapes[edge.from.index()].outputs[edge.output].bytes())
+            .sum()
+    }
+
+    fn slot_bytes(&self, node: NodeId, walk: &Walk) -> u64 {
+        let incoming = self.layout.routes.iter().filter(|route| {
+            let to = self.layout.placement.node_of(route.to);
+            self.layout.crosses(route) && to == node
+        });
+        incoming
+            .map(|route| {
+                let edge = self.network.edges()[route.lane.edge.index()];
+                let tensor = self.shapes[edge.from.index()].outputs[edge.output];
+                u64::from(walk.lowered.slots.of(route.lane)) * tensor.bytes()
+            })
+            .sum()
+    }
+
+    /// Gradients of other nodes' holders, on the node that sums them.
+    fn shared_bytes(&self, node: NodeId, sum: &SharedSum) -> u64 {
+        let placed = |(_, stage): &(LayerIndex, StageId)| self.layout.placement.node_of(*stage);
+        let Some((first, _)) = sum.holders.first().filter(|holder| placed(holder) == node) else {
+            return 0;
+        };
+        let remote = sum
+            .holders
+            .iter()
+            .filter(|holder| placed(holder) != node)
+            .count() as u64;
+        remote * shared_size(self.network, *first, sum)
+    }
 }
 
-fn slot_bytes(
-    node: NodeId,
-    network: &Network,
-    layout: &Layout,
-    training: &Walk,
-    shapes: &[LayerShapes],
-) -> u64 {
-    let incoming = layout
-        .routes
-        .iter()
-        .filter(|route| layout.crosses(route) && layout.placement.node_of(route.to) == node);
-    incoming
-        .map(|route| {
-            let edge = network.edges()[route.lane.edge.index()];
-            let tensor = shapes[edge.from.index()].outputs[edge.output];
-            debug_assert!(matches!(route.lane.direction, Direction::Forward) || edge.gradient);
-            u64::from(training.lowered.slots.of(route.lane)) * tensor.bytes()
-        })
-        .sum()
+/// Bytes of a shared parameter.
+pub(super) fn shared_size(network: &Network, holder: LayerIndex, sum: &SharedSum) -> u64 {
+    let specs = network.layers()[holder.index()].spec.param_specs();
+    let shared = specs.iter().find(|param| param.shared == Some(sum.shared));
+    shared.map_or(0, |param| param.bytes())
 }

@@ -12,7 +12,7 @@ use crate::partition::Partition;
 use crate::placement::Placement;
 use crate::schedule::{Layout, Lowered, ScheduleKind, check, forward_only, lower};
 use brigade_layer::{LayerShapes, Network, Optimizer};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub use memory::NodeMemory;
 pub(crate) use traffic::{scalars_from, verdict_len};
 
 /// What one walk through the lists is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub enum PassKind {
     /// A training step.
@@ -36,7 +36,7 @@ pub enum PassKind {
 }
 
 /// One list per node for one size of mini-batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Walk {
     /// What it is for.
     pub kind: PassKind,
@@ -49,7 +49,7 @@ pub struct Walk {
 }
 
 /// How a network is trained: which layers on which node, in which order, and what that takes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// The name of the schedule.
     pub schedule: ScheduleKind,
@@ -90,14 +90,25 @@ impl Plan {
         let placement = Placement::straight(config.node_count());
         let layout = layout::layout(network, &partition, placement);
         let training = Walk::new(PassKind::Train, config.schedule, &layout, batch)?;
-        let memory = memory::predict(
-            network,
-            &partition,
+        let rows = forward_rows(batch, layout.nodes().index());
+        let forward = Walk::new(
+            PassKind::Evaluate,
+            config.schedule,
             &layout,
-            &training,
-            &shapes,
-            optimizer.state_names().len(),
-        );
+            batch.with_rows(rows),
+        )?;
+        let prediction = memory::Prediction {
+            network,
+            partition: &partition,
+            layout: &layout,
+            shapes: &shapes,
+            states: optimizer.state_names().len(),
+            threads: config.threads_per_node,
+        };
+        let nodes = layout.nodes().iter();
+        let memory = nodes
+            .map(|node| prediction.of(node, &training, &forward))
+            .collect();
         let sent_bytes = traffic::sent_bytes(network, &partition, &layout, &training)?;
         let plan = Self {
             schedule: config.schedule,
@@ -147,6 +158,12 @@ impl Plan {
             });
         }
         Walk::new(kind, self.schedule, &self.layout, full.with_rows(rows))
+    }
+
+    /// How many rows go forward together in an evaluation or prediction: enough micro-batches to
+    /// keep all nodes busy, not so many that they pile up in front of a slow one.
+    pub(crate) fn forward_rows(&self) -> usize {
+        forward_rows(self.training.batch, self.layout.nodes().index())
     }
 
     /// The keys of a node's layers, in order.
@@ -209,6 +226,12 @@ impl Walk {
             stash_limits,
         })
     }
+}
+
+/// Whole micro-batches, so that the numbers do not depend on how many go together.
+fn forward_rows(batch: MiniBatch, nodes: usize) -> usize {
+    let whole = (batch.rows() / batch.largest()).max(1);
+    batch.largest() * whole.min(4 * nodes)
 }
 
 fn network_fingerprint(network: &Network, shapes: &[LayerShapes]) -> String {

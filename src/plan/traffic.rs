@@ -10,37 +10,35 @@ use brigade_layer::Network;
 
 const SCALAR_BYTES: u64 = 8;
 
-/// How many scalars a node contributes to the exchange: the sum of squares of every layer's
-/// gradient, and where the loss is its sum, its number of terms, and a sum and a count for every
-/// metric.
+/// How many scalars a node contributes to the exchange: when training the sum of squares of every
+/// layer's gradient, and where the loss is its sum and terms; when evaluating, for every
+/// micro-batch, loss sum, terms, and a sum and a count for every metric.
 pub(crate) fn scalars_from(
     node: NodeId,
     network: &Network,
     partition: &Partition,
     layout: &Layout,
-    kind: PassKind,
+    walk: &Walk,
 ) -> usize {
-    let layers: usize = layout
-        .placement
-        .stages_on(node)
-        .map(|stage| partition.layers_of(stage).len())
-        .sum();
-    let squares = if kind == PassKind::Train { layers } else { 0 };
+    let stages = layout.placement.stages_on(node);
+    let layers: usize = stages.map(|stage| partition.layers_of(stage).len()).sum();
     let has_loss = layout.placement.node_of(partition.stage_of(network.loss())) == node;
-    let loss = match kind {
+    match walk.kind {
         PassKind::Predict => 0,
-        PassKind::Train => 2,
-        PassKind::Evaluate => 2 + 2 * network.metrics().len(),
-    };
-    squares + if has_loss { loss } else { 0 }
+        PassKind::Train => layers + if has_loss { 2 } else { 0 },
+        PassKind::Evaluate if has_loss => verdict_len(network, walk),
+        PassKind::Evaluate => 0,
+    }
 }
 
 /// How many scalars the verdict has: loss, gradient norm and the first layer whose gradient is not
-/// finite; or loss sum, terms, and the metrics.
-pub(crate) fn verdict_len(network: &Network, kind: PassKind) -> usize {
-    match kind {
+/// finite; or what the node with the loss contributed to an evaluation.
+pub(crate) fn verdict_len(network: &Network, walk: &Walk) -> usize {
+    match walk.kind {
         PassKind::Train => 3,
-        PassKind::Evaluate => 2 + 2 * network.metrics().len(),
+        PassKind::Evaluate => {
+            walk.batch.micro_batches().index() * (2 + 2 * network.metrics().len())
+        }
         PassKind::Predict => 0,
     }
 }
@@ -85,8 +83,8 @@ pub(super) fn sent_bytes(
     let others = layout.nodes().index() as u64 - 1;
     for node in layout.nodes().iter() {
         let scalars = match node.index() {
-            0 => others * verdict_len(network, walk.kind) as u64,
-            _ => scalars_from(node, network, partition, layout, walk.kind) as u64,
+            0 => others * verdict_len(network, walk) as u64,
+            _ => scalars_from(node, network, partition, layout, walk) as u64,
         };
         bytes[node.index()] += SCALAR_BYTES * scalars;
     }
@@ -99,11 +97,7 @@ fn shared_bytes(network: &Network, layout: &Layout, sum: &SharedSum, bytes: &mut
     let Some((first, stage)) = sum.holders.first() else {
         return;
     };
-    let specs = network.layers()[first.index()].spec.param_specs();
-    let size = specs
-        .iter()
-        .find(|param| param.shared == Some(sum.shared))
-        .map_or(0, |param| param.bytes());
+    let size = super::memory::shared_size(network, *first, sum);
     let root = layout.placement.node_of(*stage);
     for (_, stage) in &sum.holders {
         let node = layout.placement.node_of(*stage);

@@ -42,8 +42,16 @@ pub enum Problem {
     /// A message that no lane of the network carries.
     #[error("no edge between stages carries this message")]
     UnknownMessage,
-    /// A sum of a parameter that is not shared.
-    #[error("no such shared parameter")]
+    /// Another number of lists than nodes.
+    #[error("{found} lists for {nodes} nodes")]
+    Lists {
+        /// How many nodes.
+        nodes: usize,
+        /// How many lists.
+        found: usize,
+    },
+    /// A sum of a parameter that this node does not share.
+    #[error("no such shared parameter on this node")]
     UnknownShared,
     /// A message is under way that nobody receives.
     #[error("nobody receives this")]
@@ -121,7 +129,7 @@ impl std::error::Error for CheckError {}
 /// - never stuck: in the engine's model, with the slots given by `slots_of` for each lane;
 /// - bounded: no stage keeps more than `stash_limit` micro-batches.
 ///
-/// Linear in the number of actions, up to a logarithm.
+/// Its time grows with the number of actions times the number of lanes between stages.
 ///
 /// # Errors
 /// The first law that is broken, with node, index, action, and the list around it.
@@ -132,6 +140,16 @@ pub fn check(
     stash_limit: Option<usize>,
     slots_of: &dyn Fn(Lane) -> u32,
 ) -> Result<(), Box<CheckError>> {
+    let (nodes, found) = (layout.nodes().index(), lowered.nodes.len());
+    if nodes != found {
+        let node = NodeId::new(nodes.min(found) as u32);
+        return Err(CheckError::new(
+            &lowered.nodes,
+            node,
+            0,
+            Problem::Lists { nodes, found },
+        ));
+    }
     let trains = lowered
         .nodes
         .iter()

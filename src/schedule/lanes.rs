@@ -4,10 +4,10 @@
 use super::{Direction, Lane};
 use crate::ids::{EdgeId, LayerIndex, MicroBatchCount, NodeCount, NodeId, SharedId, StageId};
 use crate::placement::Placement;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Where a lane leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Route {
     /// The lane.
     pub lane: Lane,
@@ -18,7 +18,7 @@ pub struct Route {
 }
 
 /// A shared parameter with its holders in layer order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SharedSum {
     /// The shared parameter.
     pub shared: SharedId,
@@ -27,7 +27,7 @@ pub struct SharedSum {
 }
 
 /// Everything that lowering must know of a network cut into stages.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Layout {
     /// Stages to nodes.
     pub placement: Placement,

@@ -2,14 +2,15 @@
 
 use super::model::{self, Event};
 use super::{
-    Action, CheckError, Compute, Definition, Direction, Lane, Layout, Route, Transfer, Work,
+    Action, CheckError, Compute, Definition, Direction, Lane, Layout, Problem, Route, Transfer,
+    Work,
 };
 use crate::ids::{MicroBatchCount, MicroBatchId, NodeId, StageId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many messages of a lane can be ahead of their receives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Slots(Vec<(Lane, u32)>);
 
 impl Slots {
@@ -27,7 +28,7 @@ impl Slots {
 }
 
 /// A schedule as it runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Lowered {
     /// One list per node.
     pub nodes: Vec<Vec<Action>>,
@@ -52,7 +53,20 @@ pub fn lower(
     layout: &Layout,
     micro_batches: MicroBatchCount,
 ) -> Result<Lowered, Box<CheckError>> {
-    let mut nodes: Vec<Vec<Action>> = Vec::with_capacity(definition.len());
+    let (count, found) = (layout.nodes().index(), definition.len());
+    if count != found {
+        let node = NodeId::new(count.min(found) as u32);
+        return Err(CheckError::new(
+            &[],
+            node,
+            0,
+            Problem::Lists {
+                nodes: count,
+                found,
+            },
+        ));
+    }
+    let mut nodes: Vec<Vec<Action>> = Vec::with_capacity(found);
     for (node, row) in layout.nodes().iter().zip(definition) {
         let row = weights_in_order(row);
         let trains = row.iter().any(|compute| compute.work != Work::F);

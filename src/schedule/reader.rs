@@ -212,22 +212,20 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The list ends with the sums in order, the exchange, and when training the step.
+    /// The list ends with exactly the sums in order, the exchange, and when training the step.
     fn complete(&self, seen: &Seen) -> Result<(), Problem> {
         let held = |sum: &&SharedSum| self.trains && self.layout.members(sum).contains(&self.node);
-        let sums = self
-            .layout
-            .shared
-            .iter()
-            .filter(held)
-            .map(|sum| Action::SumShared(sum.shared));
-        let wanted = sums
+        let sums = self.layout.shared.iter().filter(held);
+        let sums = sums.map(|sum| Action::SumShared(sum.shared));
+        let wanted: Vec<_> = sums
             .chain([Action::Exchange])
-            .chain(self.trains.then_some(Action::Step));
-        for (at, wanted) in wanted.enumerate() {
-            match seen.sums.get(at) {
-                Some(found) if *found == wanted => {}
-                _ => return Err(Problem::Missing(wanted)),
+            .chain(self.trains.then_some(Action::Step))
+            .collect();
+        for at in 0..wanted.len().max(seen.sums.len()) {
+            match (wanted.get(at), seen.sums.get(at)) {
+                (Some(wanted), Some(found)) if wanted == found => {}
+                (Some(wanted), _) => return Err(Problem::Missing(*wanted)),
+                (None, _) => return Err(Problem::UnknownShared),
             }
         }
         Ok(())

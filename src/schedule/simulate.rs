@@ -97,7 +97,8 @@ pub fn simulate(
 ) -> Result<Simulation, Box<CheckError>> {
     let mut clock = vec![0.0f64; lowered.nodes.len()];
     let mut arrives = BTreeMap::new();
-    let mut gathered = BTreeMap::<Option<SharedId>, (f64, Vec<NodeId>)>::new();
+    // When a sum or exchange is over: when the last of its members has come.
+    let mut over = BTreeMap::<Option<SharedId>, f64>::new();
     let mut nodes: Vec<Vec<Span>> = lowered
         .nodes
         .iter()
@@ -122,12 +123,16 @@ pub fn simulate(
                     .unwrap_or(now)
                     .max(now),
                 Action::SumShared(shared) => {
-                    gathered.entry(Some(shared)).or_default().1.push(event.node);
-                    now
+                    let members = layout
+                        .sum_of(shared)
+                        .map_or(Vec::new(), |sum| layout.members(sum));
+                    *over
+                        .entry(Some(shared))
+                        .or_insert_with(|| last(&clock, &members))
                 }
                 Action::Exchange => {
-                    gathered.entry(None).or_default().1.push(event.node);
-                    now
+                    let members: Vec<_> = layout.nodes().iter().collect();
+                    *over.entry(None).or_insert_with(|| last(&clock, &members))
                 }
                 Action::Post(_) | Action::Step => now,
             };
@@ -141,4 +146,12 @@ pub fn simulate(
     )?;
     let makespan = clock.iter().copied().fold(0.0, f64::max);
     Ok(Simulation { nodes, makespan })
+}
+
+/// The first to pass a sum or exchange is its root, and by then all members have come and wait.
+fn last(clock: &[f64], members: &[NodeId]) -> f64 {
+    members
+        .iter()
+        .map(|node| clock[node.index()])
+        .fold(0.0, f64::max)
 }

@@ -65,7 +65,7 @@ pub struct NodeReport {
     pub sent_bytes: u64,
     /// Time spent computing in the last pass.
     pub busy: Duration,
-    /// Time spent waiting for others in the last pass.
+    /// Time spent waiting for activations and gradients in the last pass.
     pub waited: Duration,
 }
 

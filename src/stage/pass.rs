@@ -15,8 +15,9 @@ pub(super) struct Pass {
     pub(super) step: StepId,
     pub(super) mode: Mode,
     pub(super) feeds: Feeds,
-    /// Over how many terms the loss sums, on the node that has it.
-    terms: Option<f64>,
+    /// Over how many terms the loss of each micro-batch sums, on the node that has it.
+    terms: Option<Vec<f64>>,
+    trains: bool,
     metrics: usize,
     /// By micro-batch.
     forwarded: Vec<Forwarded>,
@@ -33,7 +34,7 @@ impl Pass {
         pool: &Pool,
     ) -> Result<Self, Cause> {
         let walk = &request.walk;
-        let mut feeds = Feeds::new(request.data.clone(), request.step, walk.batch, pool.clone());
+        let feeds = Feeds::new(request.data.clone(), request.step, walk.batch, pool.clone());
         let with_loss = plan
             .layout
             .placement
@@ -43,7 +44,8 @@ impl Pass {
             false => None,
         };
         let trains = walk.kind == PassKind::Train;
-        if trains && terms.is_some_and(|terms| terms <= 0.0 || !terms.is_finite()) {
+        let total = terms.as_ref().map(|terms| terms.iter().sum::<f64>());
+        if trains && total.is_some_and(|total| total <= 0.0 || !total.is_finite()) {
             return Err(Cause::NoTerms);
         }
         let mut forwarded = Vec::new();
@@ -54,9 +56,10 @@ impl Pass {
             mode: if trains { Mode::Train } else { Mode::Evaluate },
             feeds,
             terms,
+            trains,
             metrics: if trains { 0 } else { network.metrics().len() },
             forwarded,
-            loss_gradient: terms.map_or(0.0, |terms| (1.0 / terms) as f32),
+            loss_gradient: total.map_or(0.0, |total| (1.0 / total) as f32),
             verdict: None,
         })
     }
@@ -65,19 +68,29 @@ impl Pass {
         self.forwarded[micro_batch.index()] = forwarded;
     }
 
-    /// Loss sum, terms, and a sum and a count for every metric, folded in micro-batch order.
+    /// Training: loss sum and terms, folded in micro-batch order. Evaluating: for every micro-batch
+    /// its loss sum and terms, and a sum and a count for every metric, so that whoever folds them
+    /// does not depend on how many go through the pipeline at once.
     pub(super) fn measures(&self) -> Vec<f64> {
-        let Some(terms) = self.terms else {
+        let Some(terms) = &self.terms else {
             return Vec::new();
         };
-        let mut measures = vec![0.0; 2 + 2 * self.metrics];
-        measures[1] = terms;
-        for forwarded in &self.forwarded {
-            measures[0] += forwarded.loss.map_or(0.0, f64::from);
-            for (pair, metric) in measures[2..].chunks_exact_mut(2).zip(&forwarded.metrics) {
-                pair[0] += metric.sum;
-                pair[1] += metric.count;
-            }
+        let losses = self
+            .forwarded
+            .iter()
+            .map(|forwarded| forwarded.loss.map_or(0.0, f64::from));
+        if self.trains {
+            return vec![losses.sum(), terms.iter().sum()];
+        }
+        let mut measures = Vec::with_capacity(self.forwarded.len() * (2 + 2 * self.metrics));
+        for ((forwarded, loss), terms) in self.forwarded.iter().zip(losses).zip(terms) {
+            measures.extend([loss, *terms]);
+            measures.extend(
+                forwarded
+                    .metrics
+                    .iter()
+                    .flat_map(|metric| [metric.sum, metric.count]),
+            );
         }
         measures
     }

@@ -113,9 +113,7 @@ impl Program {
                     })
                 })
                 .collect();
-            let used = network.edges().iter().filter(|edge| edge.from == layer);
-            let outputs = used.map(|edge| edge.output + 1).max().unwrap_or(1);
-            let outputs = (0..outputs)
+            let outputs = (0..network.outputs(layer))
                 .map(|output| place_of(&mut values, (layer, output)))
                 .collect();
             let (trains, is_loss) = (network.needs_gradient(layer), layer == network.loss());

@@ -1,6 +1,6 @@
 //! One stage: its layers, run in the order of its program.
 
-use super::feeds::Feeds;
+use super::feeds::{Feeds, Fetched};
 use super::mailbox::Mailbox;
 use super::program::{GradientTo, Input, LayerProgram, Program};
 use super::stash::Stash;
@@ -95,7 +95,7 @@ impl Stage {
         &mut self,
         call: Call<'_>,
         mail: &mut Mailbox,
-        feeds: &mut Feeds,
+        feeds: &Feeds,
     ) -> Result<Forwarded, Cause> {
         for (lane, place) in &self.program.arrivals {
             self.values[*place] = Some(mail.take(*lane, call.micro_batch)?);
@@ -109,7 +109,7 @@ impl Stage {
             false => None,
         };
         let mut forwarded = Forwarded::default();
-        let mut fetched = None;
+        let mut fetched = Fetched::default();
         for (at, layer) in self.layers.iter_mut().enumerate() {
             let mut inputs = Tensors::none();
             for input in &layer.program.inputs {
@@ -124,7 +124,11 @@ impl Stage {
                 inputs.push(tensor)?;
             }
             if layer.program.is_loss && call.pass.predicts {
-                forwarded.prediction = inputs.remove(0);
+                // The caller's from here on: it leaves the node's memory.
+                forwarded.prediction = inputs
+                    .remove(0)
+                    .map(|output| detached(&output))
+                    .transpose()?;
                 break;
             }
             if layer.program.is_loss && call.pass.mode == Mode::Evaluate {
@@ -139,7 +143,7 @@ impl Stage {
                     .get(0)
                     .ok_or(LayerError::Missing { index: 0 })?
                     .f32()?[0];
-                if !loss.is_finite() {
+                if keeps && !loss.is_finite() {
                     return Err(Cause::NonFiniteLoss { loss });
                 }
                 forwarded.loss = Some(loss);
@@ -148,7 +152,6 @@ impl Stage {
                 self.values[*place] = outputs.remove(output);
             }
         }
-        feeds.done(call.micro_batch);
         self.depart(call.micro_batch, mail)?;
         self.values.fill(None);
         Ok(forwarded)
@@ -315,6 +318,11 @@ impl StageLayer {
         let done = self.layer.w(slot, &mut cx);
         done.map_err(|error| error.in_layer(self.program.layer, &self.key))
     }
+}
+
+/// A copy that belongs to no node.
+fn detached(tensor: &Tensor) -> Result<Tensor, LayerError> {
+    Tensor::from_vec(tensor.shape(), tensor.f32()?.to_vec())
 }
 
 /// Adds a gradient to those of the same value that came before it.

@@ -136,6 +136,20 @@ impl Worker {
     fn obey(&mut self, command: Command, walk: &mut Option<Arc<Walk>>) -> Result<Reply, Cause> {
         match command {
             Command::Pass(request) => {
+                // Other shapes from here on: what waits at home would not fit them.
+                if walk
+                    .as_ref()
+                    .is_none_or(|before| !Arc::ptr_eq(before, &request.walk))
+                {
+                    self.setup.pool.trim();
+                }
+                // Other shapes from here on: what waits at home would not fit them.
+                if walk
+                    .as_ref()
+                    .is_none_or(|before| !Arc::ptr_eq(before, &request.walk))
+                {
+                    self.setup.pool.trim();
+                }
                 *walk = Some(request.walk.clone());
                 self.pass(&request).map(Reply::Pass)
             }
@@ -218,7 +232,7 @@ impl Worker {
                     stage.ok_or_else(|| Cause::Bug(format!("no stage {}", compute.stage)))?;
                 match compute.work {
                     Work::F => {
-                        let forwarded = stage.forward(call, mail, &mut pass.feeds)?;
+                        let forwarded = stage.forward(call, mail, &pass.feeds)?;
                         pass.keep(compute.micro_batch, forwarded);
                     }
                     Work::I => stage.backward_input(call, mail, pass.loss_gradient, false)?,
@@ -255,12 +269,7 @@ impl Worker {
                 let contribution = self.contribution(walk, pass)?;
                 let network = self.setup.network.clone();
                 let (mut node, _) = self.sync(pass.id);
-                pass.verdict = Some(sync::exchange(
-                    contribution,
-                    walk.kind,
-                    &network,
-                    &mut node,
-                )?);
+                pass.verdict = Some(sync::exchange(contribution, walk, &network, &mut node)?);
             }
             Action::Step => self.step(pass)?,
         }

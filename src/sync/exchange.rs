@@ -4,7 +4,7 @@
 use super::Node;
 use crate::error::Cause;
 use crate::ids::{LayerIndex, NodeId};
-use crate::plan::{PassKind, scalars_from, verdict_len};
+use crate::plan::{PassKind, Walk, scalars_from, verdict_len};
 use crate::wire::{Body, Subject};
 use brigade_layer::{Measure, Network};
 
@@ -19,19 +19,19 @@ pub(crate) struct Contribution {
 }
 
 /// What all nodes agree on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Verdict {
-    /// The mean loss of the mini-batch (training), or the sum and its terms.
-    pub(crate) loss: Measure,
+    /// The mean loss of the mini-batch, when training.
+    pub(crate) loss: f64,
     /// The global norm of the gradients, when training.
     pub(crate) gradient_norm: f64,
-    /// The metrics, when evaluating.
-    pub(crate) metrics: Vec<Measure>,
+    /// When evaluating, for every micro-batch: the loss, then the metrics.
+    pub(crate) measures: Vec<Measure>,
 }
 
 pub(crate) fn exchange(
     mine: Contribution,
-    kind: PassKind,
+    walk: &Walk,
     network: &Network,
     node: &mut Node<'_>,
 ) -> Result<Verdict, Cause> {
@@ -51,7 +51,7 @@ pub(crate) fn exchange(
                     .scalars()?,
             );
         }
-        let verdict = fold(&all, kind, network, node)?;
+        let verdict = fold(&all, walk, network, node)?;
         for to in nodes.iter().skip(1) {
             node.link.send(
                 to,
@@ -66,19 +66,19 @@ pub(crate) fn exchange(
         node.link.send(root, id, Body::Scalars(scalars))?;
         node.link.wait(root, node.id(Subject::Verdict))?.scalars()?
     };
-    read(&told, kind, network)
+    read(&told, walk, network)
 }
 
 /// Folds what came, in layer order whatever the partition.
 fn fold(
     all: &[Vec<f64>],
-    kind: PassKind,
+    walk: &Walk,
     network: &Network,
     node: &Node<'_>,
 ) -> Result<Vec<f64>, Cause> {
     let (partition, layout) = (&node.plan.partition, &node.plan.layout);
     for (from, scalars) in layout.nodes().iter().zip(all) {
-        let expected = scalars_from(from, network, partition, layout, kind);
+        let expected = scalars_from(from, network, partition, layout, walk);
         if scalars.len() != expected {
             let found = scalars.len();
             return Err(Cause::Bug(format!(
@@ -87,7 +87,7 @@ fn fold(
         }
     }
     let with_loss = layout.placement.node_of(partition.stage_of(network.loss()));
-    let measures = match kind {
+    let measures = match walk.kind {
         PassKind::Predict => return Ok(Vec::new()),
         PassKind::Evaluate => return Ok(all[with_loss.index()].clone()),
         PassKind::Train => &all[with_loss.index()][..2],
@@ -116,39 +116,29 @@ fn fold(
     ])
 }
 
-fn read(told: &[f64], kind: PassKind, network: &Network) -> Result<Verdict, Cause> {
-    if told.len() != verdict_len(network, kind) {
+fn read(told: &[f64], walk: &Walk, network: &Network) -> Result<Verdict, Cause> {
+    if told.len() != verdict_len(network, walk) {
         return Err(Cause::Bug(format!("a verdict of {} scalars", told.len())));
     }
-    let measure = |pair: &[f64]| Measure {
-        sum: pair[0],
-        count: pair[1],
-    };
-    match kind {
+    match walk.kind {
         PassKind::Train if told[2] >= 0.0 => Err(Cause::NonFiniteGradient {
             layer: LayerIndex::new(told[2] as u32),
         }),
         PassKind::Train => Ok(Verdict {
-            loss: Measure {
-                sum: told[0],
-                count: 1.0,
-            },
+            loss: told[0],
             gradient_norm: told[1],
-            metrics: Vec::new(),
+            measures: Vec::new(),
         }),
-        PassKind::Evaluate => {
-            let mut measures = told.chunks_exact(2).map(measure);
-            let loss = measures.next().unwrap_or_default();
+        PassKind::Evaluate | PassKind::Predict => {
+            let measure = |pair: &[f64]| Measure {
+                sum: pair[0],
+                count: pair[1],
+            };
+            let measures = told.chunks_exact(2).map(measure).collect();
             Ok(Verdict {
-                loss,
-                gradient_norm: 0.0,
-                metrics: measures.collect(),
+                measures,
+                ..Verdict::default()
             })
         }
-        PassKind::Predict => Ok(Verdict {
-            loss: Measure::default(),
-            gradient_norm: 0.0,
-            metrics: Vec::new(),
-        }),
     }
 }

@@ -213,10 +213,10 @@ fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
     }
 }
 
-/// The cores to pin to: as many as there are threads, or none.
+/// The cores to pin to: all, when there are exactly as many threads, or none.
 fn cores(config: &Config) -> Vec<CoreId> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let fits = config.nodes * config.threads_per_node <= cores.len();
+    let fits = config.nodes * config.threads_per_node == cores.len();
     if config.pinning == Pinning::Auto && fits {
         cores
     } else {

@@ -36,7 +36,7 @@ struct LocalLink {
     pool: Pool,
     hub: Arc<Hub>,
     inbox: Receiver<Frame>,
-    peers: Vec<Sender<Frame>>,
+    peers: Vec<(Sender<Frame>, Pool)>,
     slots: Slots,
     early: Vec<(MessageId, NodeId, Content)>,
     sent_bytes: u64,
@@ -56,7 +56,8 @@ pub(crate) fn local_links(
         .unzip();
     (layout.nodes().iter().zip(inboxes).zip(pools))
         .map(|((node, inbox), pool)| {
-            let (peers, hub, pool) = (peers.clone(), hub.clone(), pool.clone());
+            let (hub, pool) = (hub.clone(), pool.clone());
+            let peers = peers.iter().cloned().zip(pools.iter().cloned()).collect();
             let (slots, early) = (Slots::default(), Vec::new());
             let link = LocalLink {
                 node,
@@ -90,13 +91,18 @@ impl Link for LocalLink {
                 )));
             }
         }
-        let content = match self.transport {
-            Transport::Local => Content::Moved(body),
-            Transport::Encoded => Content::Bytes(
+        let (peer, pool) = &self.peers[to.index()];
+        let content = match (self.transport, body) {
+            // On its way it is the receiver's: it takes one of the receiver's slots.
+            (Transport::Local, Body::Tensor(tensor)) => {
+                Content::Moved(Body::Tensor(pool.adopt(tensor)?))
+            }
+            (Transport::Local, scalars) => Content::Moved(scalars),
+            (Transport::Encoded, body) => Content::Bytes(
                 codec::encode(id, &body).map_err(|error| Cause::Bug(error.to_string()))?,
             ),
         };
-        match self.peers[to.index()].try_send(Frame::Message(id, self.node, content)) {
+        match peer.try_send(Frame::Message(id, self.node, content)) {
             Ok(()) => Ok(()),
             Err(TrySendError::Disconnected(_)) => Err(self.lost(to)),
             Err(TrySendError::Full(_)) => Err(Cause::Bug(format!(
@@ -127,7 +133,7 @@ impl Link for LocalLink {
 
     fn tell_failure(&mut self, error: &RunError) {
         let error = Arc::new(error.clone());
-        for (peer, sender) in self.peers.iter().enumerate() {
+        for (peer, (sender, _)) in self.peers.iter().enumerate() {
             if peer != self.node.index() {
                 // A peer that is gone or flooded learns of it when this link is dropped.
                 let _ = sender.try_send(Frame::Failure(error.clone()));
@@ -206,11 +212,10 @@ impl LocalLink {
         })
     }
 
-    /// What arrives belongs to this node: its bytes are charged here.
+    /// What arrives belongs to this node.
     fn open(&self, from: NodeId, id: MessageId, content: Content) -> Result<Body, Cause> {
         match content {
-            Content::Moved(Body::Tensor(tensor)) => Ok(Body::Tensor(self.pool.adopt(tensor)?)),
-            Content::Moved(scalars) => Ok(scalars),
+            Content::Moved(body) => Ok(body),
             Content::Bytes(bytes) => {
                 let bad = |problem: String| Cause::BadMessage {
                     peer: from,

@@ -94,6 +94,7 @@ pub struct Toy {
     pub forgets_gradient: bool,
     pub not_a_number_at: Option<(u64, u32)>,
     pub params: usize,
+    pub untrained: bool,
 }
 
 pub struct ToyLayer {
@@ -106,16 +107,26 @@ impl LayerSpec for Toy {
     type Layer = ToyLayer;
     fn params(&self) -> Vec<ParamSpec> {
         let name = |n| ParamSpec::new(&format!("p{n}"), [3], ParamRole::Weight, Init::Ones);
-        (0..self.params).map(name).collect()
+        let params = (0..self.params).map(name);
+        params
+            .map(|param| {
+                if self.untrained {
+                    param.untrained()
+                } else {
+                    param
+                }
+            })
+            .collect()
     }
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
         Ok(vec![inputs[0]])
     }
-    fn cost(&self, _: &[TensorSpec]) -> Cost {
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
         Cost {
             forward_flops: 1,
             input_flops: 1,
             weight_flops: 1,
+            forward_working_bytes: inputs[0].bytes(),
             ..Cost::default()
         }
     }
@@ -179,7 +190,7 @@ impl Layer for ToyLayer {
     }
     fn backward_weight(&mut self, (): (), cx: &mut Ctx<'_>) -> Result<(), LayerError> {
         std::thread::sleep(self.toy.sleep[2]);
-        for param in &mut self.params {
+        for param in self.params.iter_mut().filter(|_| !self.toy.untrained) {
             param.gradient_add(cx.pool())?[0] += 1.0;
         }
         Ok(())

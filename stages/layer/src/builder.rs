@@ -168,6 +168,7 @@ impl NetworkBuilder {
             metrics: self.metrics,
             edges: Vec::new(),
             needs_gradient: Vec::new(),
+            outputs: Vec::new(),
         };
         let shapes = network.infer(1)?;
         let loss = &shapes[network.loss().index()];
@@ -180,11 +181,26 @@ impl NetworkBuilder {
                 problem,
             ));
         }
+        check_loss(&network)?;
+        network.outputs = shapes.iter().map(|shapes| shapes.outputs.len()).collect();
         network.needs_gradient = needs_gradient(&network.layers);
         network.edges = edges(&network, &shapes);
         check_used(&network)?;
         Ok(network)
     }
+}
+
+/// The loss compares an output with targets, which come straight from the data.
+fn check_loss(network: &Network) -> Result<(), LayerError> {
+    let loss = &network.layers[network.loss().index()];
+    let target = |source: &Source| matches!(source, Source::Feed(Feed::Target(_)));
+    let fits =
+        matches!(loss.inputs[0], Source::Output { .. }) && loss.inputs[1..].iter().all(target);
+    if fits {
+        return Ok(());
+    }
+    let problem = "its first input must be a layer's output, and the others targets";
+    Err(LayerError::spec(&loss.key, problem))
 }
 
 fn needs_gradient(layers: &[LayerNode]) -> Vec<bool> {
@@ -194,7 +210,7 @@ fn needs_gradient(layers: &[LayerNode]) -> Vec<bool> {
             Source::Output { layer, .. } => needs[layer.index()],
             Source::Feed(_) => false,
         });
-        needs.push(below || !layer.spec.param_specs().is_empty());
+        needs.push(below || layer.spec.param_specs().iter().any(|param| param.trains));
     }
     needs
 }
@@ -256,7 +272,12 @@ fn first_keys(layers: &[LayerNode]) -> Result<BTreeMap<SharedId, String>, LayerE
             let (first_key, held) = first
                 .entry(shared)
                 .or_insert_with(|| (key.clone(), param.clone()));
-            if (held.shape, held.init, held.role) != (param.shape, param.init, param.role) {
+            if held.clone().within("")
+                != (ParamSpec {
+                    name: held.name.clone(),
+                    ..param.clone()
+                })
+            {
                 return Err(LayerError::SharedMismatch {
                     shared,
                     first: first_key.clone(),

@@ -83,6 +83,7 @@ pub fn check<S: LayerSpec>(spec: &S, inputs: &Tensors) -> Result<(), Violation> 
     let once = bench.pass(bench.build()?.as_mut())?;
     let again = bench.pass(bench.build()?.as_mut())?;
     same_bits(&once, &again)?;
+    bench.check_working(bench.build()?.as_mut())?;
     bench.check_separable(&once)?;
     bench.check_gradients(layer.as_mut(), &once)
 }
@@ -195,6 +196,47 @@ impl Bench<'_> {
 
     /// Three micro-batches in flight, with I and W interleaved, sum to what the three sum to one
     /// after the other.
+    /// What the calls take from the pool is no more than the description says. The second pass
+    /// counts: by then gradients of parameters exist.
+    fn check_working(&self, layer: &mut dyn AnyLayer) -> Result<(), Violation> {
+        let cost = self.spec.cost_of(&self.specs());
+        let bounded = |what: &str, said: u64, before: u64| {
+            let found = self.pool.report().peak_bytes.saturating_sub(before);
+            if found <= said {
+                return Ok(());
+            }
+            let (what, said, found) = (what.into(), said.to_string(), found.to_string());
+            Err(Violation::Dishonest { what, said, found })
+        };
+        let start = || {
+            self.pool.reset_peak();
+            self.pool.report().held_bytes
+        };
+        self.pass(layer)?;
+        let mut slot = layer.slot();
+        let mut state = LayerState::default();
+        let before = start();
+        let outputs = self.forward(layer, self.inputs, &mut slot)?;
+        bounded("forward_working_bytes", cost.forward_working_bytes, before)?;
+        let gradients = self.upstream(&outputs)?;
+        drop(outputs);
+        let before = start();
+        let results = layer.i(gradients, &mut slot, &mut self.ctx(&mut state))?;
+        bounded(
+            "backward_working_bytes",
+            cost.backward_working_bytes,
+            before,
+        )?;
+        drop(results);
+        let before = start();
+        layer.w(&mut slot, &mut self.ctx(&mut state))?;
+        bounded(
+            "backward_working_bytes",
+            cost.backward_working_bytes,
+            before,
+        )
+    }
+
     fn check_separable(&self, once: &Pass) -> Result<(), Violation> {
         let mut in_turn = self.build()?;
         for _ in 0..3 {

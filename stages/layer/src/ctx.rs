@@ -1,7 +1,8 @@
 //! What a layer is told with every call.
 
+use crate::rng::mix;
 use crate::{
-    LayerError, LayerIndex, MicroBatchId, Pool, Random, Shape, StepId, Tensor, TensorMut,
+    Keep, LayerError, LayerIndex, MicroBatchId, Pool, Random, Shape, StepId, Tensor, TensorMut,
     tensor::Element,
 };
 use std::any::Any;
@@ -25,16 +26,35 @@ pub enum Mode {
 
 /// State that a layer keeps between calls, by the part of the layer that keeps it.
 #[derive(Default)]
-pub struct StateSlots(BTreeMap<u64, Box<dyn Any + Send>>);
+pub struct StateSlots(BTreeMap<(MicroBatchId, u64), Box<dyn KeptState>>);
+
+/// State of any type that tells its bytes.
+trait KeptState: Keep {
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+impl<K: Keep> KeptState for K {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
 
 impl StateSlots {
-    fn get<T: Default + Send + 'static>(&mut self, part: u64) -> &mut T {
-        let slot = self.0.entry(part).or_insert_with(|| Box::new(T::default()));
-        if !slot.is::<T>() {
+    fn get<T: Default + Keep>(&mut self, of: MicroBatchId, part: u64) -> &mut T {
+        let slot = self
+            .0
+            .entry((of, part))
+            .or_insert_with(|| Box::new(T::default()));
+        if !(**slot).as_any().is::<T>() {
             *slot = Box::new(T::default());
         }
-        slot.downcast_mut()
-            .expect("the slot was just given this type")
+        let state = (**slot).as_any().downcast_mut();
+        state.expect("the slot was just given this type")
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        self.0.values().map(|state| state.bytes()).sum()
     }
 
     /// Forgets everything.
@@ -141,14 +161,16 @@ impl<'a> Ctx<'a> {
         Random::of_layer(self.seed, self.step, u64::from(self.layer.get()), self.part)
     }
 
-    /// State along the sequence, kept from one piece to the next when generating.
-    pub fn sequence_state<T: Default + Send + 'static>(&mut self) -> &mut T {
-        self.state.sequence.get(self.part)
+    /// State along the sequences of this micro-batch, kept from one piece to the next when
+    /// generating.
+    pub fn sequence_state<T: Default + Keep>(&mut self) -> &mut T {
+        self.state.sequence.get(self.micro_batch, self.part)
     }
 
-    /// State along the step, kept from micro-batch to micro-batch.
-    pub fn step_state<T: Default + Send + 'static>(&mut self) -> &mut T {
-        self.state.step.get(self.part)
+    /// State along the step, kept from micro-batch to micro-batch. Micro-batches may come in any
+    /// order: what depends on it must be kept apart for each, and merged in their order.
+    pub fn step_state<T: Default + Keep>(&mut self) -> &mut T {
+        self.state.step.get(MicroBatchId::default(), self.part)
     }
 
     /// The same context with only these inputs' gradients wanted.
@@ -164,12 +186,12 @@ impl<'a> Ctx<'a> {
     }
 
     /// The context for one part of a layer that is made of several: its random numbers and states
-    /// are its own. At most 15 parts a level, 16 levels.
+    /// are its own.
     pub fn part(&mut self, number: u64) -> Ctx<'_> {
         Ctx {
             pool: self.pool,
             state: self.state,
-            part: self.part << 4 | (number + 1),
+            part: mix(self.part ^ mix(number + 1)),
             ..*self
         }
     }
@@ -179,21 +201,59 @@ impl<'a> Ctx<'a> {
 mod tests {
     use super::*;
 
+    #[derive(Default, PartialEq, Debug)]
+    struct Count(u32);
+
+    impl Keep for Count {
+        fn tensors(&self, _: &mut dyn FnMut(&Tensor)) {}
+        fn foreign_bytes(&self) -> u64 {
+            4
+        }
+    }
+
     #[test]
     fn parts_have_random_numbers_and_states_of_their_own() {
         let (pool, mut state) = (Pool::default(), LayerState::default());
         let mut cx = Ctx::new(&pool, &mut state).wanting([true, false]);
         assert!(cx.wants_gradient(0) && !cx.wants_gradient(1));
-        *cx.part(0).step_state::<u32>() = 7;
-        *cx.part(1).step_state::<u32>() = 8;
-        assert_eq!(*cx.part(0).step_state::<u32>(), 7);
-        assert_eq!(*cx.step_state::<u32>(), 0);
-        assert_eq!(*cx.part(0).sequence_state::<u32>(), 0);
+        cx.part(0).step_state::<Count>().0 = 7;
+        cx.part(1).step_state::<Count>().0 = 8;
+        assert_eq!(*cx.part(0).step_state::<Count>(), Count(7));
+        assert_eq!(*cx.step_state::<Count>(), Count(0));
+        cx.part(0).sequence_state::<Count>().0 = 9;
+        cx.micro_batch = MicroBatchId::new(1);
+        assert_eq!(
+            *cx.part(0).sequence_state::<Count>(),
+            Count(0),
+            "another sequence"
+        );
         assert_ne!(
             cx.part(0).random().words(0, 0, 0),
             cx.part(1).random().words(0, 0, 0)
         );
+        assert_eq!((state.step.bytes(), state.sequence.bytes()), (12, 8));
         state.step.clear();
-        assert_eq!(*Ctx::new(&pool, &mut state).part(0).step_state::<u32>(), 0);
+        assert_eq!(
+            *Ctx::new(&pool, &mut state).part(0).step_state::<Count>(),
+            Count(0)
+        );
+    }
+
+    /// A chain of forty parts, each inside the one before: all draw differently.
+    #[test]
+    fn parts_differ_however_deep() {
+        fn keys(cx: &mut Ctx<'_>, depth: u32, all: &mut Vec<[u32; 4]>) {
+            if depth > 0 {
+                all.push(cx.part(1).random().words(0, 0, 0));
+                keys(&mut cx.part(0), depth - 1, all);
+            }
+        }
+        let (pool, mut state) = (Pool::default(), LayerState::default());
+        let mut all = Vec::new();
+        keys(&mut Ctx::new(&pool, &mut state), 40, &mut all);
+        let number = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), number);
     }
 }

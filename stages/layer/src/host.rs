@@ -139,7 +139,10 @@ impl ParamAccess for Param {
     }
 
     fn sum_of_squares(&self) -> Result<f64, LayerError> {
-        Ok(self.current_gradient().map_or(0.0, sum_of_squares))
+        Ok(self
+            .current_gradient()
+            .filter(|_| self.info.trains)
+            .map_or(0.0, sum_of_squares))
     }
 
     fn read(&self, part: Part, into: &mut [f32]) -> Result<(), LayerError> {
@@ -195,6 +198,9 @@ impl ParamAccess for Param {
         optimizer: &dyn Optimizer,
         with: &UpdateWith<'_>,
     ) -> Result<(), LayerError> {
+        if !self.info.trains {
+            return Ok(());
+        }
         while self.state.len() < optimizer.state_names().len() {
             self.state.push(with.pool.zeros(self.info.shape)?);
         }

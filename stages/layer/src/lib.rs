@@ -36,7 +36,16 @@
 //!     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
 //!         let (n, bytes) = (inputs[0].shape.elements() as u64, inputs[0].bytes());
 //!         let (stash_bytes, kept_bytes) = (bytes, 2 * bytes);
-//!         Cost { forward_flops: n, input_flops: n, weight_flops: 2 * n, stash_bytes, kept_bytes }
+//!         Cost {
+//!             forward_flops: n,
+//!             input_flops: n,
+//!             weight_flops: 2 * n,
+//!             stash_bytes,
+//!             kept_bytes,
+//!             forward_working_bytes: bytes,
+//!             backward_working_bytes: bytes,
+//!             ..Cost::default()
+//!         }
 //!     }
 //!     fn build(&self, cx: &BuildCtx<'_>) -> Result<ScaleLayer, LayerError> {
 //!         Ok(ScaleLayer { a: Param::build(&self.params()[0], cx)? })

@@ -2,8 +2,8 @@
 //! any of it yet.
 
 use crate::{
-    AnySpec, BuildCtx, Cost, EdgeId, LayerError, LayerIndex, Metric, NetworkBuilder, ParamSpec,
-    Pool, SharedId, TensorSpec,
+    AnySpec, BuildCtx, Cost, EdgeId, LayerError, LayerIndex, MAX_TENSORS, Metric, NetworkBuilder,
+    ParamSpec, Pool, SharedId, TensorSpec,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,6 +71,7 @@ pub struct Network {
     pub(crate) metrics: Vec<Arc<dyn Metric>>,
     pub(crate) edges: Vec<Edge>,
     pub(crate) needs_gradient: Vec<bool>,
+    pub(crate) outputs: Vec<usize>,
     pub(crate) first_keys: BTreeMap<SharedId, String>,
 }
 
@@ -121,6 +122,11 @@ impl Network {
         &self.metrics
     }
 
+    /// How many outputs a layer has.
+    pub fn outputs(&self, layer: LayerIndex) -> usize {
+        self.outputs[layer.index()]
+    }
+
     /// Whether a layer takes part in the backward pass: it, or a layer that feeds it, has
     /// parameters.
     pub fn needs_gradient(&self, layer: LayerIndex) -> bool {
@@ -148,8 +154,7 @@ impl Network {
         params
     }
 
-    /// The layers that hold each shared parameter, in order. A layer that holds it twice is there
-    /// once.
+    /// The layers that hold each shared parameter, in order.
     pub fn holders(&self) -> BTreeMap<SharedId, Vec<LayerIndex>> {
         let mut holders = BTreeMap::<SharedId, Vec<LayerIndex>>::new();
         for (index, layer) in self.enumerate() {
@@ -214,6 +219,11 @@ impl Network {
                 .collect::<Result<Vec<_>, LayerError>>()?;
             let outputs = (layer.spec.output_specs(&inputs))
                 .map_err(|error| error.in_layer(index, &layer.key))?;
+            let most = inputs.len().max(outputs.len());
+            if most > MAX_TENSORS {
+                let problem = format!("{most} inputs or outputs; the most is {MAX_TENSORS}");
+                return Err(LayerError::spec(&layer.key, problem));
+            }
             let cost = layer.spec.cost_of(&inputs);
             all.push(LayerShapes {
                 inputs,

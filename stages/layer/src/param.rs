@@ -34,6 +34,7 @@ pub enum ParamRole {
 
 /// Description of a parameter.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ParamSpec {
     /// Its name within its layer (`c_attn.weight`).
     pub name: String,
@@ -45,6 +46,8 @@ pub struct ParamSpec {
     pub role: ParamRole,
     /// The shared parameter that it is, if it is one.
     pub shared: Option<SharedId>,
+    /// Whether it is trained. One that is not has no gradient, and no update changes it.
+    pub trains: bool,
 }
 
 impl ParamSpec {
@@ -56,6 +59,7 @@ impl ParamSpec {
             init,
             role,
             shared: None,
+            trains: true,
         }
     }
 
@@ -63,6 +67,13 @@ impl ParamSpec {
     #[must_use]
     pub fn shared(mut self, shared: Option<SharedId>) -> Self {
         self.shared = shared;
+        self
+    }
+
+    /// The same parameter, not trained: frozen, or state that the layer keeps by itself.
+    #[must_use]
+    pub fn untrained(mut self) -> Self {
+        self.trains = false;
         self
     }
 
@@ -77,12 +88,13 @@ impl ParamSpec {
 
     /// Bytes of its values.
     pub fn bytes(&self) -> u64 {
-        self.shape.elements() as u64 * 4
+        (self.shape.elements() as u64).saturating_mul(4)
     }
 }
 
 /// What everyone may know of a parameter.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ParamInfo {
     /// Names it for people and checkpoints (`h.3.attn.c_attn.weight`). A shared parameter has the
     /// key of its first holder, wherever it is held.
@@ -96,6 +108,8 @@ pub struct ParamInfo {
     /// Whether this holder speaks for the parameter: it counts in norms, is hashed and saved. True
     /// unless the parameter is shared and another layer holds it first.
     pub primary: bool,
+    /// Whether it is trained: an engine neither counts, sums nor updates one that is not.
+    pub trains: bool,
 }
 
 /// Bytes that a parameter holds.

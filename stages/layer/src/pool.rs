@@ -112,7 +112,8 @@ impl Buffer {
         })
     }
 
-    /// Called with every handle that is dropped. The last one sends the buffer home.
+    /// Called with every handle that is dropped. The last one sends the buffer home; of two dropped
+    /// at the very same moment neither may be the last, and the buffer is freed instead.
     pub(crate) fn release(mut this: Arc<Self>) {
         let Some(buffer) = Arc::get_mut(&mut this) else {
             return;

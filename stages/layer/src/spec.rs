@@ -2,7 +2,7 @@
 //! none of it.
 
 use crate::{
-    AnyLayer, Layer, LayerError, ParamInfo, ParamSpec, Pool, SharedId, Tensor, TensorSpec,
+    AnyLayer, Layer, LayerError, ParamInfo, ParamSpec, Pool, SharedId, TensorSpec, Tensors,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +22,13 @@ pub struct Cost {
     pub stash_bytes: u64,
     /// Bytes kept from I to W.
     pub kept_bytes: u64,
+    /// The most that F takes from the pool at once, its outputs and its stash included.
+    pub forward_working_bytes: u64,
+    /// The most that I or W takes from the pool at once, results included; gradients of parameters
+    /// are not counted.
+    pub backward_working_bytes: u64,
+    /// What each thread beyond the first takes in addition.
+    pub thread_bytes: u64,
 }
 
 impl Cost {
@@ -31,6 +38,7 @@ impl Cost {
     }
 }
 
+/// One layer after another, as parts of one: what each takes adds up.
 impl Add for Cost {
     type Output = Self;
     fn add(self, other: Self) -> Self {
@@ -40,6 +48,9 @@ impl Add for Cost {
             weight_flops: self.weight_flops + other.weight_flops,
             stash_bytes: self.stash_bytes + other.stash_bytes,
             kept_bytes: self.kept_bytes + other.kept_bytes,
+            forward_working_bytes: self.forward_working_bytes + other.forward_working_bytes,
+            backward_working_bytes: self.backward_working_bytes + other.backward_working_bytes,
+            thread_bytes: self.thread_bytes.max(other.thread_bytes),
         }
     }
 }
@@ -93,6 +104,7 @@ impl<'a> BuildCtx<'a> {
             shape: spec.shape,
             role: spec.role,
             shared: spec.shared,
+            trains: spec.trains,
         }
     }
 }
@@ -131,13 +143,13 @@ pub trait LayerSpec: Debug + Send + Sync + 'static {
     /// When the node's memory does not allow its parameters.
     fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError>;
 
-    /// For a loss: over how many terms of these targets it sums. The mean loss of a mini-batch is
-    /// its sum over this count, so that ignored targets and a smaller last micro-batch are
-    /// exact.
+    /// For a loss: over how many terms of these targets (its inputs but the first) it sums. The
+    /// mean loss of a mini-batch is its sum over this count, so that ignored targets and a smaller
+    /// last micro-batch are exact.
     ///
     /// # Errors
     /// When this is not a loss, or the targets do not fit.
-    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+    fn loss_terms(&self, targets: &Tensors) -> Result<f64, LayerError> {
         let _ = targets;
         Err(LayerError::spec(
             "loss",
@@ -176,7 +188,7 @@ pub trait AnySpec: sealed::Sealed + Debug + Send + Sync {
     ///
     /// # Errors
     /// The description's.
-    fn terms(&self, targets: &Tensor) -> Result<f64, LayerError>;
+    fn terms(&self, targets: &Tensors) -> Result<f64, LayerError>;
 }
 
 impl<S: LayerSpec> AnySpec for S {
@@ -192,7 +204,7 @@ impl<S: LayerSpec> AnySpec for S {
     fn build_any(&self, cx: &BuildCtx<'_>) -> Result<Box<dyn AnyLayer>, LayerError> {
         Ok(Box::new(self.build(cx)?))
     }
-    fn terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+    fn terms(&self, targets: &Tensors) -> Result<f64, LayerError> {
         self.loss_terms(targets)
     }
 }

@@ -75,6 +75,9 @@ impl LayerSpec for Activation {
             weight_flops: 0,
             stash_bytes: inputs[0].bytes(),
             kept_bytes: 0,
+            forward_working_bytes: inputs[0].bytes(),
+            backward_working_bytes: inputs[0].bytes(),
+            thread_bytes: 0,
         }
     }
 

@@ -91,6 +91,11 @@ impl Sizes {
     }
 }
 
+/// Bytes of one thread's scores: of a block of queries with all keys.
+fn scratch(sizes: &Sizes) -> u64 {
+    (sizes.length.min(64) * sizes.length * 4) as u64
+}
+
 impl LayerSpec for CausalAttention {
     type Layer = CausalAttentionLayer;
 
@@ -115,6 +120,11 @@ impl LayerSpec for CausalAttention {
             weight_flops: 0,
             stash_bytes: inputs[0].bytes() + TensorSpec::f32(sizes.stats()).bytes(),
             kept_bytes: 0,
+            forward_working_bytes: inputs[0].bytes() / 3
+                + TensorSpec::f32(sizes.stats()).bytes()
+                + scratch(&sizes),
+            backward_working_bytes: inputs[0].bytes() + 2 * scratch(&sizes),
+            thread_bytes: 2 * scratch(&sizes),
         }
     }
 

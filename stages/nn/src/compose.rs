@@ -191,6 +191,9 @@ impl<S: LayerSpec> LayerSpec for Residual<S> {
         let adds = Cost {
             forward_flops: elements,
             input_flops: elements,
+            // The input is held for the sum, so that the branch cannot work in place.
+            forward_working_bytes: inputs[0].bytes(),
+            backward_working_bytes: inputs[0].bytes(),
             ..Cost::default()
         };
         self.0.cost(inputs) + adds

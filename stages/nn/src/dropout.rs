@@ -51,6 +51,8 @@ impl LayerSpec for Dropout {
         Cost {
             forward_flops: flops,
             input_flops: flops,
+            forward_working_bytes: inputs[0].bytes(),
+            backward_working_bytes: inputs[0].bytes(),
             ..Cost::default()
         }
     }

@@ -101,6 +101,9 @@ impl LayerSpec for Embedding {
             weight_flops: elements as u64,
             stash_bytes: ids,
             kept_bytes: ids + elements as u64 * 4,
+            forward_working_bytes: elements as u64 * 4,
+            backward_working_bytes: 0,
+            thread_bytes: 0,
         }
     }
 

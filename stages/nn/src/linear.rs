@@ -115,13 +115,17 @@ impl LayerSpec for Linear {
         let x = &inputs[0];
         let rows = x.shape.matrix().0;
         let product = product_flops(rows, self.outputs, self.inputs);
+        let y_bytes = TensorSpec::f32(x.shape.with_last(self.outputs)).bytes();
         let bias = self.bias.map_or(0, |_| (rows * self.outputs) as u64);
         Cost {
             forward_flops: product + bias,
             input_flops: product,
             weight_flops: product + bias,
             stash_bytes: x.bytes(),
-            kept_bytes: x.bytes() + TensorSpec::f32(x.shape.with_last(self.outputs)).bytes(),
+            kept_bytes: x.bytes() + y_bytes,
+            forward_working_bytes: y_bytes,
+            backward_working_bytes: x.bytes(),
+            thread_bytes: 0,
         }
     }
 

@@ -91,6 +91,10 @@ impl LayerSpec for LayerNorm {
             weight_flops: gradients,
             stash_bytes: inputs[0].bytes() + rows as u64 * 8,
             kept_bytes: gradients * 4,
+            forward_working_bytes: inputs[0].bytes() + rows as u64 * 8,
+            backward_working_bytes: inputs[0].bytes()
+                + (rows.div_ceil(64) as u64 * 2 * self.width as u64 + gradients) * 4,
+            thread_bytes: 0,
         }
     }
 

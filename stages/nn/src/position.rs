@@ -81,6 +81,9 @@ impl LayerSpec for PositionEmbedding {
             weight_flops: sequence,
             stash_bytes: 0,
             kept_bytes: sequence * 4,
+            forward_working_bytes: inputs[0].bytes(),
+            backward_working_bytes: sequence * 4,
+            thread_bytes: 0,
         }
     }
 

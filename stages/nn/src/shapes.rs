@@ -35,5 +35,7 @@ pub(crate) fn expect(what: &str, x: TensorSpec, dtype: DType) -> Result<TensorSp
 
 /// Floating-point operations of [m, k] times [k, n].
 pub(crate) fn product_flops(m: usize, n: usize, k: usize) -> u64 {
-    2 * (m as u64) * (n as u64) * (k as u64)
+    [m, n, k]
+        .iter()
+        .fold(2u64, |flops, size| flops.saturating_mul(*size as u64))
 }

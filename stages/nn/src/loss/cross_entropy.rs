@@ -128,6 +128,9 @@ impl LayerSpec for CrossEntropy {
             weight_flops: 0,
             stash_bytes: logits.bytes() + targets.bytes() + (rows * STATS * 4) as u64,
             kept_bytes: 0,
+            forward_working_bytes: (rows * STATS * 4) as u64 + 4,
+            backward_working_bytes: logits.bytes(),
+            thread_bytes: 0,
         }
     }
 
@@ -135,8 +138,10 @@ impl LayerSpec for CrossEntropy {
         Ok(CrossEntropyLayer(*self))
     }
 
-    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
+    fn loss_terms(&self, targets: &Tensors) -> Result<f64, LayerError> {
         let counted = targets
+            .get(0)
+            .ok_or(LayerError::Missing { index: 0 })?
             .i32()?
             .iter()
             .filter(|target| **target != self.ignore_index);

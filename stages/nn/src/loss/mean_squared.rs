@@ -49,6 +49,9 @@ impl LayerSpec for MeanSquaredError {
             weight_flops: 0,
             stash_bytes: inputs[0].bytes(),
             kept_bytes: 0,
+            forward_working_bytes: inputs[0].bytes() + 4,
+            backward_working_bytes: inputs[0].bytes(),
+            thread_bytes: 0,
         }
     }
 
@@ -56,8 +59,9 @@ impl LayerSpec for MeanSquaredError {
         Ok(MeanSquaredErrorLayer)
     }
 
-    fn loss_terms(&self, targets: &Tensor) -> Result<f64, LayerError> {
-        Ok(targets.f32()?.len() as f64)
+    fn loss_terms(&self, targets: &Tensors) -> Result<f64, LayerError> {
+        let target = targets.get(0).ok_or(LayerError::Missing { index: 0 })?;
+        Ok(target.f32()?.len() as f64)
     }
 }
 

@@ -226,7 +226,7 @@ fn cross_entropy() {
             share: 1e-5,
         };
         case.check(&spec, &["logits", "targets"], &[]);
-        let terms = spec.loss_terms(&case.get("targets")).unwrap();
+        let terms = spec.loss_terms(&case.get("targets").into()).unwrap();
         assert_eq!(terms, f64::from(golden.whole(&format!("{name}/count"))));
     }
 }
@@ -241,7 +241,9 @@ fn mean_squared_error() {
     };
     case.check(&MeanSquaredError, &["prediction", "target"], &[]);
     assert_eq!(
-        MeanSquaredError.loss_terms(&case.get("target")).unwrap(),
+        MeanSquaredError
+            .loss_terms(&case.get("target").into())
+            .unwrap(),
         12.0
     );
 }

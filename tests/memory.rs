@@ -1,0 +1,174 @@
+//! Promise: it fits, or it says so first. What is predicted before training bounds what is held.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use brigade::layer::*;
+use brigade::{Config, Cuts, Error, PlanError, ScheduleKind, Trainer, nn};
+use common::*;
+
+/// Trains, evaluates and predicts with a limit of exactly what was predicted.
+fn stays_within_its_plan<D: Data + Clone>(network: &Network, config: &Config, data: &D) -> f64 {
+    let needed: Vec<u64> = {
+        let trainer = Trainer::start(network, config, adamw()).unwrap();
+        trainer
+            .plan()
+            .memory
+            .iter()
+            .map(|memory| memory.peak_bytes())
+            .collect()
+    };
+    let most = *needed.iter().max().unwrap();
+    let limited = Config {
+        node_memory_bytes: Some(most),
+        ..config.clone()
+    };
+    let mut trainer = Trainer::start(network, &limited, adamw()).unwrap();
+    for _ in 0..3 {
+        trainer.step(data).unwrap();
+    }
+    trainer.evaluate(data).unwrap();
+    trainer.predict(data).unwrap();
+    trainer.step(data).unwrap();
+    let held = trainer.report().unwrap();
+    let mut least = f64::MAX;
+    for (report, needed) in held.iter().zip(needed) {
+        let peak = report.memory.peak_bytes;
+        assert!(
+            peak <= needed,
+            "node {}: {peak} held, {needed} predicted, {config:?}",
+            report.node
+        );
+        least = least.min(peak as f64 / needed as f64);
+    }
+
+    let less = Config {
+        node_memory_bytes: Some(most - 1),
+        ..config.clone()
+    };
+    let refused = Trainer::start(network, &less, adamw())
+        .err()
+        .expect("one byte less is refused");
+    let Error::Plan(PlanError::DoesNotFit { needed_bytes, .. }) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(needed_bytes, most);
+    least
+}
+
+#[test]
+fn gpts_hold_no_more_than_planned_on_any_number_of_nodes() {
+    let mut least = f64::MAX;
+    let shapes = [
+        (16, 8, 29, true, 0.1),
+        (32, 80, 11, false, 0.0),
+        (8, 4, 600, true, 0.0),
+        (48, 16, 50, false, 0.2),
+    ];
+    for (width, context, vocab, tied, dropout) in shapes {
+        let gpt = nn::Gpt {
+            vocab,
+            context,
+            width,
+            heads: 2,
+            blocks: 2,
+            tied,
+            biases: true,
+            dropout,
+        };
+        let (network, data) = (
+            gpt.network().unwrap(),
+            Tokens {
+                rows: 13,
+                context,
+                vocab: vocab as u64,
+            },
+        );
+        for nodes in [1, 2, 4, 8] {
+            for schedule in ScheduleKind::ALL {
+                for (micro_batch_size, threads) in [(1, 1), (3, 2), (13, 1)] {
+                    let config = Config {
+                        micro_batch_size,
+                        ..with(nodes, schedule, Cuts::Balanced, threads)
+                    };
+                    least = least.min(stays_within_its_plan(&network, &config, &data));
+                }
+            }
+        }
+    }
+    println!("the least that a node held of what was predicted: {least:.2}");
+}
+
+#[test]
+fn skips_and_shared_parameters_are_counted() {
+    let shared = || {
+        nn::Linear::new(6, 6)
+            .without_bias()
+            .shared(SharedId::new(0))
+    };
+    let network = Network::builder()
+        .input(TensorSpec::f32([6]))
+        .target(TensorSpec::f32([6]))
+        .layer("a", shared())
+        .layer("b", shared())
+        .layer_from("c", toy(), &[From::Previous, From::Layer("a")])
+        .layer("d", shared())
+        .layer("e", shared())
+        .layer_from(
+            "f",
+            toy(),
+            &[From::Previous, From::Layer("b"), From::Layer("a")],
+        )
+        .loss("loss", nn::MeanSquaredError)
+        .build()
+        .unwrap();
+    for nodes in [1, 2, 3, 6] {
+        for schedule in ScheduleKind::ALL {
+            stays_within_its_plan(
+                &network,
+                &with(nodes, schedule, Cuts::Uniform, 1),
+                &numbers(13),
+            );
+        }
+    }
+}
+
+/// Evaluating much more than a mini-batch does not pile up in front of a slow node.
+#[test]
+fn a_long_evaluation_stays_within_the_plan() {
+    let slow = Toy {
+        sleep: [
+            std::time::Duration::from_millis(1),
+            Default::default(),
+            Default::default(),
+        ],
+        ..toy()
+    };
+    let config = Config {
+        batch_size: 64,
+        micro_batch_size: 1,
+        ..with(2, ScheduleKind::OneFOneB, Cuts::Before(vec![2]), 1)
+    };
+    stays_within_its_plan(&chain_with(slow), &config, &numbers(64));
+}
+
+/// Sizes that change do not leave their buffers behind.
+#[test]
+fn many_sizes_of_mini_batch_do_not_fill_the_pool() {
+    let config = Config {
+        batch_size: 64,
+        micro_batch_size: 64,
+        ..with(2, ScheduleKind::GPipe, Cuts::Balanced, 1)
+    };
+    let mut trainer = Trainer::start(&chain_with(toy()), &config, adamw()).unwrap();
+    for rows in 1..=64 {
+        trainer.step(&numbers(rows)).unwrap();
+    }
+    for report in trainer.report().unwrap() {
+        let (free, peak) = (report.memory.free_bytes, report.memory.peak_bytes);
+        assert!(
+            free <= peak,
+            "{free} bytes lie free where {peak} were held at most"
+        );
+    }
+}
