@@ -3,7 +3,7 @@
 
 mod common;
 
-use brigade::layer::{From, Network, SharedId, TensorSpec};
+use brigade::layer::{From, Network, Random, SharedId, TensorSpec};
 use brigade::{Config, Cuts, ScheduleKind, Trainer, Transport, nn};
 use common::*;
 
@@ -308,4 +308,74 @@ fn an_untrained_parameter_stays_as_it_is_and_costs_no_gradient() {
             .sum();
         assert_eq!(planned, 2 * trained);
     }
+}
+
+/// Graphs that nobody would draw: any layer reads any of those before it, some twice, some a feed.
+#[test]
+fn random_graphs_train_with_the_same_bits_on_any_cut() {
+    for graph in 0..24u64 {
+        let random = Random::named(graph, "graph");
+        let draw = |at: u64, what: u32, bound: u64| random.below(at, what, bound);
+        let keys: Vec<String> = (0..5 + draw(0, 0, 4))
+            .map(|layer| format!("l{layer}"))
+            .collect();
+        let mut builder = Network::builder()
+            .input(TensorSpec::f32([6]))
+            .target(TensorSpec::f32([6]));
+        for (at, key) in keys.iter().enumerate() {
+            // Everything reads the layer before, so that all are used, and up to two others.
+            let mut inputs = vec![if at == 0 {
+                From::Input(0)
+            } else {
+                From::Previous
+            }];
+            for more in 0..draw(at as u64, 1, 3) {
+                let from = draw(at as u64, 2 + more as u32, at as u64 + 1) as usize;
+                inputs.push(if from == at {
+                    From::Input(0)
+                } else {
+                    From::Layer(&keys[from])
+                });
+            }
+            builder = match (inputs.len(), draw(at as u64, 9, 3)) {
+                (1, 0) => builder.layer_from(key, nn::Activation::GeluTanh, &inputs),
+                (1, 1) => builder.layer_from(key, shared_linear(), &inputs),
+                (1, _) => builder.layer_from(key, nn::Linear::new(6, 6), &inputs),
+                _ => builder.layer_from(key, toy(), &inputs),
+            };
+        }
+        let network = builder
+            .layer("out", nn::Linear::new(6, 6))
+            .loss("loss", nn::MeanSquaredError)
+            .build()
+            .unwrap();
+        let layers = network.layers().len();
+        let data = numbers(7);
+        let small = |config: Config| Config {
+            batch_size: 7,
+            micro_batch_size: 2,
+            ..config
+        };
+        let one = train(
+            &network,
+            &small(with(1, ScheduleKind::GPipe, Cuts::Balanced, 1)),
+            2,
+            &data,
+        );
+        for nodes in 2..=layers {
+            let kind = ScheduleKind::ALL[nodes % 2];
+            let config = small(with(nodes, kind, Cuts::Uniform, 1));
+            assert_eq!(
+                train(&network, &config, 2, &data),
+                one,
+                "graph {graph} on {nodes} nodes"
+            );
+        }
+    }
+}
+
+fn shared_linear() -> nn::Linear {
+    nn::Linear::new(6, 6)
+        .without_bias()
+        .shared(SharedId::new(1))
 }
