@@ -128,17 +128,26 @@ impl Bare {
     }
 }
 
-/// Medians in microseconds of two things done in turn, so that both see the same machine.
+/// Medians in microseconds of two things done in turn, so that both see the same machine; who goes
+/// first alternates.
 fn in_turn(rounds: usize, mut one: impl FnMut(), mut other: impl FnMut()) -> (f64, f64) {
     let mut times = (Vec::new(), Vec::new());
-    for round in 0..rounds + 3 {
+    let time = |act: &mut dyn FnMut()| {
         let started = Instant::now();
-        one();
-        let between = Instant::now();
-        other();
-        if round >= 3 {
-            times.0.push((between - started).as_secs_f64() * 1e6);
-            times.1.push(between.elapsed().as_secs_f64() * 1e6);
+        act();
+        started.elapsed().as_secs_f64() * 1e6
+    };
+    for round in 0..rounds + 4 {
+        let (first, second) = if round % 2 == 0 {
+            let first = time(&mut one);
+            (first, time(&mut other))
+        } else {
+            let second = time(&mut other);
+            (time(&mut one), second)
+        };
+        if round >= 4 {
+            times.0.push(first);
+            times.1.push(second);
         }
     }
     let median = |mut list: Vec<f64>| {
@@ -151,7 +160,7 @@ fn in_turn(rounds: usize, mut one: impl FnMut(), mut other: impl FnMut()) -> (f6
 fn engine(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine");
     group.sample_size(20);
-    for (width, rows, rounds) in [(256, 512 * MICRO_BATCHES, 40), (16, 4 * MICRO_BATCHES, 400)] {
+    for (width, rows, rounds) in [(256, 512 * MICRO_BATCHES, 60), (16, 4 * MICRO_BATCHES, 400)] {
         let (network, data) = (mlp(width, 8), batch(rows, width));
         let layers = network.layers().len();
         let mut bare = Bare::new(&network);
