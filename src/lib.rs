@@ -41,13 +41,16 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`layer`] | the contract: tensors, layers, networks, parameters; write your own layer against it |
-//! | [`nn`] | ready layers, losses, optimizers, networks (feature `nn`) |
 //! | [`config`] | what one asks for |
 //! | [`partition`], [`placement`], [`schedule`] | which layers make a stage, on which node, in which order |
 //! | [`plan`] | all of it together, with what it takes |
 //! | [`Trainer`] | runs it |
 //! | [`checkpoint`] | what is saved |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
+#![cfg_attr(
+    feature = "nn",
+    doc = "| [`nn`] | ready layers, losses, optimizers, networks |"
+)]
 #![cfg_attr(feature = "cli", doc = "| [`cli`] | the program |")]
 //!
 //! Errors come in two families: [`PlanError`] is decidable before a thread starts and says what to

@@ -1,8 +1,8 @@
 //! Checks that an implementor of a layer calls in a test: `conformance::check(&MyLayer { .. },
 //! &inputs)?`.
 //!
-//! They hold the laws of [`Layer`]: gradients against finite differences, I and W that add up in
-//! any order, determinism, and honest costs.
+//! They hold the laws of [`Layer`](crate::Layer): gradients against finite differences, I and W
+//! that add up in any order, determinism, and honest costs.
 
 use crate::{
     AnyLayer, AnySpec, BuildCtx, Ctx, LayerError, LayerSpec, LayerState, Part, Pool, Slot, Tensor,
