@@ -154,20 +154,17 @@ impl Network {
         params
     }
 
-    /// The layers that hold each shared parameter, in order.
+    /// The layers that hold each shared parameter that is trained, in order.
     pub fn holders(&self) -> BTreeMap<SharedId, Vec<LayerIndex>> {
         let mut holders = BTreeMap::<SharedId, Vec<LayerIndex>>::new();
         for (index, layer) in self.enumerate() {
-            for shared in layer
-                .spec
-                .param_specs()
+            let params = layer.spec.param_specs();
+            for shared in params
                 .iter()
+                .filter(|param| param.trains)
                 .filter_map(|param| param.shared)
             {
-                let list = holders.entry(shared).or_default();
-                if list.last() != Some(&index) {
-                    list.push(index);
-                }
+                holders.entry(shared).or_default().push(index);
             }
         }
         holders
