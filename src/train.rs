@@ -50,7 +50,7 @@ pub struct Evaluation {
 /// Every process calls the same methods with the same arguments. Dropping the trainer ends its
 /// nodes.
 pub struct Trainer {
-    network: Network,
+    network: Arc<Network>,
     plan: Arc<Plan>,
     optimizer: Arc<dyn Optimizer>,
     nodes: Nodes,
@@ -92,11 +92,12 @@ impl Trainer {
         optimizer: Arc<dyn Optimizer>,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
-        let plan = Arc::new(Plan::new(network, config, optimizer.as_ref())?);
-        let nodes = Nodes::start(network, config, &plan, &optimizer, fault)?;
+        let network = Arc::new(network.clone());
+        let plan = Arc::new(Plan::new(&network, config, optimizer.as_ref())?);
+        let nodes = Nodes::start(&network, config, &plan, &optimizer, fault)?;
         let walks = vec![Arc::new(plan.training.clone())];
         Ok(Self {
-            network: network.clone(),
+            network,
             plan,
             optimizer,
             nodes,

@@ -172,3 +172,40 @@ fn the_string_can_be_recomputed_from_the_file() {
     assert!(weights.get("wte.weight").is_some() && weights.get("lm_head.weight").is_none());
     assert_eq!(weights.params[0].key, "wte.weight");
 }
+
+/// What nodes will compare before they start: equal for equal plans, different when anything is.
+#[test]
+fn a_plans_fingerprint_is_that_of_its_content() {
+    let (network, _) = small_gpt();
+    let print = |network: &brigade::layer::Network, config: &Config| {
+        brigade::Plan::new(network, config, &adamw())
+            .unwrap()
+            .fingerprint()
+    };
+    let config = with(3, ScheduleKind::OneFOneB, Cuts::Balanced, 1);
+    let one = print(&network, &config);
+    assert_eq!(one.len(), 64);
+    assert_eq!(one, print(&network, &config));
+    let others = [
+        Config {
+            nodes: 4,
+            ..config.clone()
+        },
+        Config {
+            cuts: Cuts::Before(vec![1, 2]),
+            ..config.clone()
+        },
+        Config {
+            schedule: ScheduleKind::GPipe,
+            ..config.clone()
+        },
+        Config {
+            micro_batch_size: 4,
+            ..config.clone()
+        },
+    ];
+    for other in others {
+        assert_ne!(print(&network, &other), one, "{other:?}");
+    }
+    assert_ne!(print(&chain_with(toy()), &config), one);
+}

@@ -331,14 +331,7 @@ fn accumulate(sum: &mut Option<Tensor>, gradient: Tensor, pool: &Pool) -> Result
         *sum = Some(gradient);
         return Ok(());
     };
-    let mut total = match so_far.try_mut::<f32>() {
-        Ok(total) => total,
-        Err(shared) => {
-            let mut copy = pool.f32(shared.shape())?;
-            copy.data().copy_from_slice(shared.f32()?);
-            copy
-        }
-    };
+    let mut total = pool.writable::<f32>(so_far)?;
     for (total, gradient) in total.data().iter_mut().zip(gradient.f32()?) {
         *total += gradient;
     }

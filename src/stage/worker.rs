@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// What a node needs to start.
 pub(crate) struct WorkerSetup {
     pub(crate) node: NodeId,
-    pub(crate) network: Network,
+    pub(crate) network: Arc<Network>,
     pub(crate) plan: Arc<Plan>,
     pub(crate) optimizer: Arc<dyn Optimizer>,
     pub(crate) seed: u64,
@@ -136,13 +136,6 @@ impl Worker {
     fn obey(&mut self, command: Command, walk: &mut Option<Arc<Walk>>) -> Result<Reply, Cause> {
         match command {
             Command::Pass(request) => {
-                // Other shapes from here on: what waits at home would not fit them.
-                if walk
-                    .as_ref()
-                    .is_none_or(|before| !Arc::ptr_eq(before, &request.walk))
-                {
-                    self.setup.pool.trim();
-                }
                 // Other shapes from here on: what waits at home would not fit them.
                 if walk
                     .as_ref()

@@ -26,7 +26,7 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn start(
-        network: &Network,
+        network: &Arc<Network>,
         config: &Config,
         plan: &Arc<Plan>,
         optimizer: &Arc<dyn Optimizer>,

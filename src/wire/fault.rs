@@ -19,7 +19,6 @@ pub(crate) struct FaultyLink {
     link: Option<Box<dyn Link>>,
     sends_left: u64,
     peer: NodeId,
-    sent_bytes: u64,
 }
 
 impl FaultyLink {
@@ -28,7 +27,6 @@ impl FaultyLink {
             link: Some(link),
             sends_left: fault.after_sends,
             peer: node,
-            sent_bytes: 0,
         }
     }
 
@@ -76,8 +74,6 @@ impl Link for FaultyLink {
     }
 
     fn sent_bytes(&self) -> u64 {
-        self.link
-            .as_ref()
-            .map_or(self.sent_bytes, |link| link.sent_bytes())
+        self.link.as_ref().map_or(0, |link| link.sent_bytes())
     }
 }

@@ -134,14 +134,7 @@ impl<'a> Ctx<'a> {
     /// # Errors
     /// When the node's memory does not allow it, or the elements are of another type.
     pub fn writable<T: Element>(&self, tensor: Tensor) -> Result<TensorMut<T>, LayerError> {
-        match tensor.try_mut() {
-            Ok(tensor) => Ok(tensor),
-            Err(shared) => {
-                let mut copy = self.pool.take::<T>(shared.shape())?;
-                copy.data().copy_from_slice(shared.slice()?);
-                Ok(copy)
-            }
-        }
+        self.pool.writable(tensor)
     }
 
     /// Whether anybody reads the gradient of input `index`. When not, `backward_input` returns

@@ -96,6 +96,7 @@
 
 #![forbid(unsafe_code)]
 
+mod buffer;
 mod builder;
 pub mod conformance;
 mod ctx;

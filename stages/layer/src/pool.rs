@@ -11,122 +11,11 @@
 //! long as one of its own handles lives, and the numbers go home when the last node lets go. A
 //! steady-state step allocates nothing: both counters are reused.
 
+use crate::buffer::{Account, Buffer, Storage};
 use crate::{DType, LayerError, Shape, Tensor, TensorMut, tensor::Element};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-
-/// The numbers of a tensor.
-#[derive(Debug)]
-pub(crate) enum Data {
-    F32(Vec<f32>),
-    I32(Vec<i32>),
-}
-
-impl Data {
-    pub(crate) fn dtype(&self) -> DType {
-        match self {
-            Self::F32(_) => DType::F32,
-            Self::I32(_) => DType::I32,
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Self::F32(numbers) => numbers.len(),
-            Self::I32(numbers) => numbers.len(),
-        }
-    }
-
-    fn bytes(&self) -> u64 {
-        (self.len() * self.dtype().size_bytes()) as u64
-    }
-}
-
-/// The numbers, and the pool they return to.
-#[derive(Debug)]
-pub(crate) struct Storage {
-    pub(crate) data: Data,
-    home: Weak<Inner>,
-}
-
-/// One node's share in a storage: while it lives, that node's account is charged.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    pub(crate) storage: Arc<Storage>,
-    charge: Option<Charge>,
-}
-
-#[derive(Debug)]
-struct Charge {
-    account: Arc<Account>,
-    bytes: u64,
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.account
-            .held_bytes
-            .fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-#[derive(Debug)]
-struct Account {
-    held_bytes: AtomicU64,
-    peak_bytes: AtomicU64,
-    limit_bytes: u64,
-}
-
-impl Account {
-    fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, LayerError> {
-        let held_bytes = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let charge = Charge {
-            account: self.clone(),
-            bytes,
-        };
-        if held_bytes.saturating_add(bytes) > self.limit_bytes {
-            drop(charge);
-            let limit_bytes = self.limit_bytes;
-            return Err(LayerError::OutOfMemory {
-                requested_bytes: bytes,
-                held_bytes,
-                limit_bytes,
-            });
-        }
-        self.peak_bytes
-            .fetch_max(held_bytes + bytes, Ordering::Relaxed);
-        Ok(charge)
-    }
-}
-
-impl Buffer {
-    /// Numbers that belong to nobody's pool: freed when the last handle goes.
-    pub(crate) fn homeless(data: Data) -> Arc<Self> {
-        Arc::new(Self {
-            storage: Arc::new(Storage {
-                data,
-                home: Weak::new(),
-            }),
-            charge: None,
-        })
-    }
-
-    /// Called with every handle that is dropped. The last one sends the buffer home; of two dropped
-    /// at the very same moment neither may be the last, and the buffer is freed instead.
-    pub(crate) fn release(mut this: Arc<Self>) {
-        let Some(buffer) = Arc::get_mut(&mut this) else {
-            return;
-        };
-        buffer.charge = None;
-        let Some(storage) = Arc::get_mut(&mut buffer.storage) else {
-            return;
-        };
-        if let Some(home) = storage.home.upgrade() {
-            home.put(this);
-        }
-    }
-}
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 struct Free {
@@ -135,7 +24,7 @@ struct Free {
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     account: Arc<Account>,
     free: Mutex<Free>,
     born: AtomicU64,
@@ -146,7 +35,7 @@ impl Inner {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, buffer: Arc<Buffer>) {
+    pub(crate) fn put(&self, buffer: Arc<Buffer>) {
         let data = &buffer.storage.data;
         let (key, bytes) = ((data.dtype(), data.len()), data.bytes());
         let mut free = self.free();
@@ -238,6 +127,22 @@ impl Pool {
         let mut tensor = self.f32(shape)?;
         tensor.data().fill(0.0);
         Ok(tensor)
+    }
+
+    /// A writable tensor with the content of `tensor`: that very tensor when nobody else holds it,
+    /// else a copy.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow it, or the elements are of another type.
+    pub fn writable<T: Element>(&self, tensor: Tensor) -> Result<TensorMut<T>, LayerError> {
+        match tensor.try_mut() {
+            Ok(tensor) => Ok(tensor),
+            Err(shared) => {
+                let mut copy = self.take::<T>(shared.shape())?;
+                copy.data().copy_from_slice(shared.slice()?);
+                Ok(copy)
+            }
+        }
     }
 
     fn born<T: Element>(&self, len: usize, bytes: u64) -> Result<Arc<Buffer>, LayerError> {

@@ -1,6 +1,6 @@
 //! Tensors: contiguous, row-major, cheap to share. Users see `ndarray` views.
 
-use crate::pool::{Buffer, Data};
+use crate::buffer::{Buffer, Data};
 use crate::{DType, LayerError, Shape, TensorSpec};
 use ndarray::{Array, ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD, Dimension, IxDyn};
 use std::fmt;
@@ -249,11 +249,6 @@ impl Tensor {
         } else {
             Err(self)
         }
-    }
-
-    /// Whether two handles see the very same elements (not merely equal ones).
-    pub fn same_buffer(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.buffer().storage, &other.buffer().storage) && self.offset == other.offset
     }
 }
 
