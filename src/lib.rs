@@ -45,6 +45,7 @@
 //! | [`partition`], [`placement`], [`schedule`] | which layers make a stage, on which node, in which order |
 //! | [`plan`] | all of it together, with what it takes |
 //! | [`Trainer`] | runs it |
+//! | [`trace`] | what really happened in a step, and when |
 //! | [`checkpoint`] | what is saved |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
 #![cfg_attr(
@@ -71,6 +72,7 @@ pub mod plan;
 pub mod schedule;
 mod stage;
 mod sync;
+pub mod trace;
 mod train;
 mod wire;
 

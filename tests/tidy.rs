@@ -16,6 +16,7 @@ const ORDER: &[&str] = &[
     "plan",
     "wire",
     "sync",
+    "trace",
     "stage",
     "checkpoint",
     "train",

@@ -22,6 +22,7 @@ mod one_f_one_b;
 mod reader;
 mod render;
 mod simulate;
+mod timeline;
 
 pub use action::{Action, Compute, Direction, Lane, Transfer, Work};
 pub use check::{CheckError, Problem, check};
@@ -31,8 +32,9 @@ pub use kind::ScheduleKind;
 pub use lanes::{Layout, Route, SharedSum};
 pub use lower::{Lowered, Slots, lower};
 pub use one_f_one_b::one_f_one_b;
-pub use render::{render, render_row};
-pub use simulate::{Simulation, Span, Times, simulate};
+pub use render::{Stretch, render, render_row, render_with, stretches};
+pub use simulate::{Times, simulate};
+pub use timeline::{Span, Timeline};
 
 /// One list of compute actions per node: a schedule as defined, before lowering.
 pub type Definition = Vec<Vec<Compute>>;

@@ -1,6 +1,6 @@
 //! Pictures of a schedule in plain text.
 
-use super::{Action, Simulation};
+use super::{Action, Span, Timeline, Work};
 use crate::ids::NodeId;
 use std::fmt::Write;
 
@@ -34,41 +34,78 @@ pub fn render_row(row: &[Action], marked: usize) -> String {
     text
 }
 
-/// A timeline: one row a node, `width` columns for the whole makespan, each compute action with its
-/// letter and micro-batch, dots where the node is idle.
+/// A stretch of a node's row in a picture: what it computes, or nothing, and the characters for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// What is computed; `None` while the node is idle or does something else.
+    pub work: Option<Work>,
+    /// As many characters as the stretch has columns.
+    pub text: String,
+}
+
+/// Every node's row of a timeline, `width` columns for the whole makespan: each compute action with
+/// its letter and micro-batch, dots where the node is idle.
+pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
+    let scale = if timeline.makespan > 0.0 {
+        width as f64 / timeline.makespan
+    } else {
+        0.0
+    };
+    let column = |time: f64| ((time * scale).round() as usize).min(width);
+    let idle = |columns: usize| Stretch {
+        work: None,
+        text: ".".repeat(columns),
+    };
+    let row = |spans: &Vec<Span>| {
+        let (mut row, mut at) = (Vec::new(), 0);
+        for span in spans {
+            let Action::Compute(compute) = span.action else {
+                continue;
+            };
+            let (start, end) = (column(span.start).max(at), column(span.end));
+            if end <= start {
+                continue;
+            }
+            if start > at {
+                row.push(idle(start - at));
+            }
+            let columns = end - start;
+            let name = format!("{}{}", compute.work, compute.micro_batch);
+            row.push(Stretch {
+                work: Some(compute.work),
+                text: format!("{name:<columns$.columns$}"),
+            });
+            at = end;
+        }
+        if at < width {
+            row.push(idle(width - at));
+        }
+        row
+    };
+    timeline.nodes.iter().map(row).collect()
+}
+
+/// A timeline in plain text: one row a node, as [`stretches`] has them.
 ///
 /// ```text
 /// node 0 |F0 F1 F2 F3 ......B0    F4 B1    ...|
 /// node 1 |...F0 F1 F2 ...B0    F3 B1    ......|
 /// ```
-pub fn render(simulation: &Simulation, width: usize) -> String {
-    let label = simulation.nodes.len().saturating_sub(1).to_string().len();
-    let scale = if simulation.makespan > 0.0 {
-        width as f64 / simulation.makespan
-    } else {
-        0.0
-    };
-    let column = |time: f64| (time * scale).round() as usize;
+pub fn render(timeline: &Timeline, width: usize) -> String {
+    render_with(timeline, width, |stretch| stretch.text.clone())
+}
+
+/// As [`render`], with every stretch as `paint` has it: in colour, say.
+pub fn render_with(
+    timeline: &Timeline,
+    width: usize,
+    paint: impl Fn(&Stretch) -> String,
+) -> String {
+    let label = timeline.nodes.len().saturating_sub(1).to_string().len();
     let mut text = String::new();
-    for (node, spans) in simulation.nodes.iter().enumerate() {
-        let mut cells = vec!['.'; width];
-        for span in spans {
-            let Action::Compute(compute) = span.action else {
-                continue;
-            };
-            let (start, end) = (column(span.start), column(span.end).min(width));
-            let name = format!("{}{}", compute.work, compute.micro_batch);
-            for (at, cell) in cells.iter_mut().enumerate().take(end).skip(start) {
-                *cell = name.chars().nth(at - start).unwrap_or(' ');
-            }
-        }
-        let idle = simulation.makespan - simulation.busy(NodeId::new(node as u32));
-        let share = if simulation.makespan > 0.0 {
-            100.0 * idle / simulation.makespan
-        } else {
-            0.0
-        };
-        let cells: String = cells.into_iter().collect();
+    for (node, row) in stretches(timeline, width).iter().enumerate() {
+        let cells: String = row.iter().map(&paint).collect();
+        let share = 100.0 * timeline.idle(NodeId::new(node as u32));
         let _ = writeln!(text, "node {node:label$} |{cells}| idle {share:.0}%");
     }
     text

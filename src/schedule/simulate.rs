@@ -2,7 +2,7 @@
 //! model, with a clock.
 
 use super::model::{self, Capacity};
-use super::{Action, CheckError, Layout, Lowered, Work};
+use super::{Action, CheckError, Layout, Lowered, Span, Timeline, Work};
 use crate::ids::{MicroBatchCount, NodeId, SharedId, StageId};
 use std::collections::BTreeMap;
 
@@ -15,18 +15,21 @@ pub struct Times {
     pub input: Vec<f64>,
     /// Of W, for every stage.
     pub weight: Vec<f64>,
+    /// Of the optimizer's work, for every node; a node that is not there takes none.
+    pub step: Vec<f64>,
     /// From the end of a send to when the message can be taken.
     pub link_latency: f64,
 }
 
 impl Times {
-    /// The same times for every stage, and links that take none.
+    /// The same times for every stage, and links and optimizer that take none.
     pub fn equal(stages: usize, forward: f64, input: f64, weight: f64) -> Self {
         let all = |time| vec![time; stages];
         Self {
             forward: all(forward),
             input: all(input),
             weight: all(weight),
+            step: Vec::new(),
             link_latency: 0.0,
         }
     }
@@ -42,49 +45,6 @@ impl Times {
     }
 }
 
-/// When an action starts and ends.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Span {
-    /// The action.
-    pub action: Action,
-    /// Its start.
-    pub start: f64,
-    /// Its end.
-    pub end: f64,
-}
-
-/// A schedule with times.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Simulation {
-    /// Every node's actions in order.
-    pub nodes: Vec<Vec<Span>>,
-    /// From the first start to the last end.
-    pub makespan: f64,
-}
-
-impl Simulation {
-    /// The time that a node computes.
-    pub fn busy(&self, node: NodeId) -> f64 {
-        let computes = self.nodes[node.index()]
-            .iter()
-            .filter(|span| matches!(span.action, Action::Compute(_)));
-        computes.map(|span| span.end - span.start).sum()
-    }
-
-    /// The share of the makespan in which the mean node does not compute.
-    pub fn bubble(&self) -> f64 {
-        let nodes = self.nodes.len();
-        let busy: f64 = (0..nodes)
-            .map(|node| self.busy(NodeId::new(node as u32)))
-            .sum();
-        if self.makespan > 0.0 {
-            1.0 - busy / nodes as f64 / self.makespan
-        } else {
-            0.0
-        }
-    }
-}
-
 /// Plays a lowered schedule with these times.
 ///
 /// # Errors
@@ -94,7 +54,7 @@ pub fn simulate(
     layout: &Layout,
     micro_batches: MicroBatchCount,
     times: &Times,
-) -> Result<Simulation, Box<CheckError>> {
+) -> Result<Timeline, Box<CheckError>> {
     let mut clock = vec![0.0f64; lowered.nodes.len()];
     let mut arrives = BTreeMap::new();
     // When a sum or exchange is over: when the last of its members has come.
@@ -134,7 +94,8 @@ pub fn simulate(
                     let members: Vec<_> = layout.nodes().iter().collect();
                     *over.entry(None).or_insert_with(|| last(&clock, &members))
                 }
-                Action::Post(_) | Action::Step => now,
+                Action::Step => now + times.step.get(event.node.index()).copied().unwrap_or(0.0),
+                Action::Post(_) => now,
             };
             nodes[event.node.index()].push(Span {
                 action: event.action,
@@ -145,7 +106,7 @@ pub fn simulate(
         },
     )?;
     let makespan = clock.iter().copied().fold(0.0, f64::max);
-    Ok(Simulation { nodes, makespan })
+    Ok(Timeline { nodes, makespan })
 }
 
 /// The first to pass a sum or exchange is its root, and by then all members have come and wait.

@@ -4,10 +4,11 @@ use crate::error::RunError;
 use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
 use crate::sync::Verdict;
+use crate::trace::NodeTrace;
 use brigade_layer::{Data, ParamBytes, PoolReport, Shape, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A pass that all nodes are asked for.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) step: StepId,
     pub(crate) walk: Arc<Walk>,
     pub(crate) data: Arc<dyn Data>,
+    /// Notes are wanted, with times since then.
+    pub(crate) traced: Option<Instant>,
 }
 
 /// What a node is asked for.
@@ -34,6 +37,7 @@ pub(crate) enum Command {
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     pub(crate) predictions: Vec<Tensor>,
+    pub(crate) trace: Option<NodeTrace>,
 }
 
 /// A parameter's values, with its layer so that all can be put in order.

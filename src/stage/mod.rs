@@ -4,6 +4,7 @@
 mod answers;
 mod command;
 mod feeds;
+mod holders;
 mod mailbox;
 mod pass;
 mod program;
@@ -12,5 +13,5 @@ mod stash;
 mod worker;
 
 pub use command::NodeReport;
-pub(crate) use command::{Command, Outcome, ParamReport, Reply, Request};
+pub(crate) use command::{Command, ParamReport, Reply, Request};
 pub(crate) use worker::{Worker, WorkerSetup};

@@ -7,6 +7,7 @@ use crate::error::Cause;
 use crate::ids::{MicroBatchId, NodeId, PassId, StepId};
 use crate::plan::{PassKind, Plan};
 use crate::sync::Verdict;
+use crate::trace::Recorder;
 use brigade_layer::{Mode, Network, Pool};
 
 /// One pass on one node.
@@ -23,6 +24,8 @@ pub(super) struct Pass {
     forwarded: Vec<Forwarded>,
     pub(super) loss_gradient: f32,
     pub(super) verdict: Option<Verdict>,
+    /// Notes on what happens and when, if they are wanted.
+    pub(super) recorder: Option<Recorder>,
 }
 
 impl Pass {
@@ -48,6 +51,8 @@ impl Pass {
         if trains && total.is_some_and(|total| total <= 0.0 || !total.is_finite()) {
             return Err(Cause::NoTerms);
         }
+        let actions = walk.lowered.nodes[node.index()].len();
+        let recorder = (request.traced).map(|epoch| Recorder::new(epoch, actions));
         let mut forwarded = Vec::new();
         forwarded.resize_with(walk.batch.micro_batches().index(), Forwarded::default);
         Ok(Self {
@@ -61,6 +66,7 @@ impl Pass {
             forwarded,
             loss_gradient: total.map_or(0.0, |total| (1.0 / total) as f32),
             verdict: None,
+            recorder,
         })
     }
 
@@ -97,6 +103,7 @@ impl Pass {
 
     /// What all nodes agreed on, and the predictions in micro-batch order.
     pub(super) fn outcome(self) -> Result<Outcome, Cause> {
+        let trace = self.recorder.map(Recorder::done);
         let verdict = self
             .verdict
             .ok_or_else(|| Cause::Bug("a list without an exchange".into()))?;
@@ -108,6 +115,7 @@ impl Pass {
         Ok(Outcome {
             verdict,
             predictions,
+            trace,
         })
     }
 }

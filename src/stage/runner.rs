@@ -6,10 +6,13 @@ use super::program::{GradientTo, Input, LayerProgram, Program};
 use super::stash::Stash;
 use crate::error::Cause;
 use crate::ids::{MicroBatchId, StepId};
+use crate::schedule::Work;
+use crate::trace::Recorder;
 use brigade_layer::{
     AnyLayer, Ctx, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess, Pool,
     Slot, Tensor, Tensors,
 };
+use std::time::Instant;
 
 /// What does not change during one pass.
 #[derive(Clone, Copy)]
@@ -44,7 +47,12 @@ struct StageLayer {
     key: String,
     layer: Box<dyn AnyLayer>,
     state: LayerState,
+    /// Its calls in this pass, while they are traced.
+    calls: Option<Vec<TracedCall>>,
 }
+
+/// What was called for which micro-batch, from when to when.
+type TracedCall = ((Work, MicroBatchId), (Instant, Instant));
 
 /// A stage on its node.
 pub(super) struct Stage {
@@ -75,6 +83,7 @@ impl Stage {
                 key,
                 layer,
                 state,
+                calls: None,
             });
         }
         let values = vec![None; program.places];
@@ -86,8 +95,14 @@ impl Stage {
         })
     }
 
-    pub(super) fn begin(&mut self, stash_limit: usize) {
+    pub(super) fn begin(&mut self, stash_limit: usize, traced: bool) {
         self.stash.limit(stash_limit);
+        for layer in &mut self.layers {
+            layer.calls = traced.then(Vec::new);
+            if traced {
+                layer.state.kernels.start();
+            }
+        }
     }
 
     /// F of one micro-batch: takes what arrived, leaves what departs.
@@ -239,10 +254,18 @@ impl Stage {
         Ok(())
     }
 
-    /// The pass is over: state along the step is forgotten.
-    pub(super) fn end(&mut self) {
+    /// The pass is over: state along the step is forgotten, what was traced is handed over.
+    pub(super) fn end(&mut self, mut recorder: Option<&mut Recorder>) {
         for layer in &mut self.layers {
             layer.state.step.clear();
+            let Some(recorder) = &mut recorder else {
+                continue;
+            };
+            let index = layer.program.layer;
+            for (call, times) in layer.calls.take().into_iter().flatten() {
+                recorder.call(index, call, times);
+            }
+            recorder.kernels(index, layer.state.kernels.take());
         }
     }
 
@@ -294,11 +317,13 @@ impl StageLayer {
         slot: Option<&mut Slot>,
         call: Call<'_>,
     ) -> Result<Tensors, LayerError> {
+        let begun = self.begun();
         let mut cx = Self::ctx(&self.program, &mut self.state, call);
         let outputs = match slot.filter(|_| self.program.trains) {
             Some(slot) => self.layer.f(inputs, slot, &mut cx),
             None => self.layer.f_only(inputs, &mut cx),
         };
+        self.ended(Work::F, call, begun);
         outputs.map_err(|error| error.in_layer(self.program.layer, &self.key))
     }
 
@@ -308,15 +333,31 @@ impl StageLayer {
         slot: &mut Slot,
         call: Call<'_>,
     ) -> Result<Tensors, LayerError> {
+        let begun = self.begun();
         let mut cx = Self::ctx(&self.program, &mut self.state, call);
         let gradients = self.layer.i(gradients, slot, &mut cx);
+        self.ended(Work::I, call, begun);
         gradients.map_err(|error| error.in_layer(self.program.layer, &self.key))
     }
 
     fn backward_weight(&mut self, slot: &mut Slot, call: Call<'_>) -> Result<(), LayerError> {
+        let begun = self.begun();
         let mut cx = Self::ctx(&self.program, &mut self.state, call);
         let done = self.layer.w(slot, &mut cx);
+        self.ended(Work::W, call, begun);
         done.map_err(|error| error.in_layer(self.program.layer, &self.key))
+    }
+}
+
+impl StageLayer {
+    fn begun(&self) -> Option<Instant> {
+        self.calls.as_ref().map(|_| Instant::now())
+    }
+
+    fn ended(&mut self, work: Work, call: Call<'_>, begun: Option<Instant>) {
+        if let (Some(calls), Some(begun)) = (&mut self.calls, begun) {
+            calls.push(((work, call.micro_batch), (begun, Instant::now())));
+        }
     }
 }
 

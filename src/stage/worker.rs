@@ -2,15 +2,16 @@
 
 use super::answers;
 use super::command::{Command, NodeReport, Outcome, Reply, Request};
+use super::holders::StageHolders;
 use super::mailbox::Mailbox;
 use super::pass::Pass;
 use super::program::Program;
 use super::runner::{Call, PassCtx, Stage};
 use crate::error::{Cause, RunError};
-use crate::ids::{LayerIndex, NodeId, PassId, ReplicaId, SharedId, StageId, StepId};
+use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
 use crate::plan::{PassKind, Plan, Walk};
 use crate::schedule::{Action, Transfer, Work, render_row};
-use crate::sync::{self, Contribution, Holders, OnParam};
+use crate::sync::{self, Contribution};
 use crate::wire::{Body, Link, MessageId, Subject};
 use brigade_layer::{Network, Optimizer, Pool, UpdateWith};
 use crossbeam_channel::{Receiver, Sender};
@@ -168,7 +169,7 @@ impl Worker {
         self.mail.clear();
         self.setup.link.begin(&walk.lowered);
         for (stage, runner) in &mut self.stages {
-            runner.begin(walk.stash_limits[stage.index()]);
+            runner.begin(walk.stash_limits[stage.index()], request.traced.is_some());
         }
         let mut pass = {
             let WorkerSetup {
@@ -187,18 +188,19 @@ impl Worker {
             self.at.index = index;
             self.at.action = Some(*action);
             self.setup.link.progress(index);
+            let started = Instant::now();
             self.act(*action, walk, &mut pass)?;
+            self.account(*action, started, &mut pass);
         }
         self.at.action = None;
         for (_, runner) in &mut self.stages {
-            runner.end();
+            runner.end(pass.recorder.as_mut());
         }
         pass.outcome()
     }
 
     /// The one match: every action, once.
     fn act(&mut self, action: Action, walk: &Walk, pass: &mut Pass) -> Result<(), Cause> {
-        let started = Instant::now();
         match action {
             Action::Compute(compute) => {
                 let Self {
@@ -232,7 +234,6 @@ impl Worker {
                     Work::B => stage.backward_input(call, mail, pass.loss_gradient, true)?,
                     Work::W => stage.backward_weight(call)?,
                 }
-                self.busy += started.elapsed();
             }
             Action::Send(transfer) => {
                 let tensor = self.mail.take(transfer.lane, transfer.micro_batch)?;
@@ -247,7 +248,6 @@ impl Worker {
                 let (peer, id) = self.address(&transfer, pass);
                 let tensor = self.setup.link.wait(peer, id)?.tensor()?;
                 self.mail.put(transfer.lane, transfer.micro_batch, tensor);
-                self.waited += started.elapsed();
             }
             Action::SumShared(shared) => {
                 let plan = self.setup.plan.clone();
@@ -267,6 +267,20 @@ impl Worker {
             Action::Step => self.step(pass)?,
         }
         Ok(())
+    }
+
+    /// Adds what an action took to the figures.
+    fn account(&mut self, action: Action, started: Instant, pass: &mut Pass) {
+        let ended = Instant::now();
+        match action {
+            Action::Compute(_) => self.busy += ended - started,
+            Action::Wait(_) => self.waited += ended - started,
+            Action::Send(_) | Action::Post(_) | Action::Step => {}
+            Action::SumShared(_) | Action::Exchange => {}
+        }
+        if let Some(recorder) = &mut pass.recorder {
+            recorder.action(action, started, ended);
+        }
     }
 
     fn address(&self, transfer: &Transfer, pass: &Pass) -> (NodeId, MessageId) {
@@ -355,28 +369,6 @@ impl Worker {
             busy: self.busy,
             waited: self.waited,
         })
-    }
-}
-
-/// The shared parameters of a node's layers.
-struct StageHolders<'a>(&'a mut [(StageId, Stage)]);
-
-impl Holders for StageHolders<'_> {
-    fn with_shared(
-        &mut self,
-        layer: LayerIndex,
-        shared: SharedId,
-        act: OnParam<'_>,
-    ) -> Result<(), Cause> {
-        for (_, stage) in self.0.iter_mut() {
-            stage.visit_params(&mut |index, param| match index == layer
-                && param.info().shared == Some(shared)
-            {
-                true => act(param),
-                false => Ok(()),
-            })?;
-        }
-        Ok(())
     }
 }
 

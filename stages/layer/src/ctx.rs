@@ -1,12 +1,14 @@
 //! What a layer is told with every call.
 
 use crate::rng::mix;
+use crate::timing::KernelTimes;
 use crate::{
     Keep, LayerError, LayerIndex, MicroBatchId, Pool, Random, Shape, StepId, Tensor, TensorMut,
     tensor::Element,
 };
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// Why a layer is called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub struct LayerState {
     pub sequence: StateSlots,
     /// Along a step: batch statistics. Cleared when the step ends.
     pub step: StateSlots,
+    /// How long its kernels take, while that is measured.
+    pub kernels: KernelTimes,
 }
 
 /// What a layer is told with every call: why it is called, what is wanted of it, and what it may
@@ -164,6 +168,18 @@ impl<'a> Ctx<'a> {
     /// order: what depends on it must be kept apart for each, and merged in their order.
     pub fn step_state<T: Default + Keep>(&mut self) -> &mut T {
         self.state.step.get(MicroBatchId::default(), self.part)
+    }
+
+    /// Does some of the layer's work, and measures how long it takes if somebody profiles the
+    /// layer. One is not to be inside another: the time would count twice.
+    pub fn timed<R>(&mut self, kernel: &'static str, work: impl FnOnce(&Self) -> R) -> R {
+        if !self.state.kernels.is_on() {
+            return work(self);
+        }
+        let started = Instant::now();
+        let result = work(self);
+        self.state.kernels.add(kernel, started);
+        result
     }
 
     /// The same context with only these inputs' gradients wanted.

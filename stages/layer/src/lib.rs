@@ -9,6 +9,7 @@
 //! | [`LayerSpec`], [`Cost`], [`BuildCtx`] | descriptions that price themselves and build layers |
 //! | [`Network`] | descriptions joined by edges |
 //! | [`Ctx`] | what a layer is told with every call |
+//! | [`KernelTimes`] | how long a layer's kernels take, while somebody asks |
 //! | [`Param`], [`ParamAccess`], [`Optimizer`] | parameters, and the rule that changes them |
 //! | [`Metric`], [`Data`] | what is measured, and where data come from |
 //! | [`conformance`] | checks that an implementor calls in a test |
@@ -115,6 +116,7 @@ mod shape;
 mod spec;
 mod tensor;
 mod tensors;
+mod timing;
 
 pub use builder::{From, NetworkBuilder};
 pub use ctx::{Ctx, LayerState, Mode, StateSlots};
@@ -133,3 +135,4 @@ pub use shape::{DType, MAX_AXES, Shape, TensorSpec};
 pub use spec::{AnySpec, BuildCtx, Cost, LayerSpec};
 pub use tensor::{Element, Tensor, TensorMut};
 pub use tensors::{MAX_TENSORS, Tensors};
+pub use timing::{KernelTime, KernelTimes};

@@ -50,6 +50,14 @@ impl Activation {
         run(dy, x, threads);
     }
 
+    fn kernel(self) -> &'static str {
+        match self {
+            Self::GeluTanh | Self::GeluErf => "gelu",
+            Self::Relu => "relu",
+            Self::Silu => "silu",
+        }
+    }
+
     fn flops(self) -> (u64, u64) {
         match self {
             Self::Relu => (1, 2),
@@ -97,7 +105,10 @@ impl Layer for ActivationLayer {
     fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, Tensor), LayerError> {
         let [x] = x.take()?;
         let mut y = cx.f32(x.shape())?;
-        self.0.forward(y.data(), x.f32()?, cx.threads);
+        let x_data = x.f32()?;
+        cx.timed(self.0.kernel(), |cx| {
+            self.0.forward(y.data(), x_data, cx.threads)
+        });
         Ok((y.freeze().into(), x))
     }
 
@@ -112,7 +123,10 @@ impl Layer for ActivationLayer {
             return Ok(([None].into(), ()));
         }
         let mut dx = cx.writable::<f32>(dy)?;
-        self.0.backward(dx.data(), x.f32()?, cx.threads);
+        let x = x.f32()?;
+        cx.timed(self.0.kernel(), |cx| {
+            self.0.backward(dx.data(), x, cx.threads)
+        });
         Ok((dx.freeze().into(), ()))
     }
 

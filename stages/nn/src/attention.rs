@@ -169,8 +169,10 @@ impl Layer for CausalAttentionLayer {
         let shape = (sizes.batch, sizes.length, sizes.heads, sizes.columns);
         let out = ArrayViewMut4::from_shape(shape, y.data()).expect("the output's own sizes");
         let (stats_data, qkv_view) = (stats.data(), sizes.split(&qkv, 3)?);
-        self.attention(cx)
-            .forward(out, stats_data, qkv_view, scratch.data());
+        cx.timed("attention", |cx| {
+            self.attention(cx)
+                .forward(out, stats_data, qkv_view, scratch.data());
+        });
         Ok((y.freeze().into(), (qkv, stats.freeze())))
     }
 
@@ -190,8 +192,10 @@ impl Layer for CausalAttentionLayer {
         let shape = (sizes.batch, sizes.length, 3, sizes.heads, sizes.columns);
         let out = ArrayViewMut5::from_shape(shape, dqkv.data()).expect("the input's own sizes");
         let saved = (stats.f32()?, sizes.split(&qkv, 3)?);
-        self.attention(cx)
-            .backward(out, sizes.split(&dy, 1)?, saved, scratch.data());
+        let dy = sizes.split(&dy, 1)?;
+        cx.timed("attention", |cx| {
+            self.attention(cx).backward(out, dy, saved, scratch.data());
+        });
         Ok((dqkv.freeze().into(), ()))
     }
 

@@ -221,7 +221,8 @@ impl<L: Layer> Layer for ResidualLayer<L> {
         let (y, stash) = self.0.forward(x.clone().into(), cx)?;
         let [y] = y.take()?;
         let mut y = cx.writable::<f32>(y)?;
-        add(y.data(), x.f32()?, cx.threads);
+        let x = x.f32()?;
+        cx.timed("add", |cx| add(y.data(), x, cx.threads));
         Ok((y.freeze().into(), stash))
     }
 
@@ -238,7 +239,8 @@ impl<L: Layer> Layer for ResidualLayer<L> {
         }
         let [inner] = inner.take()?;
         let mut dx = cx.writable::<f32>(inner)?;
-        add(dx.data(), dy.f32()?, cx.threads);
+        let dy = dy.f32()?;
+        cx.timed("add", |cx| add(dx.data(), dy, cx.threads));
         Ok((dx.freeze().into(), kept))
     }
 

@@ -91,7 +91,8 @@ impl Layer for DropoutLayer {
 
     fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, ()), LayerError> {
         let [x] = x.take()?;
-        Ok((self.apply(x, cx)?.into(), ()))
+        let y = cx.timed("dropout", |cx| self.apply(x, cx))?;
+        Ok((y.into(), ()))
     }
 
     fn backward_input(
@@ -104,7 +105,8 @@ impl Layer for DropoutLayer {
         if !cx.wants_gradient(0) {
             return Ok(([None].into(), ()));
         }
-        Ok((self.apply(dy, cx)?.into(), ()))
+        let dx = cx.timed("dropout", |cx| self.apply(dy, cx))?;
+        Ok((dx.into(), ()))
     }
 
     fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {

@@ -7,6 +7,7 @@ use brigade_layer::{
     ParamSpec, Shape, SharedId, Tensor, TensorSpec, Tensors,
 };
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The vector of every id: y = weight\[id\].
 ///
@@ -140,10 +141,13 @@ impl Layer for EmbeddingLayer {
         let (width, table) = (self.spec.width, self.table.value());
         let elements = y.shape().elements();
         let work = (Out(y.data(), width), In(ids.i32()?, 1));
-        spread(cx.threads, elements, work, |(y, ids)| {
+        let look_up = |(y, ids): (Out<'_, f32>, In<'_, i32>)| {
             for (y, id) in y.0.chunks_exact_mut(width).zip(ids.0) {
                 y.copy_from_slice(&table[*id as usize * width..][..width]);
             }
+        };
+        cx.timed("embedding", |cx| {
+            spread(cx.threads, elements, work, look_up)
         });
         Ok((y.freeze().into(), ids))
     }
@@ -168,7 +172,7 @@ impl Layer for EmbeddingLayer {
         let table = self.table.gradient_add(cx.pool())?;
         // Threads own rows of the table, not tokens: every row adds its tokens in their order.
         let work = (Out(table, width), 0..self.spec.vocab);
-        spread(cx.threads, dy.len(), work, |(table, owned)| {
+        let add_rows = |(table, owned): (Out<'_, f32>, Range<usize>)| {
             for (id, dy) in ids.iter().zip(dy.chunks_exact(width)) {
                 let id = *id as usize;
                 if owned.contains(&id) {
@@ -176,6 +180,9 @@ impl Layer for EmbeddingLayer {
                     into.iter_mut().zip(dy).for_each(|(into, dy)| *into += dy);
                 }
             }
+        };
+        cx.timed("embedding", |cx| {
+            spread(cx.threads, dy.len(), work, add_rows)
         });
         Ok(())
     }

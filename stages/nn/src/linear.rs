@@ -179,18 +179,15 @@ impl Layer for LinearLayer {
         let mut y = cx.f32(self.spec.output_shape(x.shape())?)?;
         let onto = match &self.bias {
             Some(bias) => {
-                fill_rows(y.data(), bias.value(), cx.threads);
+                cx.timed("bias", |cx| fill_rows(y.data(), bias.value(), cx.threads));
                 Onto::Present
             }
             None => Onto::Nothing,
         };
-        product(
-            y.matrix_mut(),
-            onto,
-            1.0,
-            [x.matrix()?, self.weight().reversed_axes()],
-            cx.threads,
-        );
+        let factors = [x.matrix()?, self.weight().reversed_axes()];
+        cx.timed("product", |cx| {
+            product(y.matrix_mut(), onto, 1.0, factors, cx.threads);
+        });
         Ok((y.freeze().into(), x))
     }
 
@@ -205,13 +202,10 @@ impl Layer for LinearLayer {
         if cx.wants_gradient(0) {
             let mut gradient = cx.f32(x.shape())?;
             let factors = [dy.matrix()?, self.weight()];
-            product(
-                gradient.matrix_mut(),
-                Onto::Nothing,
-                1.0,
-                factors,
-                cx.threads,
-            );
+            let into = gradient.matrix_mut();
+            cx.timed("product", |cx| {
+                product(into, Onto::Nothing, 1.0, factors, cx.threads);
+            });
             dx = Some(gradient.freeze());
         }
         Ok(([dx].into(), (x, dy)))
@@ -227,16 +221,14 @@ impl Layer for LinearLayer {
             Onto::Present
         };
         let (x, rows) = (x.matrix()?, dy.matrix()?);
-        product(dw, onto, 1.0, [rows.reversed_axes(), x], cx.threads);
+        let factors = [rows.reversed_axes(), x];
+        cx.timed("product", |cx| product(dw, onto, 1.0, factors, cx.threads));
         if let Some(bias) = &mut self.bias {
             let slot = bias.gradient_slot(cx.pool())?;
-            column_sums(
-                slot.data,
-                slot.fresh,
-                dy.f32()?,
-                self.spec.outputs,
-                cx.threads,
-            );
+            let (dy, columns) = (dy.f32()?, self.spec.outputs);
+            cx.timed("bias", |cx| {
+                column_sums(slot.data, slot.fresh, dy, columns, cx.threads);
+            });
         }
         Ok(())
     }

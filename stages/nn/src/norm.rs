@@ -140,14 +140,10 @@ impl Layer for LayerNormLayer {
         let mut y = cx.f32(x.shape())?;
         let mut stats = cx.f32([x.shape().matrix().0, 2])?;
         let weights = (self.params[0].value(), self.params.get(1).map(Param::value));
-        forward(
-            y.data(),
-            stats.data(),
-            x.f32()?,
-            weights,
-            self.spec.eps,
-            cx.threads,
-        );
+        let (x_data, eps) = (x.f32()?, self.spec.eps);
+        cx.timed("layer norm", |cx| {
+            forward(y.data(), stats.data(), x_data, weights, eps, cx.threads);
+        });
         Ok((y.freeze().into(), (x, stats.freeze())))
     }
 
@@ -162,13 +158,10 @@ impl Layer for LayerNormLayer {
         let mut dx = cx.writable::<f32>(dy)?;
         let mut shares = cx.f32([rows.div_ceil(BLOCK_ROWS), 2 * width])?;
         let saved = (x.f32()?, stats.f32()?);
-        backward(
-            dx.data(),
-            shares.data(),
-            saved,
-            self.params[0].value(),
-            cx.threads,
-        );
+        let weight = self.params[0].value();
+        cx.timed("layer norm", |cx| {
+            backward(dx.data(), shares.data(), saved, weight, cx.threads);
+        });
         let mut kept = cx.f32([self.params.len(), width])?;
         kept.data().fill(0.0);
         for share in shares.read().chunks_exact(2 * width) {

@@ -120,9 +120,12 @@ impl Layer for PositionEmbeddingLayer {
         let [x] = x.take()?;
         let sequence = self.spec.length(x.shape())? * self.spec.width;
         let mut y = cx.writable::<f32>(x)?;
-        for row in y.data().chunks_exact_mut(sequence.max(1)) {
-            add(row, &self.table.value()[..sequence], cx.threads);
-        }
+        let positions = &self.table.value()[..sequence];
+        cx.timed("add", |cx| {
+            for row in y.data().chunks_exact_mut(sequence.max(1)) {
+                add(row, positions, cx.threads);
+            }
+        });
         Ok((y.freeze().into(), ()))
     }
 
@@ -135,13 +138,10 @@ impl Layer for PositionEmbeddingLayer {
         let [dy] = dy.take()?;
         let length = self.spec.length(dy.shape())?;
         let mut share = cx.f32([length, self.spec.width])?;
-        column_sums(
-            share.data(),
-            true,
-            dy.f32()?,
-            length * self.spec.width,
-            cx.threads,
-        );
+        let (dy_data, columns) = (dy.f32()?, length * self.spec.width);
+        cx.timed("column sums", |cx| {
+            column_sums(share.data(), true, dy_data, columns, cx.threads);
+        });
         let dx = cx.wants_gradient(0).then_some(dy);
         Ok(([dx].into(), share.freeze()))
     }

@@ -169,7 +169,10 @@ impl Layer for CrossEntropyLayer {
         self.0.check_targets(&targets, width)?;
         let mut stats = cx.f32([rows, STATS])?;
         let classes = self.0.targets(targets.i32()?);
-        forward(stats.data(), logits.f32()?, classes, cx.threads);
+        let logits_data = logits.f32()?;
+        cx.timed("cross-entropy", |cx| {
+            forward(stats.data(), logits_data, classes, cx.threads);
+        });
         let total: f64 = stats
             .read()
             .chunks_exact(STATS)
@@ -193,7 +196,10 @@ impl Layer for CrossEntropyLayer {
         let factor = gradient.f32()?[0];
         let mut dlogits = cx.writable::<f32>(logits)?;
         let targets = self.0.targets(targets.i32()?);
-        backward(dlogits.data(), stats.f32()?, targets, factor, cx.threads);
+        let stats = stats.f32()?;
+        cx.timed("cross-entropy", |cx| {
+            backward(dlogits.data(), stats, targets, factor, cx.threads);
+        });
         Ok(([Some(dlogits.freeze()), None].into(), ()))
     }
 

@@ -1,0 +1,176 @@
+//! Traced steps as a file for Perfetto and chrome://tracing: one row a node, arrows from every send
+//! to its receive.
+//!
+//! The format is the JSON of the "Trace Event Format": complete events (`X`) with start and duration
+//! in microseconds, metadata (`M`) that names rows, and flows (`s`, `f`) bound to the slices that
+//! they start and end in.
+
+use super::{ActionSpan, LayerSpan, StepTrace};
+use crate::error::Error;
+use crate::ids::{MicroBatchId, NodeId};
+use crate::plan::Plan;
+use crate::schedule::{Action, Direction, Lane, Transfer, Work};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// Traced steps as JSON text.
+pub fn perfetto_json(plan: &Plan, traces: &[StepTrace]) -> String {
+    let mut events = names(plan);
+    for (number, trace) in traces.iter().enumerate() {
+        for (node, own) in trace.nodes.iter().enumerate() {
+            let actions = own.actions.iter().filter_map(|span| slice(span, trace));
+            events.extend(actions.map(|event| on_row(event, node)));
+            let layers = own.layers.iter().map(|span| layer_slice(span, plan));
+            events.extend(layers.map(|event| on_row(event, node)));
+        }
+        events.extend(arrows(number, trace));
+    }
+    json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
+}
+
+/// Writes traced steps for Perfetto and chrome://tracing.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn save_perfetto(path: &Path, plan: &Plan, traces: &[StepTrace]) -> Result<(), Error> {
+    std::fs::write(path, perfetto_json(plan, traces)).map_err(|error| Error::Write {
+        path: path.display().to_string(),
+        problem: error.to_string(),
+    })
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1e3
+}
+
+fn on_row(mut event: Value, node: usize) -> Value {
+    event["pid"] = 0.into();
+    event["tid"] = node.into();
+    event
+}
+
+fn names(plan: &Plan) -> Vec<Value> {
+    let title = format!("brigade, {}", plan.schedule);
+    let mut events = vec![on_row(
+        json!({ "ph": "M", "name": "process_name", "args": { "name": title } }),
+        0,
+    )];
+    for node in plan.layout.nodes().iter() {
+        let stages: Vec<_> = plan.layout.placement.stages_on(node).collect();
+        let list: Vec<_> = stages.iter().map(ToString::to_string).collect();
+        let many = if stages.len() == 1 { "" } else { "s" };
+        let name = format!("node {node}: stage{many} {}", list.join(", "));
+        let named = json!({ "ph": "M", "name": "thread_name", "args": { "name": name } });
+        let sorted = json!({
+            "ph": "M", "name": "thread_sort_index", "args": { "sort_index": node.index() }
+        });
+        events.extend([named, sorted].map(|event| on_row(event, node.index())));
+    }
+    events
+}
+
+/// An action as a slice. Getting ready to receive takes no time worth drawing.
+fn slice(span: &ActionSpan, trace: &StepTrace) -> Option<Value> {
+    let (name, category) = match span.action {
+        Action::Compute(compute) => {
+            let category = match compute.work {
+                Work::F => "forward",
+                Work::I => "backward for inputs",
+                Work::W => "backward for weights",
+                Work::B => "backward",
+            };
+            (format!("{}{}", compute.work, compute.micro_batch), category)
+        }
+        Action::Send(transfer) => (format!("send {}", what(&transfer)), "send"),
+        Action::Wait(transfer) => (format!("wait {}", what(&transfer)), "wait"),
+        Action::SumShared(shared) => (format!("sum of shared parameter {shared}"), "sum"),
+        Action::Exchange => ("exchange".to_owned(), "exchange"),
+        Action::Step => ("optimizer".to_owned(), "optimizer"),
+        Action::Post(_) => return None,
+    };
+    let mut args = json!({ "action": span.action.to_string(), "step": trace.step.get() });
+    if let Some(stage) = span.action.stage() {
+        args["stage"] = stage.get().into();
+    }
+    if let Some(micro_batch) = span.action.micro_batch() {
+        args["micro_batch"] = micro_batch.get().into();
+    }
+    Some(event(name, category, (span.start, span.end), args))
+}
+
+fn what(transfer: &Transfer) -> String {
+    match transfer.lane.direction {
+        Direction::Forward => format!("activation {}", transfer.micro_batch),
+        Direction::Backward => format!("gradient {}", transfer.micro_batch),
+    }
+}
+
+fn layer_slice(span: &LayerSpan, plan: &Plan) -> Value {
+    let key = (plan.layers.get(span.layer.index())).map_or("", String::as_str);
+    let args = json!({ "layer": span.layer.get(), "micro_batch": span.micro_batch.get() });
+    let name = format!("{} {key}", span.work);
+    event(name, "layer", (span.start, span.end), args)
+}
+
+fn event(name: String, category: &str, (start, end): (Duration, Duration), args: Value) -> Value {
+    json!({
+        "ph": "X",
+        "name": name,
+        "cat": category,
+        "ts": microseconds(start),
+        "dur": microseconds(end - start),
+        "args": args,
+    })
+}
+
+/// From the middle of every send to the moment in its wait at which it can have arrived.
+fn arrows(number: usize, trace: &StepTrace) -> Vec<Value> {
+    let mut sends = BTreeMap::<(Lane, MicroBatchId), (usize, ActionSpan)>::new();
+    let all = || {
+        let nodes = trace.nodes.iter().enumerate();
+        nodes.flat_map(|(node, own)| own.actions.iter().map(move |span| (node, *span)))
+    };
+    for (node, span) in all() {
+        if let Action::Send(transfer) = span.action {
+            sends.insert((transfer.lane, transfer.micro_batch), (node, span));
+        }
+    }
+    let numbers: BTreeMap<_, _> = sends.keys().zip(0u64..).collect();
+    let mut events = Vec::new();
+    for (node, wait) in all() {
+        let Action::Wait(transfer) = wait.action else {
+            continue;
+        };
+        let message = (transfer.lane, transfer.micro_batch);
+        let Some((from, send)) = sends.get(&message) else {
+            continue;
+        };
+        // Numbers of different steps differ.
+        let id = number as u64 * numbers.len() as u64 + numbers[&message];
+        let leaves = send.start + (send.end - send.start) / 2;
+        let earliest = wait.start.max(leaves);
+        let lands = earliest + wait.end.saturating_sub(earliest) / 2;
+        let category = match transfer.lane.direction {
+            Direction::Forward => "activation",
+            Direction::Backward => "gradient",
+        };
+        let flow = |phase: &str, at: Duration, node: usize| {
+            let mut event = json!({
+                "ph": phase,
+                "name": category,
+                "cat": category,
+                "id": id,
+                "ts": microseconds(at),
+                "args": { "from": NodeId::new(*from as u32).get(), "lane": transfer.lane.edge.get() },
+            });
+            if phase == "f" {
+                event["bp"] = "e".into();
+            }
+            on_row(event, node)
+        };
+        events.extend([flow("s", leaves, *from), flow("f", lands, node)]);
+    }
+    events
+}

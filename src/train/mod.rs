@@ -1,0 +1,218 @@
+//! The trainer: plans once, starts the nodes, and asks them for steps.
+
+use crate::config::Config;
+use crate::error::{Error, RunError};
+use crate::ids::StepId;
+use crate::plan::{PassKind, Plan, Walk};
+use crate::stage::{Command, NodeReport, Reply};
+use crate::sync::Verdict;
+use crate::trace::{NodeTrace, StepTrace};
+use crate::wire::Fault;
+use brigade_layer::{Data, LayerError, Measure, Network, Optimizer, Tensor};
+use std::sync::Arc;
+use std::time::Instant;
+
+mod nodes;
+mod passes;
+mod reports;
+mod weights;
+
+use nodes::Nodes;
+pub use reports::{Evaluation, StepReport};
+
+/// Trains a network through a pipeline of nodes.
+///
+/// Every process calls the same methods with the same arguments. Dropping the trainer ends its
+/// nodes.
+pub struct Trainer {
+    network: Arc<Network>,
+    plan: Arc<Plan>,
+    optimizer: Arc<dyn Optimizer>,
+    nodes: Nodes,
+    walks: Vec<Arc<Walk>>,
+    passes: u64,
+    steps: u64,
+    started: Instant,
+}
+
+impl Trainer {
+    /// Plans, starts the nodes, and has every node build its own layers.
+    ///
+    /// # Errors
+    /// When the plan does not work out, or a node cannot build its layers.
+    pub fn start(
+        network: &Network,
+        config: &Config,
+        optimizer: impl Optimizer,
+    ) -> Result<Self, Error> {
+        Self::start_with(network, config, Arc::new(optimizer), None)
+    }
+
+    /// As [`Trainer::start`], with a link that fails: for tests of what the other nodes make of it.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`].
+    #[doc(hidden)]
+    pub fn start_faulty(
+        network: &Network,
+        config: &Config,
+        optimizer: impl Optimizer,
+        fault: Fault,
+    ) -> Result<Self, Error> {
+        Self::start_with(network, config, Arc::new(optimizer), Some(fault))
+    }
+
+    fn start_with(
+        network: &Network,
+        config: &Config,
+        optimizer: Arc<dyn Optimizer>,
+        fault: Option<Fault>,
+    ) -> Result<Self, Error> {
+        let network = Arc::new(network.clone());
+        let plan = Arc::new(Plan::new(&network, config, optimizer.as_ref())?);
+        let nodes = Nodes::start(&network, config, &plan, &optimizer, fault)?;
+        let walks = vec![Arc::new(plan.training.clone())];
+        Ok(Self {
+            network,
+            plan,
+            optimizer,
+            nodes,
+            walks,
+            passes: 0,
+            steps: 0,
+            started: Instant::now(),
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// One training step on a mini-batch: forward, backward, shared sums, clipping, update.
+    ///
+    /// # Errors
+    /// The cause of the first failure of any node. The trainer is of no use afterwards; start
+    /// another.
+    pub fn step<D: Data + Clone>(&mut self, data: &D) -> Result<StepReport, Error> {
+        Ok(self.train(data, None)?.0)
+    }
+
+    /// As [`Trainer::step`], with notes on every action and every call of a layer: the same
+    /// numbers, a little slower.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn step_traced<D: Data + Clone>(
+        &mut self,
+        data: &D,
+    ) -> Result<(StepReport, StepTrace), Error> {
+        let (report, nodes) = self.train(data, Some(self.started))?;
+        let step = report.step;
+        Ok((report, StepTrace { step, nodes }))
+    }
+
+    fn train<D: Data + Clone>(
+        &mut self,
+        data: &D,
+        traced: Option<Instant>,
+    ) -> Result<(StepReport, Vec<NodeTrace>), Error> {
+        let started = Instant::now();
+        let step = StepId::new(self.steps);
+        let rows = data.rows(step);
+        let data = Arc::new(data.clone());
+        let answer = self.pass(PassKind::Train, rows, (step, traced), data)?;
+        let Verdict {
+            loss,
+            gradient_norm,
+            ..
+        } = answer.verdict;
+        self.steps += 1;
+        let report = StepReport {
+            step,
+            loss,
+            gradient_norm,
+            learning_rate: self.optimizer.learning_rate(step),
+            duration: started.elapsed(),
+        };
+        Ok((report, answer.traces))
+    }
+
+    /// Loss and metrics over all rows of the data, forward only, as trained (nothing is dropped).
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn evaluate<D: Data + Clone>(&mut self, data: &D) -> Result<Evaluation, Error> {
+        // The loss, then the metrics, folded in the order of the micro-batches.
+        let mut sums = vec![Measure::default(); 1 + self.network.metrics().len()];
+        self.forward_all(PassKind::Evaluate, data, |answer| {
+            for (at, measure) in answer.verdict.measures.into_iter().enumerate() {
+                let sum = at % sums.len();
+                sums[sum] += measure;
+            }
+            Ok(())
+        })?;
+        let (loss, metrics) = (sums[0], &sums[1..]);
+        let names = self
+            .network
+            .metrics()
+            .iter()
+            .map(|metric| metric.name().to_owned());
+        let metrics = names.zip(metrics.iter().map(Measure::mean)).collect();
+        Ok(Evaluation {
+            loss: loss.mean().unwrap_or(f64::NAN),
+            terms: loss.count,
+            metrics,
+        })
+    }
+
+    /// The network's output for all rows of the data: what the loss would be given. Targets are
+    /// asked for only if a layer other than the loss reads them.
+    ///
+    /// # Shapes
+    /// [rows, ...] with the rest as the network puts it out.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn predict<D: Data + Clone>(&mut self, data: &D) -> Result<Tensor, Error> {
+        let (mut shape, mut rows, mut values) = (None, 0, Vec::new());
+        self.forward_all(PassKind::Predict, data, |answer| {
+            for prediction in answer.predictions {
+                rows += prediction.shape().rows();
+                values.extend_from_slice(prediction.f32()?);
+                shape = Some(prediction.shape());
+            }
+            Ok(())
+        })?;
+        let shape = shape
+            .ok_or(LayerError::Missing { index: 0 })?
+            .with_rows(rows);
+        Ok(Tensor::from_vec(shape, values)?)
+    }
+
+    /// What every node holds and has done.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn report(&mut self) -> Result<Vec<NodeReport>, Error> {
+        let replies = self.nodes.ask(&Command::Report)?;
+        let report = |reply| {
+            if let Reply::Report(report) = reply {
+                Some(*report)
+            } else {
+                None
+            }
+        };
+        Ok(replies.into_iter().filter_map(report).collect())
+    }
+
+    /// Every node's own error after a failure: the cause on one, its consequences on the others.
+    pub fn errors(&self) -> &[RunError] {
+        self.nodes.errors()
+    }
+}

@@ -1,0 +1,32 @@
+//! What the trainer says of steps and evaluations.
+
+use crate::ids::StepId;
+use std::time::Duration;
+
+/// What a training step did.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StepReport {
+    /// The step, from 0.
+    pub step: StepId,
+    /// The mean loss over all terms of the mini-batch, before the update.
+    pub loss: f64,
+    /// The global norm of the gradients, before clipping.
+    pub gradient_norm: f64,
+    /// The learning rate of the update.
+    pub learning_rate: f64,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Evaluation {
+    /// The mean loss over all terms.
+    pub loss: f64,
+    /// Over how many terms.
+    pub terms: f64,
+    /// Every metric of the network by name; a mean is `None` when nothing was measured.
+    pub metrics: Vec<(String, Option<f64>)>,
+}
