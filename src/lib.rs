@@ -46,6 +46,7 @@
 //! | [`plan`] | all of it together, with what it takes |
 //! | [`Trainer`] | runs it |
 //! | [`trace`] | what really happened in a step, and when |
+//! | [`mod@bench`] | a network of one's own, measured |
 //! | [`checkpoint`] | what is saved |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
 #![cfg_attr(
@@ -60,6 +61,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -20,6 +20,7 @@ const ORDER: &[&str] = &[
     "stage",
     "checkpoint",
     "train",
+    "bench",
     "cli",
 ];
 /// An error says in which words of the schedule something went wrong, and the bottom rooms return

@@ -1,9 +1,9 @@
 //! Traced steps as a file for Perfetto and chrome://tracing: one row a node, arrows from every send
 //! to its receive.
 //!
-//! The format is the JSON of the "Trace Event Format": complete events (`X`) with start and duration
-//! in microseconds, metadata (`M`) that names rows, and flows (`s`, `f`) bound to the slices that
-//! they start and end in.
+//! The format is the JSON of the "Trace Event Format": complete events (`X`) with start and
+//! duration in microseconds, metadata (`M`) that names rows, and flows (`s`, `f`) bound to the
+//! slices that they start and end in.
 
 use super::{ActionSpan, LayerSpan, StepTrace};
 use crate::error::Error;
