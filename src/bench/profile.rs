@@ -40,7 +40,7 @@ impl Profile {
     ) -> Result<Self, Error> {
         let mut layers = Layers::new(network, data, rows)?.threads(threads)?;
         let mut measured = BTreeMap::<LayerIndex, (LayerTime, Duration)>::new();
-        while let Some(run) = layers.next() {
+        for run in layers.by_ref() {
             let mut run = run?;
             // The first calls fill buffers and caches.
             run.once()?;
