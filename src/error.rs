@@ -4,6 +4,7 @@
 use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, StepId};
 use crate::schedule::{Action, CheckError};
 use brigade_layer::LayerError;
+use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
@@ -253,6 +254,14 @@ pub enum Error {
     /// While running.
     #[error(transparent)]
     Run(#[from] Box<RunError>),
+    /// A file could not be read.
+    #[error("cannot read {path}: {problem}")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why not.
+        problem: String,
+    },
     /// A file could not be written.
     #[error("cannot write {path}: {problem}")]
     Write {
@@ -267,4 +276,13 @@ impl From<LayerError> for Error {
     fn from(error: LayerError) -> Self {
         Self::Plan(error.into())
     }
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "for no stated reason".into())
 }

@@ -67,6 +67,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 mod error;
+mod files;
 pub mod ids;
 pub mod partition;
 pub mod placement;

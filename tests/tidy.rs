@@ -9,6 +9,7 @@ const ORDER: &[&str] = &[
     "ids",
     "batch",
     "error",
+    "files",
     "partition",
     "placement",
     "schedule",

@@ -1,7 +1,9 @@
 //! The weights of a whole network.
 
-use crate::Error;
+use crate::error::Error;
+use crate::files::{read_error, write_whole};
 use crate::plan::hex;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -86,16 +88,39 @@ impl Weights {
         safetensors::serialize(views, None).map_err(fail)
     }
 
-    /// Writes the weights as a safetensors file.
+    /// Writes the weights as a safetensors file: whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
-        std::fs::write(path, self.to_safetensors()?).map_err(|error| Error::Write {
-            path: path.display().to_string(),
-            problem: error.to_string(),
-        })
+        write_whole(path, &self.to_safetensors()?)
+    }
+
+    /// Reads weights from a safetensors file of f32 tensors, in the order of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is no such file.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|error| read_error(path, error))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| read_error(path, error))?;
+        let mut params = Vec::new();
+        for (key, view) in file.tensors() {
+            if view.dtype() != Dtype::F32 {
+                let problem = format!("{key} is {:?}; only F32 can be read", view.dtype());
+                return Err(read_error(path, problem));
+            }
+            let values = view.data().chunks_exact(4);
+            let values =
+                values.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+            params.push(NamedTensor::new(
+                key,
+                view.shape().to_vec(),
+                values.collect(),
+            ));
+        }
+        Ok(Self { params })
     }
 }
 

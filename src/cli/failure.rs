@@ -8,7 +8,7 @@ use std::path::Path;
 /// Why the program ends without success.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Wrong usage: what to change on the command line.
+    /// Wrong usage: what to change on the command line or in the configuration file.
     #[error("{0}")]
     Usage(String),
     /// Anything else.
@@ -43,6 +43,22 @@ impl Failure {
     }
 }
 
+/// What the argument parser has to say, without the usage below it.
+pub(super) fn in_one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines = lines.take_while(|line| {
+        !line.starts_with("Usage:") && !line.starts_with("For more information")
+    });
+    let lines: Vec<_> = lines
+        .map(|line| {
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            line.strip_prefix("tip: ").unwrap_or(line)
+        })
+        .collect();
+    lines.join("; ")
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -53,7 +69,7 @@ impl From<Error> for Failure {
                 allowed,
             }) => Self::Usage(format!(
                 "--{} is {value}; it must be {allowed}",
-                setting.replace('_', "-")
+                setting.trim_end_matches("_s").replace('_', "-")
             )),
             Error::Plan(PlanError::BadCuts { .. } | PlanError::TooManyStages { .. }) => {
                 Self::Usage(error.to_string())

@@ -1,67 +1,215 @@
 //! The program: one file per subcommand, nothing that a user of the library would need.
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod config_file;
 mod failure;
+mod generate;
+mod interrupt;
+mod logging;
 mod options;
 mod output;
+mod plan;
 mod run_folder;
+mod schedule;
+mod summary;
 mod text;
 mod train;
 
-use failure::Failure;
+use failure::{Failure, in_one_line};
+use options::RunOptions;
 
 /// Pipeline-parallel training: one program, the same numbers bit for bit however many nodes it runs
 /// on.
 #[derive(Debug, Parser)]
-#[command(name = "brigade", version, about, max_term_width = 100)]
+#[command(
+    name = "brigade",
+    version,
+    about,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "\
+Start with:
+  brigade train .                      train on the text files of this folder
+  brigade generate                     text from the newest run
+  brigade schedule show 1f1b           the timeline of a schedule
+  brigade train --help                 all options"
+)]
 struct Cli {
+    /// Say what happens inside: -v plans and nodes, -vv passes, -vvv every action.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Train(Box<options::TrainOptions>),
+    /// Train a small GPT on the bytes of a text, through a pipeline of nodes
+    #[command(after_help = "\
+Examples:
+  brigade train .
+  brigade train book.txt --nodes 2 --layers 6 --width 192 --steps 3000
+  brigade train book.txt --nodes 4 --schedule gpipe --micro-batch-size 1 --json
+  brigade train --config run.toml --lr 5e-4
+
+The run folder has config.toml, plan.json, losses.csv, weights.safetensors, trace.json (for
+ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and saves.")]
+    Train(Box<RunOptions>),
+    /// Say who would do what, how long it would take and what it would hold; trains nothing
+    #[command(after_help = "\
+Examples:
+  brigade plan book.txt --layers 12 --width 512 --nodes 4
+  brigade plan --config run.toml --node-memory 512MiB --json")]
+    Plan(Box<RunOptions>),
+    /// Text from a trained run
+    #[command(after_help = "\
+Examples:
+  brigade generate
+  brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8")]
+    Generate(generate::GenerateOptions),
+    /// Look at schedules
+    #[command(subcommand_required = true)]
+    Schedule {
+        #[command(subcommand)]
+        command: schedule::ScheduleCommand,
+    },
+    /// Print a configuration file: all options with what they mean and their values
+    #[command(after_help = "\
+Examples:
+  brigade config > run.toml
+  brigade config --layers 12 --width 512 > run.toml")]
+    Config(Box<RunOptions>),
+    /// Print completions for a shell
+    #[command(after_help = "\
+Examples:
+  brigade completions bash > ~/.local/share/bash-completion/completions/brigade
+  brigade completions zsh > ~/.zfunc/_brigade")]
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Runs the program with these arguments (the first is its name). Exit code 2 for wrong usage, 1
 /// for other errors.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors; a closed pipe is nobody's.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+    silence_panics();
+    let arguments = arguments.into_iter().collect();
+    let done = catch_unwind(AssertUnwindSafe(|| parse(arguments).and_then(obey)));
+    let failure = match done {
+        Ok(Ok(())) | Ok(Err(Failure::Closed)) => return ExitCode::SUCCESS,
+        Ok(Err(failure)) => failure,
+        Err(panic) => {
+            let text = crate::error::panic_text(panic.as_ref());
+            Failure::Other(format!("a bug in brigade: {text}; please report it"))
         }
     };
-    quiet_nodes();
-    let done = match cli.command {
-        Command::Train(options) => train::train(&options, &mut io::stdout().lock()),
+    eprintln!("error: {failure}");
+    ExitCode::from(failure.exit_code())
+}
+
+/// A panic on a node becomes an error with its place in the plan, any other one a line that says
+/// that this is a bug: the text that Rust prints would only be noise.
+fn silence_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        tracing::debug!("panic: {info}");
+    }));
+}
+
+/// The command line, with the options of a configuration file where it names one.
+fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
+    let mut matches = matches(&arguments)?;
+    if let Some((name, own)) = matches.subcommand()
+        && let Ok(Some(file)) = own.try_get_one::<PathBuf>("config")
+    {
+        let command = Cli::command();
+        let command = command.find_subcommand(name).expect("it was just matched");
+        let more = config_file::arguments(file, command, Some(own))?;
+        let at = arguments.iter().position(|argument| argument == name);
+        let at = at.map_or(arguments.len(), |at| at + 1);
+        arguments.splice(at..at, more);
+        matches = self::matches(&arguments)?;
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+    Ok((cli, matches))
+}
+
+fn matches(arguments: &[OsString]) -> Result<ArgMatches, Failure> {
+    Cli::command()
+        .try_get_matches_from(arguments)
+        .map_err(usage)
+}
+
+fn usage(error: clap::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+            Ok(()) => Failure::Closed,
+            Err(error) => Failure::printing(&error),
+        },
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Failure::Usage("a subcommand is missing; start with brigade train .".into())
+        }
+        _ => Failure::Usage(in_one_line(&error)),
+    }
+}
+
+fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
+    logging::start(cli.verbose);
+    let to = &mut io::stdout().lock();
+    // The options of a run as a file: what `config` prints and a run folder keeps.
+    let settings = |without: &[&str]| {
+        let command = Cli::command();
+        let (name, own) = matches.subcommand()?;
+        let command = command.find_subcommand(name)?;
+        Some(config_file::text(command, own, without))
     };
-    match done {
-        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::from(failure.exit_code())
+    match &cli.command {
+        Command::Train(options) => {
+            let settings = settings(&["out"]).unwrap_or_default();
+            train::train(options, &settings, cli.verbose > 0, to)
+        }
+        Command::Plan(options) => plan::plan(options, to),
+        Command::Generate(options) => generate::generate(options, to),
+        Command::Schedule { command } => schedule::schedule(command, to),
+        Command::Config(options) => {
+            options.checked_config()?;
+            output::print(to, settings(&[]).unwrap_or_default().trim_end())
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "brigade", &mut script);
+            output::print(to, String::from_utf8_lossy(&script).trim_end())
         }
     }
 }
 
-/// A panic on a node is caught and reported as an error with its place in the plan: its own text
-/// would only be noise.
-fn quiet_nodes() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let on_node = std::thread::current()
-            .name()
-            .is_some_and(|name| name.starts_with("brigade-node"));
-        if !on_node {
-            usual(info);
-        }
-    }));
+/// The options of a finished run, from its folder.
+fn options_of_run(file: &std::path::Path) -> Result<RunOptions, Failure> {
+    let command = Cli::command();
+    let command = command.find_subcommand("train").expect("it is above");
+    let mut arguments: Vec<OsString> = vec!["brigade".into(), "train".into()];
+    arguments.extend(config_file::arguments(file, command, None)?);
+    match Cli::try_parse_from(arguments).map_err(usage)?.command {
+        Command::Train(options) => Ok(*options),
+        _ => Err(Failure::Other("a run folder is of `brigade train`".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_fit_together() {
+        Cli::command().debug_assert();
+    }
 }

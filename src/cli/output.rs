@@ -1,12 +1,15 @@
-//! What `brigade train` prints: lines for people, or one JSON object a line.
+//! Where the program prints to: lines for people, one JSON object a line for programs, a progress
+//! bar for terminals.
 
 use super::failure::Failure;
-use crate::schedule::{Times, render, simulate};
-use crate::{Plan, StepReport};
+use crate::StepReport;
+use crate::schedule::{Stretch, Timeline, Work, render_with};
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 
-/// One step, as `--json` prints it.
+/// One step, as `--json` prints it and `losses.csv` has it.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct StepLine {
     pub(super) step: u64,
@@ -14,6 +17,9 @@ pub(super) struct StepLine {
     pub(super) grad_norm: f64,
     pub(super) lr: f64,
     pub(super) step_ms: f64,
+    /// Only after steps that were followed by a validation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) val_loss: Option<f64>,
 }
 
 impl From<&StepReport> for StepLine {
@@ -24,26 +30,54 @@ impl From<&StepReport> for StepLine {
             grad_norm: report.gradient_norm,
             lr: report.learning_rate,
             step_ms: report.duration.as_secs_f64() * 1e3,
+            val_loss: None,
         }
     }
 }
 
-/// The last line of `--json`, within `{"summary": ...}`.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Summary {
-    pub(super) tokens_per_s: f64,
-    pub(super) final_loss: f64,
-    pub(super) val_loss: f64,
-    pub(super) weights_sha256: String,
-}
-
 /// Where lines go.
 pub(super) struct Output<'a> {
-    pub(super) to: &'a mut dyn Write,
-    pub(super) json: bool,
+    to: &'a mut dyn Write,
+    json: bool,
+    bar: ProgressBar,
 }
 
-impl Output<'_> {
+impl<'a> Output<'a> {
+    pub(super) fn new(to: &'a mut dyn Write, json: bool) -> Self {
+        let bar = ProgressBar::hidden();
+        Self { to, json, bar }
+    }
+
+    /// A progress bar over this many steps, where errors go to a terminal.
+    pub(super) fn show_progress(&mut self, steps: u64) {
+        if self.json || !io::stderr().is_terminal() {
+            return;
+        }
+        let template = "{bar:28} {pos}/{len}  {msg}  {eta} left";
+        let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+        self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+        self.bar.set_style(style.progress_chars("━╸─"));
+    }
+
+    /// Whether people see the progress bar.
+    pub(super) fn has_bar(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// A step is done.
+    pub(super) fn advance(&self, line: &StepLine, tokens_per_s: f64) {
+        let speed = format!("{tokens_per_s:.0} tokens/s");
+        self.bar
+            .set_message(format!("loss {:.4}  {speed}", line.loss));
+        self.bar.inc(1);
+    }
+
+    /// No progress any more.
+    pub(super) fn end_progress(&mut self) {
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::hidden();
+    }
+
     /// A line for people.
     pub(super) fn say(&mut self, line: &str) -> Result<(), Failure> {
         if self.json { Ok(()) } else { self.line(line) }
@@ -60,81 +94,44 @@ impl Output<'_> {
     }
 
     fn line(&mut self, line: &str) -> Result<(), Failure> {
-        writeln!(self.to, "{line}")
-            .and_then(|()| self.to.flush())
-            .map_err(|error| Failure::printing(&error))
+        let to = &mut self.to;
+        self.bar.suspend(|| print(*to, line))
     }
 }
 
-/// Which layers are on which node, what they hold, and the timeline of a step at equal costs.
-pub(super) fn describe(plan: &Plan) -> String {
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let mut text =
-        String::from("node  layers                          parameters  predicted memory\n");
-    for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
-        let keys: Vec<_> = plan.layers_on(node).collect();
-        let layers = match keys[..] {
-            [] => String::new(),
-            [only] => only.to_owned(),
-            [first, .., last] => format!("{first} to {last} ({})", keys.len()),
-        };
-        let parameters = memory.parameter_bytes / 4;
-        let peak = mib(memory.peak_bytes());
-        text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB\n");
-    }
-    let batch = plan.training.batch;
-    let stages = plan.layout.placement.stages().index();
-    // Equal stages, backward twice as long as forward: the usual picture.
-    let times = Times::equal(stages, 1.0, 1.0, 1.0);
-    if let Ok(simulation) = simulate(
-        &plan.training.lowered,
-        &plan.layout,
-        batch.micro_batches(),
-        &times,
-    ) {
-        text += &format!(
-            "\nOne step of {} with {} micro-batches:\n",
-            plan.schedule,
-            batch.micro_batches()
-        );
-        text += &render(&simulation, 72);
-    }
-    text
+/// Prints a line.
+pub(super) fn print(to: &mut dyn Write, line: &str) -> Result<(), Failure> {
+    writeln!(to, "{line}")
+        .and_then(|()| to.flush())
+        .map_err(|error| Failure::printing(&error))
 }
 
-/// Tokens of a step over the median step, the first 3 steps left out where there are more.
-pub(super) fn tokens_per_second(tokens: usize, steps_ms: &[f64]) -> f64 {
-    let counted = if steps_ms.len() > 3 {
-        &steps_ms[3..]
-    } else {
-        steps_ms
+/// A timeline, in colour where output goes to a terminal that shows it.
+pub(super) fn picture(timeline: &Timeline, width: usize) -> String {
+    let plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
+    render_with(timeline, width, |stretch| match plain {
+        true => stretch.text.clone(),
+        false => paint(stretch),
+    })
+}
+
+/// Each kind of work has its colour; neighbours of one kind are told apart by their first letters.
+fn paint(stretch: &Stretch) -> String {
+    let style = match stretch.work {
+        Some(Work::F) => on(AnsiColor::Blue),
+        Some(Work::B) => on(AnsiColor::Green),
+        Some(Work::I) => on(AnsiColor::Cyan),
+        Some(Work::W) => on(AnsiColor::Yellow),
+        None => Style::new().dimmed(),
     };
-    let mut sorted = counted.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let median = match sorted.len() {
-        0 => return 0.0,
-        odd if odd % 2 == 1 => sorted[middle],
-        _ => sorted[middle - 1].midpoint(sorted[middle]),
-    };
-    tokens as f64 / median * 1e3
+    format!("{style}{}{style:#}", stretch.text)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn on(background: AnsiColor) -> Style {
+    let ink = AnsiColor::Black.on_default().get_fg_color();
+    Style::new().fg_color(ink).bg_color(Some(background.into()))
+}
 
-    #[test]
-    fn the_median_leaves_the_first_three_steps_out() {
-        assert_eq!(
-            tokens_per_second(100, &[900.0, 900.0, 900.0, 10.0, 20.0, 60.0]),
-            5000.0
-        );
-        assert_eq!(
-            tokens_per_second(100, &[900.0, 900.0, 900.0, 10.0, 30.0]),
-            5000.0
-        );
-        assert_eq!(tokens_per_second(100, &[10.0]), 10_000.0);
-        assert_eq!(tokens_per_second(100, &[]), 0.0);
-    }
+pub(super) fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

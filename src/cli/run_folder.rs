@@ -1,22 +1,28 @@
-//! The folder that a run leaves behind: `plan.json`, `losses.csv`, `weights.safetensors`.
+//! The folder that a run leaves behind. Whatever ends the run, what is there can be read: losses
+//! are written line by line, everything else whole or not at all.
 
 use super::failure::Failure;
 use super::output::StepLine;
+use crate::files::write_whole;
+use crate::trace::{StepTrace, save_perfetto};
 use crate::{Plan, Weights};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// An open run folder. Losses are written step by step, so that they are there whatever happens.
+pub(super) const CONFIG: &str = "config.toml";
+pub(super) const WEIGHTS: &str = "weights.safetensors";
+
+/// An open run folder.
 pub(super) struct RunFolder {
     path: PathBuf,
-    losses: BufWriter<File>,
+    losses: File,
 }
 
 impl RunFolder {
     /// Opens the folder, made if it is not there; without a name, the first free of `runs/1`,
     /// `runs/2`, ...
-    pub(super) fn open(path: Option<&Path>, plan: &Plan) -> Result<Self, Failure> {
+    pub(super) fn open(path: Option<&Path>, plan: &Plan, settings: &str) -> Result<Self, Failure> {
         let path = match path {
             Some(path) => {
                 fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
@@ -24,14 +30,12 @@ impl RunFolder {
             }
             None => first_free(Path::new("runs"))?,
         };
+        write_whole(&path.join(CONFIG), settings.as_bytes())?;
         plan.save(&path.join("plan.json"))?;
         let file = path.join("losses.csv");
         let losses = File::create(&file).map_err(|error| Failure::file("write", &file, &error))?;
-        let mut folder = Self {
-            path,
-            losses: BufWriter::new(losses),
-        };
-        folder.write("step,loss,grad_norm,lr,step_ms")?;
+        let mut folder = Self { path, losses };
+        folder.write("step,loss,grad_norm,lr,step_ms,val_loss")?;
         Ok(folder)
     }
 
@@ -47,22 +51,27 @@ impl RunFolder {
             grad_norm,
             lr,
             step_ms,
+            val_loss,
         } = line;
-        self.write(&format!("{step},{loss},{grad_norm},{lr},{step_ms:.3}"))
+        let val_loss = val_loss.map_or(String::new(), |loss| loss.to_string());
+        self.write(&format!(
+            "{step},{loss},{grad_norm},{lr},{step_ms:.3},{val_loss}"
+        ))
     }
 
-    /// Adds the weights: whole or not at all.
+    /// Adds traced steps.
+    pub(super) fn traces(&self, plan: &Plan, traces: &[StepTrace]) -> Result<(), Failure> {
+        Ok(save_perfetto(&self.path.join("trace.json"), plan, traces)?)
+    }
+
+    /// Adds the weights.
     pub(super) fn weights(&self, weights: &Weights) -> Result<(), Failure> {
-        let (temporary, file) = (
-            self.path.join(".weights.safetensors"),
-            self.path.join("weights.safetensors"),
-        );
-        weights.save(&temporary)?;
-        fs::rename(&temporary, &file).map_err(|error| Failure::file("write", &file, &error))
+        Ok(weights.save(self.path.join(WEIGHTS))?)
     }
 
+    /// One line, handed over at once.
     fn write(&mut self, line: &str) -> Result<(), Failure> {
-        let written = writeln!(self.losses, "{line}").and_then(|()| self.losses.flush());
+        let written = self.losses.write_all(format!("{line}\n").as_bytes());
         written.map_err(|error| Failure::file("write", &self.path.join("losses.csv"), &error))
     }
 }
@@ -86,4 +95,18 @@ fn first_free(runs: &Path) -> Result<PathBuf, Failure> {
         "no free number in {}; give --out",
         runs.display()
     )))
+}
+
+/// The newest of `runs/1`, `runs/2`, ...: the one with the largest number.
+pub(super) fn newest(runs: &Path) -> Result<PathBuf, Failure> {
+    let fail = |error| Failure::file("read", runs, &error);
+    let mut best = None;
+    for entry in fs::read_dir(runs).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name();
+        let number = name.to_str().and_then(|name| name.parse::<u32>().ok());
+        best = best.max(number);
+    }
+    let problem = format!("{} has no runs; train first, or name one", runs.display());
+    let number = best.ok_or(Failure::Other(problem))?;
+    Ok(runs.join(number.to_string()))
 }

@@ -1,7 +1,9 @@
 //! Text as tokens: the bytes of a file, or of all text files of a folder.
 
 use super::failure::Failure;
+use super::options::RunOptions;
 use brigade_layer::Random;
+use brigade_nn::TokenWindows;
 use ignore::WalkBuilder;
 use std::fs;
 use std::path::Path;
@@ -16,24 +18,39 @@ pub(super) const BYTES: usize = 256;
 /// Tokens to train on and tokens to validate on.
 pub(super) struct Corpus {
     pub(super) vocab: usize,
-    pub(super) training: Arc<[i32]>,
+    training: Arc<[i32]>,
     pub(super) validation: Arc<[i32]>,
     /// Where they came from, in words.
     pub(super) source: String,
 }
 
 impl Corpus {
+    /// What the options say to train on.
+    pub(super) fn of(options: &RunOptions) -> Result<Self, Failure> {
+        let (context, seed) = (options.network.context, options.training.seed);
+        match options.output.synthetic_vocab {
+            Some(vocab) => Self::synthetic(vocab, context, seed),
+            None => Self::read(&options.data, context, options.output.out.as_deref()),
+        }
+    }
+
+    /// Mini-batches of its training part.
+    pub(super) fn windows(&self, options: &RunOptions) -> Result<TokenWindows, Failure> {
+        Ok(TokenWindows::random(
+            self.training.clone(),
+            options.network.context,
+            options.training.batch_size,
+            options.training.seed,
+        )?)
+    }
+
     /// Reads a file, or all text files of a folder in the order of their paths. What is in `run`,
     /// an earlier run's folder, is no text to train on.
-    pub(super) fn read(path: &Path, context: usize, run: Option<&Path>) -> Result<Self, Failure> {
+    fn read(path: &Path, context: usize, run: Option<&Path>) -> Result<Self, Failure> {
         let kind = fs::metadata(path).map_err(|error| Failure::file("read", path, &error))?;
-        let (bytes, files) = if kind.is_dir() {
-            read_folder(path, run)?
-        } else {
-            (
-                fs::read(path).map_err(|error| Failure::file("read", path, &error))?,
-                1,
-            )
+        let (bytes, files) = match kind.is_dir() {
+            true => read_folder(path, run)?,
+            false => (read_text(path)?, 1),
         };
         let source = format!("{} ({files} files, {} bytes)", path.display(), bytes.len());
         let source = if files == 1 {
@@ -50,7 +67,7 @@ impl Corpus {
     }
 
     /// Random tokens, for measuring.
-    pub(super) fn synthetic(vocab: usize, context: usize, seed: u64) -> Result<Self, Failure> {
+    fn synthetic(vocab: usize, context: usize, seed: u64) -> Result<Self, Failure> {
         if vocab == 0 || vocab > i32::MAX as usize {
             return Err(Failure::Usage(format!(
                 "--synthetic-vocab is {vocab}; it must be 1 or more"
@@ -97,6 +114,24 @@ impl Corpus {
             validation: validation.into(),
             source,
         })
+    }
+}
+
+/// A file that is to be text.
+fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
+    let no_text = |at: usize, what: &str| {
+        let path = path.display();
+        Err(Failure::Other(format!(
+            "{path} is no text: {what} at byte {at}; give text in UTF-8"
+        )))
+    };
+    if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
+        return no_text(at, "a zero");
+    }
+    match std::str::from_utf8(&bytes) {
+        Err(error) => no_text(error.valid_up_to(), "no UTF-8"),
+        Ok(_) => Ok(bytes),
     }
 }
 

@@ -1,126 +1,312 @@
 //! `brigade train`.
 
 use super::failure::Failure;
-use super::options::TrainOptions;
-use super::output::{Output, StepLine, Summary, describe, tokens_per_second};
+use super::generate::go_on;
+use super::interrupt::Interrupt;
+use super::options::RunOptions;
+use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
+use super::summary::{Bubble, Summary, describe, peaks, tokens_per_second};
 use super::text::Corpus;
-use crate::Trainer;
-use brigade_nn::TokenWindows;
+use crate::trace::StepTrace;
+use crate::{StepReport, Trainer};
+use brigade_nn::{Sampling, TokenWindows};
 use serde_json::json;
 use std::io::Write;
+use std::ops::Range;
+use std::sync::Arc;
 
-/// How many lines a run prints for people.
+/// How many lines a run prints for people where there is no progress bar.
 const LINES: u64 = 20;
+/// Steps are traced from here on: caches are warm by then.
+const FIRST_TRACED: u64 = 10;
+/// The speed in the progress bar is of so many steps.
+const RECENT: usize = 20;
 
-pub(super) fn train(options: &TrainOptions, to: &mut dyn Write) -> Result<(), Failure> {
-    let mut output = Output {
-        to,
-        json: options.json,
-    };
-    let config = options.config()?;
-    let optimizer = options.optimizer()?;
-    let corpus = match options.synthetic_vocab {
-        Some(vocab) => Corpus::synthetic(vocab, options.context, options.seed)?,
-        None => Corpus::read(&options.data, options.context, options.out.as_deref())?,
-    };
-    let gpt = options.gpt(corpus.vocab);
-    let network = gpt.network()?;
-    let mut trainer = Trainer::start(&network, &config, optimizer)?;
-    let mut folder = match (&options.out, options.synthetic_vocab) {
-        (None, Some(_)) => None,
-        (out, _) => Some(RunFolder::open(out.as_deref(), trainer.plan())?),
-    };
-    output.say(&format!(
-        "A GPT of {} parameters on {}\n",
-        gpt.parameters(),
-        corpus.source
-    ))?;
-    output.say(&describe(trainer.plan()))?;
-
-    let windows = TokenWindows::random(
-        corpus.training,
-        options.context,
-        options.batch_size,
-        options.seed,
-    )?;
-    let mut steps_ms = Vec::new();
-    let mut final_loss = f64::NAN;
-    for step in 0..options.steps {
-        let line = StepLine::from(&trainer.step(&windows)?);
-        if let Some(folder) = &mut folder {
-            folder.step(&line)?;
-        }
-        output.tell(&line)?;
-        let shown = (step + 1) % options.steps.div_ceil(LINES) == 0
-            || step == 0
-            || step + 1 == options.steps;
-        if shown {
-            let StepLine {
-                loss,
-                grad_norm,
-                lr,
-                step_ms,
-                ..
-            } = &line;
-            output.say(&format!(
-                "step {:>6} of {}  loss {loss:.4}  gradient norm {grad_norm:.3}  lr {lr:.2e}  {step_ms:.0} ms",
-                step + 1,
-                options.steps
-            ))?;
-        }
-        final_loss = line.loss;
-        steps_ms.push(line.step_ms);
+pub(super) fn train(
+    options: &RunOptions,
+    settings: &str,
+    verbose: bool,
+    to: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut run = Run::start(options, settings, to)?;
+    if !verbose {
+        run.output.show_progress(options.training.steps);
     }
-
-    // First of all nothing is lost.
-    if let Some(folder) = &folder {
-        folder.weights(&trainer.weights()?)?;
+    let trained = run.steps();
+    run.output.end_progress();
+    if let Err(failure) = trained {
+        // What there is may say why.
+        let _ = run.report(None, None);
+        return Err(failure);
     }
-
-    let validation = trainer.evaluate(&TokenWindows::sequential(
-        corpus.validation,
-        options.context,
-    )?)?;
-    let summary = Summary {
-        tokens_per_s: tokens_per_second(options.batch_size * options.context, &steps_ms),
-        final_loss,
-        val_loss: validation.loss,
-        weights_sha256: trainer.weights_sha256()?,
-    };
-    output.tell(&json!({ "summary": summary }))?;
-    let Summary {
-        tokens_per_s,
-        val_loss,
-        weights_sha256,
-        ..
-    } = &summary;
-    output.say(&format!(
-        "\nvalidation loss {val_loss:.4}, training loss {final_loss:.4}, {tokens_per_s:.0} tokens/s"
-    ))?;
-    output.say(&format!("weights_sha256 {weights_sha256}"))?;
-    output.say(&peaks(&mut trainer)?)?;
-    if let Some(folder) = &folder {
-        output.say(&format!(
-            "plan.json, losses.csv and weights.safetensors are in {}",
-            folder.path().display()
-        ))?;
-    }
-    Ok(())
+    run.finish()
 }
 
-/// What every node held at most, beside what was predicted.
-fn peaks(trainer: &mut Trainer) -> Result<String, Failure> {
-    let reports = trainer.report()?;
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let nodes: Vec<_> = (reports.iter().zip(&trainer.plan().memory))
-        .map(|(report, predicted)| {
-            let (peak, predicted) = (mib(report.memory.peak_bytes), mib(predicted.peak_bytes()));
-            format!("{peak:.1} ({predicted:.1})")
+/// A training in progress.
+struct Run<'a> {
+    options: &'a RunOptions,
+    output: Output<'a>,
+    trainer: Trainer,
+    folder: Option<RunFolder>,
+    windows: TokenWindows,
+    validation: Arc<[i32]>,
+    interrupt: Interrupt,
+    steps: Vec<StepReport>,
+    validations: Vec<(u64, f64)>,
+    traces: Vec<StepTrace>,
+}
+
+impl<'a> Run<'a> {
+    fn start(
+        options: &'a RunOptions,
+        settings: &str,
+        to: &'a mut dyn Write,
+    ) -> Result<Self, Failure> {
+        let mut output = Output::new(to, options.output.json);
+        let config = options.checked_config()?;
+        let optimizer = options.training.optimizer()?;
+        let corpus = Corpus::of(options)?;
+        let windows = corpus.windows(options)?;
+        let gpt = options.network.gpt(corpus.vocab);
+        let network = gpt.network()?;
+        let interrupt = Interrupt::listen()?;
+        let trainer = Trainer::start(&network, &config, optimizer)?;
+        let folder = match (&options.output.out, options.output.synthetic_vocab) {
+            (None, Some(_)) => None,
+            (out, _) => Some(RunFolder::open(out.as_deref(), trainer.plan(), settings)?),
+        };
+        let parameters = gpt.parameters();
+        output.say(&format!(
+            "A GPT of {parameters} parameters on {}\n",
+            corpus.source
+        ))?;
+        output.say(&describe(trainer.plan()))?;
+        Ok(Self {
+            options,
+            output,
+            trainer,
+            folder,
+            windows,
+            validation: corpus.validation,
+            interrupt,
+            steps: Vec::new(),
+            validations: Vec::new(),
+            traces: Vec::new(),
         })
-        .collect();
-    Ok(format!(
-        "peak MiB of every node (predicted): {}",
-        nodes.join(", ")
-    ))
+    }
+
+    /// Trains to the end, or until somebody wants to stop.
+    fn steps(&mut self) -> Result<(), Failure> {
+        let steps = self.options.training.steps;
+        let traced = self.traced_steps();
+        for step in 0..steps {
+            let report = if traced.contains(&step) {
+                let (report, trace) = self.trainer.step_traced(&self.windows)?;
+                self.traces.push(trace);
+                report
+            } else {
+                self.trainer.step(&self.windows)?
+            };
+            let mut line = StepLine::from(&report);
+            self.steps.push(report);
+            let stop = self.interrupt.asked();
+            if step + 1 == traced.end || stop && step + 1 < traced.end {
+                self.save_traces()?;
+            }
+            let every = self.options.output.eval_every;
+            let validated = match every > 0 && (step + 1) % every == 0 && step + 1 < steps {
+                true => self.validate(&mut line),
+                false => Ok(()),
+            };
+            self.note(&line, step + 1)?;
+            validated?;
+            if stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_traces(&self) -> Result<(), Failure> {
+        match (&self.folder, &self.traces[..]) {
+            (Some(folder), [_, ..]) => folder.traces(self.trainer.plan(), &self.traces),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which steps are traced.
+    fn traced_steps(&self) -> Range<u64> {
+        let (steps, wanted) = (self.options.training.steps, self.options.output.trace_steps);
+        let first = FIRST_TRACED.min(steps.saturating_sub(wanted));
+        first..(first + wanted).min(steps)
+    }
+
+    /// Loss over the first windows of the validation text.
+    fn validate(&mut self, line: &mut StepLine) -> Result<(), Failure> {
+        let (context, windows) = (
+            self.options.network.context,
+            self.options.output.eval_windows,
+        );
+        let most = windows.saturating_mul(context).saturating_add(1);
+        let tokens = match windows {
+            0 => self.validation.clone(),
+            _ => self.validation[..most.min(self.validation.len())].into(),
+        };
+        let windows = TokenWindows::sequential(tokens, context)?;
+        let loss = self.trainer.evaluate(&windows)?.loss;
+        self.validations.push((line.step + 1, loss));
+        line.val_loss = Some(loss);
+        self.report(None, None)
+    }
+
+    /// A step is written down and shown.
+    fn note(&mut self, line: &StepLine, done: u64) -> Result<(), Failure> {
+        if let Some(folder) = &mut self.folder {
+            folder.step(line)?;
+        }
+        self.output.tell(line)?;
+        let recent = &self.steps[self.steps.len().saturating_sub(RECENT)..];
+        let recent: Vec<_> = recent
+            .iter()
+            .map(|step| step.duration.as_secs_f64() * 1e3)
+            .collect();
+        let tokens = self.options.training.batch_size * self.options.network.context;
+        self.output
+            .advance(line, tokens_per_second(tokens, &recent));
+        let steps = self.options.training.steps;
+        let in_turn = done.is_multiple_of(steps.div_ceil(LINES)) || done == 1 || done == steps;
+        if line.val_loss.is_none() && (self.output.has_bar() || !in_turn) {
+            return Ok(());
+        }
+        let StepLine {
+            loss,
+            grad_norm,
+            lr,
+            step_ms,
+            ..
+        } = line;
+        let validated =
+            (line.val_loss).map_or(String::new(), |loss| format!("  validation {loss:.4}"));
+        self.output.say(&format!(
+            "step {done:>6} of {steps}  loss {loss:.4}  gradient norm {grad_norm:.3}  \
+             lr {lr:.2e}  {step_ms:.0} ms{validated}"
+        ))
+    }
+
+    /// Saves first, then says how it went.
+    fn finish(mut self) -> Result<(), Failure> {
+        if let Some(folder) = &self.folder {
+            folder.weights(&self.trainer.weights()?)?;
+        }
+        let stopped = self.interrupt.asked();
+        let validation = match stopped {
+            true => None,
+            false => {
+                let context = self.options.network.context;
+                let all = TokenWindows::sequential(self.validation.clone(), context)?;
+                let loss = self.trainer.evaluate(&all)?.loss;
+                self.validations.push((self.trainer.steps(), loss));
+                Some(loss)
+            }
+        };
+        let sample = self.sample(stopped)?;
+        let summary = self.summary(validation)?;
+        self.report(Some(&summary), sample.as_deref())?;
+        self.output.tell(&json!({ "summary": summary }))?;
+        self.say_how_it_went(&summary, sample.as_deref())
+    }
+
+    fn summary(&mut self, val_loss: Option<f64>) -> Result<Summary, Failure> {
+        let ms = |step: &StepReport| step.duration.as_secs_f64() * 1e3;
+        let steps_ms: Vec<_> = self.steps.iter().map(ms).collect();
+        let tokens = self.options.training.batch_size * self.options.network.context;
+        let nodes = self.trainer.report()?;
+        let plan = self.trainer.plan();
+        Ok(Summary {
+            steps: self.trainer.steps(),
+            tokens_per_s: tokens_per_second(tokens, &steps_ms),
+            final_loss: self.steps.last().map_or(f64::NAN, |step| step.loss),
+            val_loss,
+            bubble: Bubble::of(plan, &self.traces),
+            peak_bytes: nodes.iter().map(|node| node.memory.peak_bytes).collect(),
+            predicted_peak_bytes: plan.memory.iter().map(|node| node.peak_bytes()).collect(),
+            weights_sha256: self.trainer.weights_sha256()?,
+        })
+    }
+
+    /// A little text, as the network would go on after a new line.
+    fn sample(&mut self, stopped: bool) -> Result<Option<String>, Failure> {
+        let bytes = self.options.output.sample;
+        let numbers = self.options.output.synthetic_vocab.is_some();
+        if stopped || numbers || self.options.output.json || bytes == 0 {
+            return Ok(None);
+        }
+        let sampling = Sampling {
+            temperature: 0.8,
+            ..Sampling::default()
+        };
+        let (context, mut text) = (self.options.network.context, Vec::new());
+        go_on(
+            &mut self.trainer,
+            context,
+            b"\n",
+            (bytes, sampling),
+            |byte| {
+                text.push(byte);
+                Ok(())
+            },
+        )?;
+        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Writes the report, as far as the run has come.
+    fn report(&mut self, _: Option<&Summary>, _: Option<&str>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn say_how_it_went(&mut self, summary: &Summary, sample: Option<&str>) -> Result<(), Failure> {
+        let Summary {
+            steps,
+            final_loss,
+            tokens_per_s,
+            weights_sha256,
+            ..
+        } = summary;
+        let took: f64 = self
+            .steps
+            .iter()
+            .map(|step| step.duration.as_secs_f64())
+            .sum();
+        let losses = match summary.val_loss {
+            Some(loss) => format!("validation loss {loss:.4}, training loss {final_loss:.4}"),
+            None => format!("stopped after step {steps}, training loss {final_loss:.4}"),
+        };
+        self.output.say(&format!(
+            "\n{losses}; {tokens_per_s:.0} tokens/s, {took:.1} s of steps"
+        ))?;
+        if let Some(bubble) = summary.bubble {
+            self.output.say(&format!(
+                "bubble {:.1}% measured in {} traced steps, {:.1}% simulated with their times",
+                100.0 * bubble.measured,
+                self.traces.len(),
+                100.0 * bubble.simulated
+            ))?;
+        }
+        let nodes = self.trainer.report()?;
+        self.output.say(&peaks(self.trainer.plan(), &nodes))?;
+        self.output
+            .say(&format!("weights_sha256 {weights_sha256}"))?;
+        if let Some(sample) = sample {
+            self.output
+                .say(&format!("\nA sample:\n{}\n", sample.trim()))?;
+        }
+        if let Some(folder) = &self.folder {
+            let path = folder.path().display();
+            self.output.say(&format!(
+                "{path} has trace.json, weights.safetensors, losses.csv, plan.json and config.toml"
+            ))?;
+        }
+        Ok(())
+    }
 }

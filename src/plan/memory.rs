@@ -3,7 +3,7 @@
 use super::Walk;
 use crate::ids::{NodeId, StageId};
 use crate::partition::Partition;
-use crate::schedule::{Action, Layout, Lowered, SharedSum, Work};
+use crate::schedule::{Action, Layout, SharedSum, Work};
 use brigade_layer::{LayerIndex, LayerShapes, Network, TensorSpec};
 use serde::Serialize;
 
@@ -32,25 +32,6 @@ impl NodeMemory {
         let stays = self.parameter_bytes + self.gradient_bytes + self.optimizer_bytes;
         stays + (self.working_bytes + self.slot_bytes).max(self.forward_bytes)
     }
-}
-
-/// The most micro-batches that each stage keeps at once: from its F to the end of its W.
-pub(super) fn stash_peaks(lowered: &Lowered, layout: &Layout) -> Vec<usize> {
-    let mut peaks = vec![0usize; layout.placement.stages().index()];
-    let mut kept = peaks.clone();
-    for action in lowered.nodes.iter().flatten() {
-        let Action::Compute(compute) = action else {
-            continue;
-        };
-        let kept = &mut kept[compute.stage.index()];
-        match compute.work {
-            Work::F => *kept += 1,
-            Work::W | Work::B => *kept = kept.saturating_sub(1),
-            Work::I => {}
-        }
-        peaks[compute.stage.index()] = peaks[compute.stage.index()].max(*kept);
-    }
-    peaks
 }
 
 /// What prediction needs to know.

@@ -7,10 +7,11 @@
 use crate::batch::MiniBatch;
 use crate::config::Config;
 use crate::error::PlanError;
+use crate::files::write_whole;
 use crate::ids::{NodeId, StageCount};
 use crate::partition::Partition;
 use crate::placement::Placement;
-use crate::schedule::{Layout, Lowered, ScheduleKind, check, forward_only, lower};
+use crate::schedule::{Layout, Lowered, ScheduleKind, check, forward_only, lower, stash_peaks};
 use brigade_layer::{LayerShapes, Network, Optimizer};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -125,6 +126,14 @@ impl Plan {
             network: network_fingerprint(network, &shapes),
         };
         plan.fits(config.node_memory_bytes)?;
+        tracing::info!(
+            nodes = config.nodes,
+            schedule = %plan.schedule,
+            micro_batches = batch.micro_batches().index(),
+            cuts = ?plan.partition.cuts(),
+            peak_bytes = ?plan.memory.iter().map(NodeMemory::peak_bytes).collect::<Vec<_>>(),
+            "planned"
+        );
         Ok(plan)
     }
 
@@ -187,15 +196,12 @@ impl Plan {
         serde_json::to_string_pretty(self).expect("a plan has no map with other keys than text")
     }
 
-    /// Writes the plan as readable JSON.
+    /// Writes the plan as readable JSON: whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), crate::Error> {
-        std::fs::write(path, self.to_json() + "\n").map_err(|error| crate::Error::Write {
-            path: path.display().to_string(),
-            problem: error.to_string(),
-        })
+        write_whole(path, (self.to_json() + "\n").as_bytes())
     }
 }
 
@@ -218,7 +224,7 @@ impl Walk {
         check(&lowered, layout, micro_batches, None, &|lane| {
             lowered.slots.of(lane)
         })?;
-        let stash_limits = memory::stash_peaks(&lowered, layout);
+        let stash_limits = stash_peaks(&lowered, layout);
         Ok(Self {
             kind,
             batch,

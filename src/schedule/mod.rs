@@ -22,6 +22,7 @@ mod one_f_one_b;
 mod reader;
 mod render;
 mod simulate;
+mod stash;
 mod timeline;
 
 pub use action::{Action, Compute, Direction, Lane, Transfer, Work};
@@ -34,6 +35,7 @@ pub use lower::{Lowered, Slots, lower};
 pub use one_f_one_b::one_f_one_b;
 pub use render::{Stretch, render, render_row, render_with, stretches};
 pub use simulate::{Times, simulate};
+pub use stash::stash_peaks;
 pub use timeline::{Span, Timeline};
 
 /// One list of compute actions per node: a schedule as defined, before lowering.

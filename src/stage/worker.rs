@@ -7,7 +7,7 @@ use super::mailbox::Mailbox;
 use super::pass::Pass;
 use super::program::Program;
 use super::runner::{Call, PassCtx, Stage};
-use crate::error::{Cause, RunError};
+use crate::error::{Cause, RunError, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
 use crate::plan::{PassKind, Plan, Walk};
 use crate::schedule::{Action, Transfer, Work, render_row};
@@ -15,7 +15,6 @@ use crate::sync::{self, Contribution};
 use crate::wire::{Body, Link, MessageId, Subject};
 use brigade_layer::{Network, Optimizer, Pool, UpdateWith};
 use crossbeam_channel::{Receiver, Sender};
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,6 +106,7 @@ impl Worker {
             row,
             cause,
         };
+        tracing::warn!(%error, "node fails");
         self.setup.link.tell_failure(&error);
         Reply::Failed(Box::new(error))
     }
@@ -130,6 +130,9 @@ impl Worker {
             let program = Program::new(network, &plan.partition, &plan.layout, stage);
             self.stages
                 .push((stage, Stage::build(program, network, pool, *seed)?));
+            let layers = plan.partition.layers_of(stage);
+            let held_bytes = pool.report().held_bytes;
+            tracing::info!(%node, %stage, ?layers, held_bytes, "stage built");
         }
         Ok(())
     }
@@ -165,6 +168,8 @@ impl Worker {
             index: 0,
             action: None,
         };
+        let node = self.setup.node;
+        tracing::debug!(%node, pass = %request.pass, kind = ?walk.kind, step = %request.step, "pass");
         (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
         self.mail.clear();
         self.setup.link.begin(&walk.lowered);
@@ -187,6 +192,7 @@ impl Worker {
         {
             self.at.index = index;
             self.at.action = Some(*action);
+            tracing::trace!(node = %self.setup.node, index, %action, "begins");
             self.setup.link.progress(index);
             let started = Instant::now();
             self.act(*action, walk, &mut pass)?;
@@ -370,12 +376,4 @@ impl Worker {
             waited: self.waited,
         })
     }
-}
-
-fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "for no stated reason".into())
 }

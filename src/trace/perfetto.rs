@@ -7,6 +7,7 @@
 
 use super::{ActionSpan, LayerSpan, StepTrace};
 use crate::error::Error;
+use crate::files::write_whole;
 use crate::ids::{MicroBatchId, NodeId};
 use crate::plan::Plan;
 use crate::schedule::{Action, Direction, Lane, Transfer, Work};
@@ -30,15 +31,12 @@ pub fn perfetto_json(plan: &Plan, traces: &[StepTrace]) -> String {
     json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
 }
 
-/// Writes traced steps for Perfetto and chrome://tracing.
+/// Writes traced steps for Perfetto and chrome://tracing: whole or not at all.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub fn save_perfetto(path: &Path, plan: &Plan, traces: &[StepTrace]) -> Result<(), Error> {
-    std::fs::write(path, perfetto_json(plan, traces)).map_err(|error| Error::Write {
-        path: path.display().to_string(),
-        problem: error.to_string(),
-    })
+    write_whole(path, perfetto_json(plan, traces).as_bytes())
 }
 
 fn microseconds(time: Duration) -> f64 {

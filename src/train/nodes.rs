@@ -46,6 +46,12 @@ impl Nodes {
             &pools,
         );
         let cores = cores(config);
+        tracing::info!(
+            nodes = count.index(),
+            threads = config.threads_per_node,
+            pinned = !cores.is_empty(),
+            "starting"
+        );
         let (answer, replies) = bounded(2 * count.index());
         let mut nodes = Self {
             commands: Vec::new(),

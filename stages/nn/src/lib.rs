@@ -9,7 +9,7 @@
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`] | networks |
-//! | [`TokenWindows`] | data |
+//! | [`TokenWindows`], [`Sampling`] | tokens in and out |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
 //! several, because the order of every sum follows from shapes, and random numbers from the
@@ -40,6 +40,7 @@ mod networks;
 mod norm;
 mod optim;
 mod position;
+mod sampling;
 mod self_attention;
 mod shapes;
 
@@ -56,6 +57,7 @@ pub use networks::{Gpt, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};
+pub use sampling::Sampling;
 pub use self_attention::CausalSelfAttention;
 
 /// Attention and positions would need what came before; until they keep it, they say so.

@@ -1,52 +1,13 @@
-//! The program, as a user would run it.
+//! `brigade train`, as a user would run it.
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod program;
+
+use program::{SMALL, brigade, command, folder_with_text, lines, sha, text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
-
-const SMALL: &str =
-    "--layers 2 --width 16 --heads 2 --context 8 --batch-size 6 --micro-batch-size 2";
-
-fn brigade(folder: &Path, arguments: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_brigade"));
-    command
-        .current_dir(folder)
-        .args(arguments.split_whitespace())
-        .output()
-        .unwrap()
-}
-
-fn lines(output: &Output) -> Vec<Value> {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
-        .collect()
-}
-
-fn folder_with_text() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let text: String = (0..400)
-        .map(|n| format!("line {n} of a small text\n"))
-        .collect();
-    fs::write(folder.path().join("text.txt"), text).unwrap();
-    folder
-}
-
-fn sha(output: &Output) -> String {
-    lines(output).last().unwrap()["summary"]["weights_sha256"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
 
 #[test]
 fn json_is_one_object_a_line_and_a_summary() {
@@ -98,7 +59,7 @@ fn the_run_folder_has_plan_losses_and_weights_and_the_string_follows_from_them()
     let losses = fs::read_to_string(folder.path().join("one/losses.csv")).unwrap();
     assert_eq!(
         losses.lines().next().unwrap(),
-        "step,loss,grad_norm,lr,step_ms"
+        "step,loss,grad_norm,lr,step_ms,val_loss"
     );
     assert_eq!(losses.lines().count(), 5);
     let file = fs::read(folder.path().join("one/weights.safetensors")).unwrap();
@@ -148,7 +109,9 @@ fn the_run_folder_has_plan_losses_and_weights_and_the_string_follows_from_them()
             file,
             "{more}"
         );
-        let loss = |output: &Output| lines(output).last().unwrap()["summary"]["val_loss"].clone();
+        let loss = |output: &std::process::Output| {
+            lines(output).last().unwrap()["summary"]["val_loss"].clone()
+        };
         assert_eq!(loss(&other), loss(&output), "{more}");
     }
     assert_ne!(sha(&run("seed", "--seed 2")), string);
@@ -159,11 +122,7 @@ fn runs_are_numbered_unless_named() {
     let folder = folder_with_text();
     for number in ["runs/1", "runs/2"] {
         let output = brigade(folder.path(), &format!("train {SMALL} --steps 2"));
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let text = text(&output);
         assert!(
             folder
                 .path()
@@ -171,7 +130,6 @@ fn runs_are_numbered_unless_named() {
                 .join("weights.safetensors")
                 .exists()
         );
-        let text = String::from_utf8(output.stdout).unwrap();
         assert!(
             text.contains("validation loss") && text.contains(number),
             "{text}"
@@ -191,11 +149,14 @@ fn runs_are_numbered_unless_named() {
 /// Git-ignored, hidden and non-text files do not change what is read.
 #[test]
 fn a_folder_is_its_text_files_in_order() {
-    let folder = folder_with_text();
+    let (folder, out) = (folder_with_text(), tempfile::tempdir().unwrap());
     let run = || {
         sha(&brigade(
             folder.path(),
-            &format!("train . {SMALL} --steps 2 --nodes 2 --json --out {}", out()),
+            &format!(
+                "train . {SMALL} --steps 2 --nodes 2 --json --out {}",
+                out.path().display()
+            ),
         ))
     };
     let first = run();
@@ -211,108 +172,13 @@ fn a_folder_is_its_text_files_in_order() {
     assert_ne!(run(), first);
 }
 
-fn out() -> String {
-    std::env::temp_dir()
-        .join(format!("brigade-cli-{}", std::process::id()))
-        .display()
-        .to_string()
-}
-
-/// Every bad input gives one line that says what to change, and the right exit code; nothing
-/// panics.
-#[test]
-fn bad_input_is_one_line_and_an_exit_code() {
-    let folder = folder_with_text();
-    fs::write(folder.path().join("empty.txt"), "").unwrap();
-    fs::write(folder.path().join("file"), "in the way").unwrap();
-    fs::create_dir(folder.path().join("none")).unwrap();
-    let table = [
-        ("--nodes 0", 2, "--nodes is 0"),
-        ("--nodes 99", 2, "use at most 8 nodes"),
-        ("--chunks 2", 2, "--chunks is 2"),
-        ("--cuts 3,1", 2, "rising numbers between 1 and 7"),
-        ("--cuts x", 2, "layer numbers such as 3,6,9"),
-        ("--heads 3", 2, "make it 15 or 18"),
-        ("--heads 0", 2, "heads is 0"),
-        ("--layers 100000000", 2, "the most is 100000"),
-        ("--schedule zbv", 2, "gpipe, 1f1b"),
-        ("--micro-batch-size 7", 2, "between 1 and 6"),
-        ("--batch-size 0", 2, "--batch-size is 0"),
-        ("--threads-per-node 0", 2, "--threads-per-node is 0"),
-        ("--threads-per-node 60000", 2, "between 1 and 1024"),
-        ("--steps 0", 2, "--steps"),
-        ("--lr -1", 2, "learning rate"),
-        ("--lr nan", 2, "learning rate"),
-        ("--betas 1,2", 2, "such as 0.9,0.99"),
-        ("--clip -1", 2, "--clip is -1"),
-        ("--clip nan", 2, "--clip is NaN"),
-        ("--dropout 1.5", 2, "dropout probability of 1.5"),
-        ("--weight-decay -1", 2, "weight_decay is -1"),
-        ("--optimizer adagrad", 2, "adamw"),
-        ("--synthetic-vocab 0", 2, "--synthetic-vocab is 0"),
-        ("--context 100000", 1, "too short"),
-        ("--lr 1e30 --steps 3", 1, "not finite"),
-        ("--out file", 1, "cannot make file"),
-        ("--out text.txt/x", 1, "cannot make text.txt/x"),
-    ];
-    for (arguments, code, wanted) in table {
-        check(
-            &brigade(
-                folder.path(),
-                &format!("train text.txt {SMALL} {arguments}"),
-            ),
-            arguments,
-            code,
-            wanted,
-        );
-    }
-    for (data, wanted) in [
-        ("missing", "cannot read missing"),
-        ("empty.txt", "too short"),
-        ("none", "no text files"),
-    ] {
-        check(
-            &brigade(folder.path(), &format!("train {data} {SMALL}")),
-            data,
-            1,
-            wanted,
-        );
-    }
-    check(&brigade(folder.path(), "trian"), "trian", 2, "train");
-    check(
-        &brigade(folder.path(), "train --nods 3"),
-        "--nods",
-        2,
-        "--nodes",
-    );
-    assert!(brigade(folder.path(), "train --help").status.success());
-}
-
-fn check(output: &Output, arguments: &str, code: i32, wanted: &str) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments}: {text}");
-    let first = text.lines().next().unwrap_or_default();
-    assert!(first.starts_with("error: "), "{arguments}: {text}");
-    assert!(text.contains(wanted), "{arguments}: {text}");
-    assert!(
-        !text.contains("panicked") && !text.contains("RUST_BACKTRACE"),
-        "{arguments}: {text}"
-    );
-}
-
 /// A reader that goes away early is no error and no panic.
 #[test]
 fn a_closed_pipe_is_no_error() {
     use std::io::Read;
     let folder = folder_with_text();
     let arguments = format!("train text.txt {SMALL} --steps 200 --json");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_brigade"))
-        .current_dir(folder.path())
-        .args(arguments.split_whitespace())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command(folder.path(), &arguments).spawn().unwrap();
     let mut some = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut some).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -320,4 +186,77 @@ fn a_closed_pipe_is_no_error() {
         output.status.success() && output.stderr.is_empty(),
         "{output:?}"
     );
+}
+
+/// Validation on the way is in the step it followed, in the losses and in what people see.
+#[test]
+fn validation_every_so_many_steps() {
+    let folder = folder_with_text();
+    let arguments = format!("train text.txt {SMALL} --steps 7 --eval-every 3 --out run");
+    let output = brigade(folder.path(), &format!("{arguments} --json"));
+    let with: Vec<_> = lines(&output)
+        .iter()
+        .filter(|line| line["val_loss"].is_number())
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
+    assert_eq!(with, [2, 5]);
+    let losses = fs::read_to_string(folder.path().join("run/losses.csv")).unwrap();
+    let validated = losses.lines().skip(1).filter(|line| !line.ends_with(','));
+    assert_eq!(validated.count(), 2);
+    let said = text(&brigade(folder.path(), &arguments));
+    assert_eq!(said.matches("  validation ").count(), 2, "{said}");
+}
+
+/// Validating, tracing and talking change no number.
+#[test]
+fn what_is_watched_changes_no_number() {
+    let folder = folder_with_text();
+    let run = |more: &str| {
+        let arguments = format!("train text.txt {SMALL} --dropout 0.1 --steps 6 --json --out run");
+        sha(&brigade(folder.path(), &format!("{arguments} {more}")))
+    };
+    let plain = run("--eval-every 0 --trace-steps 0");
+    assert_eq!(
+        run("--eval-every 1 --eval-windows 3 --trace-steps 6 -vvv"),
+        plain
+    );
+}
+
+/// The bubble as it was and as the simulator has it, and memory as it was and as predicted.
+#[test]
+fn the_summary_has_measured_beside_predicted() {
+    let folder = folder_with_text();
+    let output = brigade(
+        folder.path(),
+        &format!("train text.txt {SMALL} --steps 20 --nodes 2 --json --out run"),
+    );
+    let summary = program::summary(&output);
+    for bubble in ["measured", "simulated"] {
+        let share = summary["bubble"][bubble].as_f64().unwrap();
+        assert!((0.0..1.0).contains(&share), "{summary}");
+    }
+    let bytes = |name: &str| -> Vec<u64> {
+        let list = summary[name].as_array().unwrap();
+        list.iter().map(|bytes| bytes.as_u64().unwrap()).collect()
+    };
+    let (peaks, predicted) = (bytes("peak_bytes"), bytes("predicted_peak_bytes"));
+    assert_eq!((peaks.len(), predicted.len()), (2, 2));
+    assert!(
+        peaks
+            .iter()
+            .zip(&predicted)
+            .all(|(peak, most)| peak <= most)
+    );
+    let said = text(&brigade(
+        folder.path(),
+        &format!("train text.txt {SMALL} --steps 20 --nodes 2 --sample 40 --out run"),
+    ));
+    for words in [
+        "% measured in 5 traced steps",
+        "% simulated",
+        "peak memory",
+        "A sample:",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
 }

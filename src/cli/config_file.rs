@@ -1,0 +1,161 @@
+//! Options in a TOML file: every option of `brigade train` by its long name.
+
+use super::failure::{Failure, in_one_line};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, ValueHint};
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use toml::Value;
+
+/// More than any configuration has.
+const MOST_BYTES: u64 = 1 << 20;
+/// Two words that are at least so much alike are taken for a slip.
+const ALIKE: f64 = 0.7;
+
+/// What a file says, as arguments for `command`; what was already given on the command line is left
+/// out.
+pub(super) fn arguments(
+    path: &Path,
+    command: &Command,
+    given: Option<&ArgMatches>,
+) -> Result<Vec<OsString>, Failure> {
+    let table = read(path)?;
+    let mut all = vec![OsString::from(command.get_name())];
+    let mut wanted = Vec::new();
+    for (key, value) in &table {
+        let name = key.replace('_', "-");
+        let Some(option) = options(command).find(|option| name_of(option) == name) else {
+            return Err(unknown(path, key, command));
+        };
+        let text = text_of(value).ok_or_else(|| {
+            let problem = format!("{key} is a {}; give one value", value.type_str());
+            Failure::Usage(format!("{}: {problem}", path.display()))
+        })?;
+        let argument = match option.get_long() {
+            Some(long) => format!("--{long}={text}").into(),
+            None => OsString::from(text),
+        };
+        all.push(argument.clone());
+        let on_command_line = given.is_some_and(|given| {
+            given.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
+        });
+        if !on_command_line {
+            wanted.push(argument);
+        }
+    }
+    // By itself first, so that what is wrong is said of the file.
+    let alone = command.clone().no_binary_name(false);
+    alone
+        .try_get_matches_from(all)
+        .map_err(|error| Failure::Usage(format!("{}: {}", path.display(), in_one_line(&error))))?;
+    Ok(wanted)
+}
+
+fn read(path: &Path) -> Result<toml::Table, Failure> {
+    let fail = |error| Failure::file("read", path, &error);
+    if fs::metadata(path).map_err(fail)?.len() > MOST_BYTES {
+        let problem = format!("{} is too long for a configuration", path.display());
+        return Err(Failure::Usage(problem));
+    }
+    let text = fs::read_to_string(path).map_err(fail)?;
+    text.parse().map_err(|error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.as_bytes()[..start]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        let problem = error.message().trim_end().replace('\n', ", ");
+        Failure::Usage(format!("{}, line {line}: {problem}", path.display()))
+    })
+}
+
+fn unknown(path: &Path, key: &str, command: &Command) -> Failure {
+    let alike = |option: &Arg| (strsim::jaro(key, &name_of(option)), name_of(option));
+    let best = options(command)
+        .map(alike)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    let tip = match best {
+        Some((alike, name)) if alike >= ALIKE => format!("did you mean {name}?"),
+        _ => "`brigade config` prints all of them".to_owned(),
+    };
+    Failure::Usage(format!(
+        "{}: there is no option {key}; {tip}",
+        path.display()
+    ))
+}
+
+/// Lists are as on the command line, with commas.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
+        Value::Array(list) => {
+            let items: Option<Vec<_>> = list.iter().map(text_of).collect();
+            Some(items?.join(","))
+        }
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+/// The options that a file can have.
+fn options(command: &Command) -> impl Iterator<Item = &Arg> {
+    let outside = ["config", "help", "version", "verbose"];
+    command
+        .get_arguments()
+        .filter(move |option| !outside.contains(&option.get_id().as_str()))
+}
+
+fn name_of(option: &Arg) -> String {
+    (option.get_long()).map_or_else(|| option.get_id().to_string(), str::to_owned)
+}
+
+/// All options with their values, as a file that [`arguments`] reads; options without a value, and
+/// those in `without`, are there as comments.
+pub(super) fn text(command: &Command, matches: &ArgMatches, without: &[&str]) -> String {
+    let mut text = String::new();
+    let mut heading = None;
+    for option in options(command) {
+        if option.get_help_heading() != heading {
+            heading = option.get_help_heading();
+            let _ = writeln!(text, "\n## {}\n", heading.unwrap_or_default());
+        }
+        let name = name_of(option);
+        let mut help = option
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let values = option.get_possible_values();
+        let values: Vec<_> = values.iter().map(|value| value.get_name()).collect();
+        if !values.is_empty() && values != ["true", "false"] {
+            help += &format!(": {}", values.join(", "));
+        }
+        for line in help.lines() {
+            let _ = writeln!(text, "# {line}");
+        }
+        let raw = matches.get_raw(option.get_id().as_str());
+        let value = raw
+            .and_then(|mut raw| raw.next())
+            .map(|raw| raw.to_string_lossy());
+        let _ = match value {
+            Some(value) if !without.contains(&name.as_str()) => {
+                writeln!(text, "{name} = {}", literal(option, &value))
+            }
+            _ => writeln!(text, "# {name} ="),
+        };
+    }
+    text.trim_start().to_owned()
+}
+
+/// A value as TOML has it: numbers and truth values bare, the rest as a string.
+fn literal(option: &Arg, text: &str) -> String {
+    let path = option.get_value_hint() != ValueHint::Unknown;
+    let bare = format!("value = {text}").parse::<toml::Table>();
+    match bare.as_ref().map(|table| &table["value"]) {
+        Ok(value @ (Value::Integer(_) | Value::Float(_) | Value::Boolean(_))) if !path => {
+            value.to_string()
+        }
+        _ => Value::String(text.to_owned()).to_string(),
+    }
+}

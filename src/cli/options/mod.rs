@@ -1,0 +1,42 @@
+//! The options that describe a run: of `brigade train`, `brigade plan` and `brigade config`, and
+//! the keys of a configuration file. One definition for all of them.
+
+use clap::{Args, ValueHint};
+use std::path::PathBuf;
+
+mod network;
+mod output;
+mod pipeline;
+mod training;
+mod values;
+
+pub(super) use network::NetworkOptions;
+pub(super) use output::OutputOptions;
+pub(super) use pipeline::PipelineOptions;
+pub(super) use training::TrainingOptions;
+pub(super) use values::{number, schedule, whole};
+
+/// The options of a run.
+#[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
+pub(super) struct RunOptions {
+    /// File or folder to train on.
+    ///
+    /// Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes; the last
+    /// tenth is kept for validation.
+    #[arg(value_name = "DATA", default_value = ".", value_hint = ValueHint::AnyPath)]
+    pub(super) data: PathBuf,
+
+    /// Take options from a TOML file; what is on the command line counts more.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) config: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) network: NetworkOptions,
+    #[command(flatten)]
+    pub(super) pipeline: PipelineOptions,
+    #[command(flatten)]
+    pub(super) training: TrainingOptions,
+    #[command(flatten)]
+    pub(super) output: OutputOptions,
+}

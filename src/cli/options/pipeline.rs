@@ -1,0 +1,73 @@
+//! How the network is cut, and in which order the nodes work.
+
+use super::values::CutsArg;
+use super::{schedule, whole};
+use crate::ScheduleKind;
+use clap::Args;
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Pipeline")]
+pub(in crate::cli) struct PipelineOptions {
+    /// Pipeline nodes.
+    #[arg(long, default_value = "4", value_name = "P", value_parser = whole::<usize>)]
+    pub(in crate::cli) nodes: usize,
+    /// Stages per node (only 1 for gpipe and 1f1b).
+    #[arg(long, default_value = "1", value_name = "V", value_parser = whole::<usize>)]
+    pub(in crate::cli) chunks: usize,
+    /// Where to cut: balanced, uniform, or the first layers of all stages but the first, as 3,6,9.
+    #[arg(long, default_value = "balanced", value_name = "CUTS")]
+    pub(super) cuts: CutsArg,
+    /// In which order the nodes work.
+    #[arg(long, default_value = "1f1b", value_name = "NAME", value_parser = schedule())]
+    pub(in crate::cli) schedule: ScheduleKind,
+    /// Threads of every node.
+    #[arg(long, default_value = "1", value_name = "N", value_parser = whole::<usize>)]
+    pub(in crate::cli) threads_per_node: usize,
+    /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    pub(in crate::cli) node_memory: Option<u64>,
+    /// Seconds without progress of any node after which waiting is an error.
+    #[arg(
+        long, default_value = "300", value_name = "SECONDS", allow_negative_numbers = true,
+        value_parser = super::number::<f64>
+    )]
+    pub(in crate::cli) deadline: f64,
+}
+
+/// A number of bytes with or without a unit.
+fn memory(text: &str) -> Result<u64, String> {
+    let problem = || "give bytes, or a number with KiB, MiB, GiB or TiB, such as 512MiB".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        "TiB" => 40,
+        _ => return Err(problem()),
+    };
+    let number: f64 = number.parse().map_err(|_| problem())?;
+    Ok((number * (1u64 << shift) as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::memory;
+
+    #[test]
+    fn memory_has_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("64KiB", 65_536),
+            ("1.5MiB", 3 << 19),
+            ("2 GiB", 2 << 30),
+        ] {
+            assert_eq!(memory(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "MiB", "-1", "1MB", "1e3", "1.2.3", "much"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the values of options look like, and what is said when they do not.
+
+use crate::schedule::ScheduleKind;
+use crate::{Cuts, PlanError};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::str::FromStr;
+
+/// A whole number.
+pub(in crate::cli) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    let problem = "give a whole number, 0 or more";
+    text.parse().map_err(|_| problem.to_owned())
+}
+
+/// A number.
+pub(in crate::cli) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| "give a number, such as 0.001 or 1e-3".to_owned())
+}
+
+/// A schedule by its name.
+pub(in crate::cli) fn schedule() -> impl TypedValueParser<Value = ScheduleKind> {
+    PossibleValuesParser::new(ScheduleKind::ALL.map(ScheduleKind::name))
+        .try_map(|name| -> Result<ScheduleKind, PlanError> { name.parse() })
+}
+
+/// Where to cut the network.
+#[derive(Clone, Debug)]
+pub(super) struct CutsArg(pub(super) Cuts);
+
+impl FromStr for CutsArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "balanced" => Ok(Self(Cuts::Balanced)),
+            "uniform" => Ok(Self(Cuts::Uniform)),
+            list => {
+                let cuts: Result<_, _> = list.split(',').map(|cut| cut.trim().parse()).collect();
+                let problem = "give balanced, uniform, or layer numbers such as 3,6,9";
+                Ok(Self(Cuts::Before(cuts.map_err(|_| problem)?)))
+            }
+        }
+    }
+}
+
+/// The two decays of Adam.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BetasArg(pub(super) f64, pub(super) f64);
+
+impl FromStr for BetasArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|beta| (0.0..1.0).contains(beta))
+        };
+        let betas = text
+            .split_once(',')
+            .and_then(|(one, two)| Some(Self(number(one)?, number(two)?)));
+        betas.ok_or_else(|| "give two numbers from 0 to below 1, such as 0.9,0.99".into())
+    }
+}

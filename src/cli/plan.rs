@@ -1,0 +1,166 @@
+//! `brigade plan`: what a training would be like.
+
+use super::failure::Failure;
+use super::options::RunOptions;
+use super::output::{Output, mib, picture};
+use super::summary::layers;
+use super::text::Corpus;
+use crate::Plan;
+use crate::bench::Profile;
+use crate::ids::NodeId;
+use crate::schedule::Timeline;
+use brigade_layer::{Network, Optimizer};
+use brigade_nn::TokenWindows;
+use serde_json::json;
+use std::io::Write;
+use std::time::Duration;
+
+/// Each kind of layer is measured for about so long.
+const EACH: Duration = Duration::from_millis(30);
+/// Layers whose first call would take more than this many operations are not measured: it would
+/// take longer than anyone waits for a plan.
+const MOST_FLOPS: u64 = 100_000_000_000;
+
+pub(super) fn plan(options: &RunOptions, to: &mut dyn Write) -> Result<(), Failure> {
+    let config = options.checked_config()?;
+    let optimizer = options.training.optimizer()?;
+    let corpus = Corpus::of(options)?;
+    let gpt = options.network.gpt(corpus.vocab);
+    let network = gpt.network()?;
+    let plan = Plan::new(&network, &config, optimizer.as_ref())?;
+    let windows = corpus.windows(options)?;
+    let rows = plan.training.batch.largest();
+    let profile = match too_large(&network, rows)? {
+        true => None,
+        false => Some(measure(
+            &network,
+            &windows,
+            (rows, config.threads_per_node),
+            &*optimizer,
+        )?),
+    };
+    let timeline = profile.as_ref().map(|profile| profile.simulate(&plan));
+    let timeline = timeline.transpose()?;
+    let tokens = options.training.batch_size * options.network.context;
+
+    let mut output = Output::new(to, options.output.json);
+    output.tell(&as_json(&plan, profile.as_ref(), timeline.as_ref(), tokens))?;
+    let parameters = gpt.parameters();
+    output.say(&format!(
+        "A GPT of {parameters} parameters on {}\n",
+        corpus.source
+    ))?;
+    output.say(&table(&plan, profile.as_ref()))?;
+    match timeline {
+        Some(timeline) => output.say(&step(&plan, &timeline, tokens)),
+        None => output.say(&format!(
+            "Times were not measured: a layer takes more than {MOST_FLOPS} operations a micro-batch."
+        )),
+    }?;
+    let threads = config.nodes * config.threads_per_node;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads > cores {
+        output.say(&format!(
+            "The prediction is for {threads} cores; this machine has {cores}."
+        ))?;
+    }
+    Ok(())
+}
+
+fn too_large(network: &Network, rows: usize) -> Result<bool, Failure> {
+    let shapes = network.infer(rows)?;
+    Ok(shapes.iter().any(|layer| layer.cost.flops() > MOST_FLOPS))
+}
+
+fn measure(
+    network: &Network,
+    windows: &TokenWindows,
+    (rows, threads): (usize, usize),
+    optimizer: &dyn Optimizer,
+) -> Result<Profile, Failure> {
+    Ok(Profile::measure(
+        network,
+        windows,
+        (rows, threads),
+        optimizer,
+        EACH,
+    )?)
+}
+
+/// Milliseconds of F and of B (I and W) of a node's stages for one micro-batch.
+fn node_ms(plan: &Plan, profile: &Profile, node: NodeId) -> (f64, f64) {
+    let times = profile.times(plan);
+    let stages = plan.layout.placement.stages_on(node);
+    stages.fold((0.0, 0.0), |(forward, backward), stage| {
+        let at = stage.index();
+        let both = times.input[at] + times.weight[at];
+        (forward + 1e3 * times.forward[at], backward + 1e3 * both)
+    })
+}
+
+fn table(plan: &Plan, profile: Option<&Profile>) -> String {
+    let mut text = String::from(
+        "node  stages  layers                          parameters   F, ms   B, ms      memory\n",
+    );
+    for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
+        let stages: Vec<_> = plan.layout.placement.stages_on(node).collect();
+        let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
+        let layers = layers(&plan.layers_on(node).collect::<Vec<_>>());
+        let parameters = memory.parameter_bytes / 4;
+        let times = match profile.map(|profile| node_ms(plan, profile, node)) {
+            Some((forward, backward)) => format!("{forward:>6.2}  {backward:>6.2}"),
+            None => format!("{:>6}  {:>6}", "-", "-"),
+        };
+        let peak = mib(memory.peak_bytes());
+        let stages = stages.join(",");
+        text += &format!(
+            "{node:<4}  {stages:<6}  {layers:<30}  {parameters:>10}  {times}  {peak:>6.1} MiB\n"
+        );
+    }
+    text
+}
+
+fn step(plan: &Plan, timeline: &Timeline, tokens: usize) -> String {
+    let (schedule, micro_batches) = (plan.schedule, plan.training.batch.micro_batches());
+    let (seconds, bubble) = (timeline.makespan, 100.0 * timeline.bubble());
+    format!(
+        "One step of {schedule} with {micro_batches} micro-batches:\n{}\
+         predicted: {:.1} ms a step, {:.0} tokens/s, bubble {bubble:.1}%",
+        picture(timeline, 72),
+        1e3 * seconds,
+        tokens as f64 / seconds,
+    )
+}
+
+fn as_json(
+    plan: &Plan,
+    profile: Option<&Profile>,
+    timeline: Option<&Timeline>,
+    tokens: usize,
+) -> serde_json::Value {
+    let node = |node: NodeId| {
+        let memory = &plan.memory[node.index()];
+        let ms = profile.map(|profile| node_ms(plan, profile, node));
+        json!({
+            "node": node.get(),
+            "stages": plan.layout.placement.stages_on(node).map(|s| s.get()).collect::<Vec<_>>(),
+            "layers": plan.layers_on(node).collect::<Vec<_>>(),
+            "parameters": memory.parameter_bytes / 4,
+            "forward_ms": ms.map(|(forward, _)| forward),
+            "backward_ms": ms.map(|(_, backward)| backward),
+            "peak_bytes": memory.peak_bytes(),
+            "memory": memory,
+            "sent_bytes": plan.sent_bytes[node.index()],
+        })
+    };
+    json!({
+        "schedule": plan.schedule,
+        "micro_batches": plan.training.batch.micro_batches().index(),
+        "cuts": plan.partition.cuts(),
+        "nodes": plan.layout.nodes().iter().map(node).collect::<Vec<_>>(),
+        "step_ms": timeline.map(|timeline| 1e3 * timeline.makespan),
+        "tokens_per_s": timeline.map(|timeline| tokens as f64 / timeline.makespan),
+        "bubble": timeline.map(Timeline::bubble),
+        "fingerprint": plan.fingerprint(),
+    })
+}

@@ -1,0 +1,134 @@
+//! What is said of a run before and after.
+
+use super::output::{mib, picture};
+use crate::schedule::{Times, simulate};
+use crate::trace::{StepTrace, median_times};
+use crate::{NodeReport, Plan};
+use serde::Serialize;
+
+/// The last line of `--json`, within `{"summary": ...}`.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Summary {
+    pub(super) steps: u64,
+    pub(super) tokens_per_s: f64,
+    pub(super) final_loss: f64,
+    /// Over all windows; none when the run was ended early.
+    pub(super) val_loss: Option<f64>,
+    pub(super) weights_sha256: String,
+    /// Of the traced steps.
+    pub(super) bubble: Option<Bubble>,
+    /// The most that every node held.
+    pub(super) peak_bytes: Vec<u64>,
+    /// The most that it was predicted to hold.
+    pub(super) predicted_peak_bytes: Vec<u64>,
+}
+
+/// Shares of a step in which the mean node computes nothing.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Bubble {
+    /// In the median traced step.
+    pub(super) measured: f64,
+    /// Of the plan's lists, played with the median times of the traced actions.
+    pub(super) simulated: f64,
+}
+
+impl Bubble {
+    /// Of traced steps, if there are any.
+    pub(super) fn of(plan: &Plan, traces: &[StepTrace]) -> Option<Self> {
+        let mut bubbles: Vec<_> = traces
+            .iter()
+            .map(|trace| trace.timeline().bubble())
+            .collect();
+        bubbles.sort_by(f64::total_cmp);
+        let measured = *bubbles.get(bubbles.len() / 2)?;
+        let times = median_times(traces, plan.partition.stages());
+        let walk = &plan.training;
+        let micro_batches = walk.batch.micro_batches();
+        let timeline = simulate(&walk.lowered, &plan.layout, micro_batches, &times).ok()?;
+        let simulated = timeline.bubble();
+        Some(Self {
+            measured,
+            simulated,
+        })
+    }
+}
+
+/// Which layers are on which node, what they hold, and the timeline of a step at equal costs.
+pub(super) fn describe(plan: &Plan) -> String {
+    let mut text =
+        String::from("node  layers                          parameters  predicted memory\n");
+    for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
+        let layers = layers(&plan.layers_on(node).collect::<Vec<_>>());
+        let parameters = memory.parameter_bytes / 4;
+        let peak = mib(memory.peak_bytes());
+        text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB\n");
+    }
+    let batch = plan.training.batch;
+    let stages = plan.layout.placement.stages().index();
+    // Equal stages, backward twice as long as forward: the usual picture.
+    let times = Times::equal(stages, 1.0, 1.0, 1.0);
+    let micro_batches = batch.micro_batches();
+    if let Ok(timeline) = simulate(&plan.training.lowered, &plan.layout, micro_batches, &times) {
+        let schedule = &plan.schedule;
+        text += &format!("\nOne step of {schedule} with {micro_batches} micro-batches:\n");
+        text += &picture(&timeline, 72);
+    }
+    text
+}
+
+/// Keys of a node's layers, in a few words.
+pub(super) fn layers(keys: &[&str]) -> String {
+    match keys {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first, .., last] => format!("{first} to {last} ({})", keys.len()),
+    }
+}
+
+/// What every node held at most, beside what was predicted.
+pub(super) fn peaks(plan: &Plan, reports: &[NodeReport]) -> String {
+    let mut text = String::from("node  peak memory  predicted");
+    for (report, predicted) in reports.iter().zip(&plan.memory) {
+        let (peak, predicted) = (mib(report.memory.peak_bytes), mib(predicted.peak_bytes()));
+        let node = report.node;
+        text += &format!("\n{node:<4}  {peak:>7.1} MiB  {predicted:>5.1} MiB");
+    }
+    text
+}
+
+/// Tokens of a step over the median step, the first 3 steps left out where there are more.
+pub(super) fn tokens_per_second(tokens: usize, steps_ms: &[f64]) -> f64 {
+    let counted = if steps_ms.len() > 3 {
+        &steps_ms[3..]
+    } else {
+        steps_ms
+    };
+    let mut sorted = counted.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    let median = match sorted.len() {
+        0 => return 0.0,
+        odd if odd % 2 == 1 => sorted[middle],
+        _ => sorted[middle - 1].midpoint(sorted[middle]),
+    };
+    tokens as f64 / median * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_leaves_the_first_three_steps_out() {
+        assert_eq!(
+            tokens_per_second(100, &[900.0, 900.0, 900.0, 10.0, 20.0, 60.0]),
+            5000.0
+        );
+        assert_eq!(
+            tokens_per_second(100, &[900.0, 900.0, 900.0, 10.0, 30.0]),
+            5000.0
+        );
+        assert_eq!(tokens_per_second(100, &[10.0]), 10_000.0);
+        assert_eq!(tokens_per_second(100, &[]), 0.0);
+    }
+}

@@ -1,0 +1,61 @@
+//! Files that are there whole or not at all.
+
+use crate::error::Error;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Writes a file under a hidden name beside its own and then gives it its own: whoever looks finds
+/// what was there before or all of it, also if the process is killed meanwhile.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let part = part_of(path);
+    let written = File::create(&part)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| {
+        // A full disk is not to stay full because of us.
+        let _ = fs::remove_file(&part);
+        write_error(path, &error)
+    })
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+pub(crate) fn write_error(path: &Path, error: &io::Error) -> Error {
+    Error::Write {
+        path: path.display().to_string(),
+        problem: error.to_string(),
+    }
+}
+
+pub(crate) fn read_error(path: &Path, problem: impl ToString) -> Error {
+    Error::Read {
+        path: path.display().to_string(),
+        problem: problem.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_stays_until_all_of_the_new_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some.json");
+        write_whole(&file, b"one").unwrap();
+        write_whole(&file, b"two").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        // The hidden file cannot be written: the old content stays.
+        fs::create_dir(folder.path().join(".some.json.part")).unwrap();
+        let error = write_whole(&file, b"three").unwrap_err();
+        assert!(error.to_string().contains("some.json"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+    }
+}

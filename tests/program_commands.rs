@@ -1,0 +1,211 @@
+//! The other commands of the program: plan, config, generate, schedule, completions.
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use program::{SMALL, brigade, folder_with_text, lines, sha, text};
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn a_plan_says_who_does_what_and_what_it_takes() {
+    let folder = folder_with_text();
+    let arguments = format!("plan text.txt {SMALL} --nodes 3");
+    let said = text(&brigade(folder.path(), &arguments));
+    for words in [
+        "embed to",
+        "loss",
+        "B, ms",
+        "MiB",
+        "node 2 |",
+        "ms a step",
+        "bubble",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!folder.path().join("runs").exists(), "it trains nothing");
+
+    let output = brigade(folder.path(), &format!("{arguments} --json"));
+    let plan = &lines(&output)[0];
+    let nodes = plan["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3);
+    let layers = nodes
+        .iter()
+        .flat_map(|node| node["layers"].as_array().unwrap());
+    assert_eq!(layers.count(), 8);
+    for node in nodes {
+        for figure in ["forward_ms", "backward_ms", "peak_bytes"] {
+            assert!(node[figure].as_f64().unwrap() > 0.0, "{figure} of {node}");
+        }
+    }
+    // The busiest node computes all its micro-batches one after the other.
+    let busiest = nodes.iter().map(|node| {
+        let ms = |name: &str| node[name].as_f64().unwrap();
+        3.0 * (ms("forward_ms") + ms("backward_ms"))
+    });
+    assert!(plan["step_ms"].as_f64().unwrap() >= 0.999 * busiest.fold(0.0, f64::max));
+    assert!((0.0..1.0).contains(&plan["bubble"].as_f64().unwrap()));
+}
+
+/// What is printed is what is read: all options, and a file of them changes nothing.
+#[test]
+fn a_configuration_goes_round() {
+    let folder = folder_with_text();
+    let defaults = text(&brigade(folder.path(), "config"));
+    fs::write(folder.path().join("run.toml"), &defaults).unwrap();
+    let again = text(&brigade(folder.path(), "config --config run.toml"));
+    assert_eq!(again, defaults);
+    let options = |text: &str| -> Vec<String> {
+        let name = |line: &str| {
+            line.trim_start_matches("# ")
+                .split(" =")
+                .next()
+                .map(str::to_owned)
+        };
+        text.lines()
+            .filter(|line| line.contains(" ="))
+            .filter_map(name)
+            .collect()
+    };
+    for option in [
+        "data",
+        "layers",
+        "min-lr",
+        "out",
+        "synthetic-vocab",
+        "schedule",
+    ] {
+        assert!(options(&defaults).contains(&option.to_owned()), "{option}");
+    }
+
+    let given = "config --layers 3 --tied --lr 5e-4 --betas 0.8,0.9 --cuts 2,4 --out some/where";
+    let changed = text(&brigade(folder.path(), given));
+    fs::write(folder.path().join("run.toml"), &changed).unwrap();
+    assert_eq!(
+        text(&brigade(folder.path(), "config --config run.toml")),
+        changed
+    );
+    let table: toml::Table = changed.parse().unwrap();
+    assert_eq!(table["layers"].as_integer(), Some(3));
+    assert_eq!(table["tied"].as_bool(), Some(true));
+    assert_eq!(table["lr"].as_float(), Some(5e-4));
+    assert_eq!(table["out"].as_str(), Some("some/where"));
+}
+
+#[test]
+fn the_command_line_counts_more_than_the_file() {
+    let folder = folder_with_text();
+    fs::write(
+        folder.path().join("run.toml"),
+        "data = 'text.txt'\nlayers = 2\nwidth = 16\nheads = 2\ncontext = 8\nbatch_size = 6\n\
+         tied = true\nbetas = [0.8, 0.9]\nsteps = 3\nout = 'from-file'\n",
+    )
+    .unwrap();
+    let value = |more: &str, key: &str| -> Value {
+        let said = text(&brigade(
+            folder.path(),
+            &format!("config --config run.toml {more}"),
+        ));
+        let table: toml::Table = said.parse().unwrap();
+        serde_json::to_value(&table[key]).unwrap()
+    };
+    assert_eq!(value("", "data"), "text.txt");
+    assert_eq!(value("other.txt", "data"), "other.txt");
+    assert_eq!(value("", "batch-size"), 6);
+    assert_eq!(value("--batch-size 12", "batch-size"), 12);
+    assert_eq!(value("", "tied"), true);
+    assert_eq!(value("--tied=false", "tied"), false);
+    assert_eq!(value("", "betas"), "0.8,0.9");
+    let from_file = brigade(folder.path(), "train --config run.toml --json");
+    assert_eq!(lines(&from_file).len(), 4);
+    assert!(folder.path().join("from-file/weights.safetensors").exists());
+    // The same run again from what its folder says.
+    let again = "train --config from-file/config.toml --out again --json --nodes 2";
+    assert_eq!(sha(&brigade(folder.path(), again)), sha(&from_file));
+}
+
+#[test]
+fn text_comes_from_a_run_and_does_not_depend_on_nodes() {
+    let folder = folder_with_text();
+    let train = format!("train text.txt {SMALL} --steps 60 --lr 1e-2 --sample 30");
+    let trained = text(&brigade(folder.path(), &train));
+    let generate = |arguments: &str| {
+        let output = brigade(folder.path(), &format!("generate --tokens 30 {arguments}"));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    };
+    let newest = generate("");
+    assert_eq!(newest.len(), 1 + 30 + 1, "prompt, text, end of line");
+    // The sample at the end of the training is the same text.
+    let sample = String::from_utf8_lossy(&newest).trim().to_owned();
+    assert!(trained.contains(&sample), "{sample:?} in {trained}");
+    for nodes in 1..=4 {
+        assert_eq!(generate(&format!("runs/1 --nodes {nodes}")), newest);
+    }
+    assert_ne!(generate("--seed 2"), newest);
+    let prompted = generate("--prompt line --temperature 0 --top-k 3");
+    assert!(prompted.starts_with(b"line"));
+    assert_eq!(prompted, generate("--prompt line --temperature 0 --seed 9"));
+
+    // The weights of another network are refused with a reason.
+    let other = format!("train text.txt {SMALL} --layers 1 --steps 1 --out other");
+    text(&brigade(folder.path(), &other));
+    let weights = "weights.safetensors";
+    fs::copy(
+        folder.path().join("other").join(weights),
+        folder.path().join("runs/1").join(weights),
+    )
+    .unwrap();
+    let output = brigade(folder.path(), "generate");
+    program::assert_fails(&output, "other weights", 1, "is not of this run's network");
+    fs::write(folder.path().join("runs/1").join(weights), "rubbish").unwrap();
+    let output = brigade(folder.path(), "generate");
+    program::assert_fails(
+        &output,
+        "rubbish",
+        1,
+        "cannot read runs/1/weights.safetensors",
+    );
+}
+
+#[test]
+fn a_schedule_is_drawn() {
+    let folder = folder_with_text();
+    let show = |arguments: &str| {
+        text(&brigade(
+            folder.path(),
+            &format!("schedule show {arguments}"),
+        ))
+    };
+    let picture = show("1f1b --nodes 3 --micro-batches 4 --width 36");
+    let rows = "\
+node 0 |F0F1F2........B0  F3B1  ..B2  ..B3  | idle 33%
+node 1 |..F0F1....B0  F2B1  F3B2  ..B3  ....| idle 33%
+node 2 |....F0B0  F1B1  F2B2  F3B3  ........| idle 33%
+";
+    assert!(picture.contains(rows), "{picture}");
+    assert!(picture.contains("by node: 3 2 1"), "{picture}");
+    assert!(show("gpipe --nodes 3 --micro-batches 4").contains("by node: 4 4 4"));
+    // In colour where it is asked for.
+    let mut coloured = program::command(folder.path(), "schedule show");
+    let output = coloured.env("CLICOLOR_FORCE", "1").output().unwrap();
+    assert!(text(&output).contains("\u{1b}["));
+    assert!(!show("").contains('\u{1b}'));
+}
+
+#[test]
+fn shells_get_completions() {
+    let folder = folder_with_text();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = text(&brigade(folder.path(), &format!("completions {shell}")));
+        assert!(
+            script.contains("brigade") && script.contains("micro-batch-size"),
+            "{shell}"
+        );
+    }
+}

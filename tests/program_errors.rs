@@ -1,0 +1,223 @@
+//! Promise: every bad input is one line that says what to change, and an exit code: 2 for wrong
+//! usage, 1 for the rest.
+#![cfg(feature = "cli")]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use program::{SMALL, assert_fails, brigade, folder_with_text};
+use std::fs;
+
+/// Options of `train`, the exit code, and what the line says.
+const OPTIONS: &[(&str, i32, &str)] = &[
+    ("--nodes 0", 2, "--nodes is 0"),
+    ("--nodes x", 2, "give a whole number"),
+    ("--nodes -1", 2, "'-1'"),
+    ("--nodes 99", 2, "use at most 8 nodes"),
+    ("--chunks 2", 2, "--chunks is 2"),
+    ("--cuts 3,1", 2, "rising numbers between 1 and 7"),
+    ("--cuts x", 2, "layer numbers such as 3,6,9"),
+    ("--heads 3", 2, "make it 15 or 18"),
+    ("--heads 0", 2, "heads is 0"),
+    ("--width 17", 2, "make it 16 or 18"),
+    ("--layers 100000000", 2, "the most is 100000"),
+    ("--schedule zbv", 2, "gpipe, 1f1b"),
+    ("--schedule gpip", 2, "a similar value exists: 'gpipe'"),
+    ("--micro-batch-size 7", 2, "between 1 and 6"),
+    ("--batch-size 0", 2, "--batch-size is 0"),
+    ("--threads-per-node 0", 2, "--threads-per-node is 0"),
+    ("--threads-per-node 60000", 2, "between 1 and 1024"),
+    ("--steps 0", 2, "--steps is 0"),
+    ("--steps 1e3", 2, "give a whole number"),
+    ("--lr -1", 2, "learning rate"),
+    ("--lr nan", 2, "learning rate"),
+    ("--lr fast", 2, "give a number"),
+    ("--betas 1,2", 2, "such as 0.9,0.99"),
+    ("--clip -1", 2, "--clip is -1"),
+    ("--clip nan", 2, "--clip is NaN"),
+    ("--dropout 1.5", 2, "dropout probability of 1.5"),
+    ("--dropout nan", 2, "dropout probability of NaN"),
+    ("--weight-decay -1", 2, "weight_decay is -1"),
+    ("--optimizer adagrad", 2, "adamw"),
+    ("--deadline 0", 2, "--deadline is 0"),
+    ("--node-memory 5MB", 2, "such as 512MiB"),
+    ("--node-memory 1KiB", 1, "use more nodes"),
+    ("--synthetic-vocab 0", 2, "--synthetic-vocab is 0"),
+    ("--context 0", 2, "context"),
+    ("--context 100000", 1, "too short"),
+    ("--lr 1e30 --steps 3", 1, "not finite"),
+    ("--out file", 1, "cannot make file"),
+    ("--out text.txt/x", 1, "cannot make text.txt/x"),
+    ("--tied=maybe", 2, "true, false"),
+    ("--config missing.toml", 1, "cannot read missing.toml"),
+    ("--nods 3", 2, "a similar argument exists: '--nodes'"),
+    ("more data", 2, "unexpected argument 'more'"),
+];
+
+#[test]
+fn every_bad_option_of_a_run_is_one_line() {
+    let folder = folder_with_text();
+    fs::write(folder.path().join("file"), "in the way").unwrap();
+    for (arguments, code, wanted) in OPTIONS {
+        let run = format!("train text.txt {SMALL} {arguments}");
+        assert_fails(&brigade(folder.path(), &run), arguments, *code, wanted);
+    }
+    assert!(
+        !folder.path().join("runs/2").exists(),
+        "only what began leaves a folder"
+    );
+}
+
+#[test]
+fn bad_data_are_named() {
+    let folder = folder_with_text();
+    fs::write(folder.path().join("empty.txt"), "").unwrap();
+    fs::write(folder.path().join("picture.bin"), [b'P', 0, 1, 2, 255]).unwrap();
+    fs::write(folder.path().join("latin1.txt"), [b'a', b'b', 0xe4, b'b']).unwrap();
+    fs::create_dir(folder.path().join("none")).unwrap();
+    for (data, wanted) in [
+        ("missing", "cannot read missing"),
+        ("empty.txt", "too short"),
+        ("none", "no text files"),
+        ("picture.bin", "picture.bin is no text: a zero at byte 1"),
+        ("latin1.txt", "no UTF-8 at byte 2"),
+    ] {
+        for verb in ["train", "plan"] {
+            let output = brigade(folder.path(), &format!("{verb} {data} {SMALL}"));
+            assert_fails(&output, data, 1, wanted);
+        }
+    }
+}
+
+/// What the system refuses: files that cannot be read, folders that cannot be written, full disks.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_system_refuses_is_named() {
+    use std::os::unix::fs::symlink;
+    let folder = folder_with_text();
+    let run = |arguments: &str| {
+        let all = format!("train text.txt {SMALL} --steps 3 {arguments}");
+        brigade(folder.path(), &all)
+    };
+    assert_fails(
+        &brigade(folder.path(), &format!("train /proc/self/mem {SMALL}")),
+        "an unreadable file",
+        1,
+        "cannot read /proc/self/mem",
+    );
+    assert_fails(
+        &run("--out /proc/run"),
+        "read-only",
+        1,
+        "cannot make /proc/run",
+    );
+    // Writing to this device fails as writing to a full disk does.
+    for (file, named) in [
+        ("losses.csv", "losses.csv"),
+        (".plan.json.part", "plan.json"),
+        (".config.toml.part", "config.toml"),
+        (".trace.json.part", "trace.json"),
+        (".weights.safetensors.part", "weights.safetensors"),
+    ] {
+        let out = folder.path().join(named.replace('.', "-"));
+        fs::create_dir(&out).unwrap();
+        symlink("/dev/full", out.join(file)).unwrap();
+        let output = run(&format!("--out {}", out.display()));
+        let wanted = format!("{named}: No space left on device");
+        assert_fails(&output, named, 1, &wanted);
+        assert!(
+            !out.join(named).exists() || file == named,
+            "{named} is not half there"
+        );
+    }
+}
+
+#[test]
+fn configuration_files_are_read_strictly() {
+    let folder = folder_with_text();
+    for (content, code, wanted) in [
+        (
+            "nods = 3",
+            2,
+            "there is no option nods; did you mean nodes?",
+        ),
+        ("micro_batch_sise = 3", 2, "did you mean micro-batch-size?"),
+        ("qqq = 3", 2, "brigade config"),
+        ("nodes = \"x\"", 2, "give a whole number"),
+        ("nodes = 1.5", 2, "give a whole number"),
+        ("nodes = -3", 2, "'-3'"),
+        ("nodes = 0", 2, "--nodes is 0"),
+        ("lr = nan", 2, "learning rate"),
+        ("tied = 3", 2, "true, false"),
+        ("schedule = \"zbv\"", 2, "gpipe, 1f1b"),
+        ("[network]\nlayers = 3", 2, "network"),
+        ("config = \"x\"", 2, "there is no option config"),
+        ("nodes = 3\nnodes = 4", 2, "line 2: duplicate key"),
+        ("\nnodes = [", 2, "line 2"),
+        ("nodes = 1979-05-27", 2, "is a datetime"),
+    ] {
+        fs::write(folder.path().join("run.toml"), content).unwrap();
+        let arguments = format!("train text.txt --steps 1 {SMALL} --config run.toml");
+        // Sizes are on the command line, which counts more.
+        let sizes = ["nodes"].iter().any(|key| content.starts_with(key));
+        let arguments = if sizes {
+            arguments.replace(SMALL, "")
+        } else {
+            arguments
+        };
+        let output = brigade(folder.path(), &arguments);
+        assert_fails(&output, content, code, wanted);
+        let text = String::from_utf8_lossy(&output.stderr);
+        let checked_later = wanted.starts_with("--") || wanted == "learning rate";
+        assert!(text.contains("run.toml") || checked_later, "{text}");
+    }
+    fs::write(folder.path().join("run.toml"), [0xff, 0xfe]).unwrap();
+    let output = brigade(folder.path(), "train text.txt --config run.toml");
+    assert_fails(&output, "no text", 1, "cannot read run.toml");
+    fs::write(folder.path().join("run.toml"), " ".repeat(2 << 20)).unwrap();
+    let output = brigade(folder.path(), "train text.txt --config run.toml");
+    assert_fails(&output, "too long", 2, "too long");
+}
+
+#[test]
+fn other_commands_are_as_clear() {
+    let folder = folder_with_text();
+    fs::create_dir(folder.path().join("hollow")).unwrap();
+    for (arguments, code, wanted) in [
+        ("trian", 2, "a similar subcommand exists: 'train'"),
+        ("schedule shwo", 2, "'show'"),
+        ("schedule show gpip", 2, "'gpipe'"),
+        ("schedule show --nodes 0", 2, "--nodes is 0"),
+        ("schedule show --micro-batches 0", 2, "--micro-batches is 0"),
+        (
+            "schedule show --nodes 60000 --micro-batches 60000",
+            2,
+            "at most 17",
+        ),
+        ("schedule show --times 1,2", 2, "such as 1,1,1"),
+        ("schedule show --times 0,0,0", 2, "not all 0"),
+        ("schedule show --times 1,nan,1", 2, "such as 1,1,1"),
+        ("schedule show --width 0", 2, "--width is 0"),
+        ("generate", 1, "cannot read runs"),
+        ("generate missing", 1, "cannot read missing/config.toml"),
+        ("generate hollow", 1, "cannot read hollow/config.toml"),
+        ("generate --temperature -1", 2, "--temperature is -1"),
+        ("generate --temperature nan", 2, "--temperature is NaN"),
+        ("generate --tokens -1", 2, "'-1'"),
+        ("completions tcsh", 2, "bash"),
+        ("config --nodes 0", 2, "--nodes is 0"),
+        ("plan text.txt --nodes 99", 2, "nodes times chunks"),
+        ("plan text.txt --node-memory 1MiB", 1, "use more nodes"),
+    ] {
+        assert_fails(&brigade(folder.path(), arguments), arguments, code, wanted);
+    }
+    for help in [
+        "--help",
+        "train --help",
+        "plan -h",
+        "generate --help",
+        "--version",
+    ] {
+        assert!(brigade(folder.path(), help).status.success(), "{help}");
+    }
+}
