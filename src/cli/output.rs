@@ -115,21 +115,29 @@ pub(super) fn picture(timeline: &Timeline, width: usize) -> String {
     })
 }
 
-/// Each kind of work has its colour; neighbours of one kind are told apart by their first letters.
+/// Each kind of work has its colour; neighbouring micro-batches differ in its brightness.
 fn paint(stretch: &Stretch) -> String {
-    let style = match stretch.work {
-        Some(Work::F) => on(AnsiColor::Blue),
-        Some(Work::B) => on(AnsiColor::Green),
-        Some(Work::I) => on(AnsiColor::Cyan),
-        Some(Work::W) => on(AnsiColor::Yellow),
-        None => Style::new().dimmed(),
+    let Some(compute) = stretch.compute else {
+        let style = Style::new().dimmed();
+        return format!("{style}{}{style:#}", stretch.text);
     };
+    let colour = match compute.work {
+        Work::F => AnsiColor::Blue,
+        Work::B => AnsiColor::Green,
+        Work::I => AnsiColor::Cyan,
+        Work::W => AnsiColor::Yellow,
+    };
+    let even = compute.micro_batch.index().is_multiple_of(2);
+    let background = colour.bright(!even);
+    let style = AnsiColor::Black.on(background);
     format!("{style}{}{style:#}", stretch.text)
 }
 
-fn on(background: AnsiColor) -> Style {
-    let ink = AnsiColor::Black.on_default().get_fg_color();
-    Style::new().fg_color(ink).bg_color(Some(background.into()))
+/// Columns for a picture beside its labels, so that it fits the terminal.
+pub(super) fn picture_width() -> usize {
+    const LABELS: usize = 22;
+    let columns = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    columns.map_or(96, |columns| columns.saturating_sub(LABELS).clamp(24, 160))
 }
 
 pub(super) fn mib(bytes: u64) -> f64 {

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::options::RunOptions;
-use super::output::{Output, mib, picture};
+use super::output::{Output, mib, picture, picture_width};
 use super::summary::layers;
 use super::text::Corpus;
 use crate::Plan;
@@ -126,7 +126,7 @@ fn step(plan: &Plan, timeline: &Timeline, tokens: usize) -> String {
     format!(
         "One step of {schedule} with {micro_batches} micro-batches:\n{}\
          predicted: {:.1} ms a step, {:.0} tokens/s, bubble {bubble:.1}%",
-        picture(timeline, 72),
+        picture(timeline, picture_width()),
         1e3 * seconds,
         tokens as f64 / seconds,
     )

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::options::{schedule as schedule_name, whole};
-use super::output::{picture, print};
+use super::output::{picture, picture_width, print};
 use crate::ids::{MicroBatchCount, NodeCount};
 use crate::placement::Placement;
 use crate::schedule::{Layout, ScheduleKind, Times, check, lower, simulate, stash_peaks};
@@ -36,9 +36,9 @@ pub(super) struct ShowOptions {
     /// What F, I and W of a stage take, in any one unit; B is an I and a W.
     #[arg(long, value_name = "F,I,W", default_value = "1,1,1")]
     times: TimesArg,
-    /// Columns of the picture.
-    #[arg(long, value_name = "COLUMNS", default_value = "96", value_parser = whole::<usize>)]
-    width: usize,
+    /// Columns of the picture; as the terminal has room unless given.
+    #[arg(long, value_name = "COLUMNS", value_parser = whole::<usize>)]
+    width: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,9 +91,10 @@ fn show(options: &ShowOptions, to: &mut dyn Write) -> Result<(), Failure> {
         let allowed = format!("at most {} for {nodes} nodes", MOST_ACTIONS / nodes);
         return Err(wrong("micro-batches", micro_batches, allowed));
     }
-    if !(1..=MOST_WIDTH).contains(&options.width) {
+    let width = options.width.unwrap_or_else(picture_width);
+    if !(1..=MOST_WIDTH).contains(&width) {
         let allowed = format!("between 1 and {MOST_WIDTH}");
-        return Err(wrong("width", options.width, allowed));
+        return Err(wrong("width", width, allowed));
     }
     let nodes = NodeCount::new(nodes as u32);
     let micro_batches = MicroBatchCount::new(micro_batches as u32);
@@ -110,7 +111,7 @@ fn show(options: &ShowOptions, to: &mut dyn Write) -> Result<(), Failure> {
         to,
         &format!("{name}, {nodes} nodes, {micro_batches} micro-batches"),
     )?;
-    print(to, picture(&timeline, options.width).trim_end())?;
+    print(to, picture(&timeline, width).trim_end())?;
     let kept: Vec<_> = (stash_peaks(&lowered, &layout).iter())
         .map(ToString::to_string)
         .collect();

@@ -1,6 +1,6 @@
 //! What is said of a run before and after.
 
-use super::output::{mib, picture};
+use super::output::{mib, picture, picture_width};
 use crate::schedule::{Times, simulate};
 use crate::trace::{StepTrace, median_times};
 use crate::{NodeReport, Plan};
@@ -70,8 +70,10 @@ pub(super) fn describe(plan: &Plan) -> String {
     let micro_batches = batch.micro_batches();
     if let Ok(timeline) = simulate(&plan.training.lowered, &plan.layout, micro_batches, &times) {
         let schedule = &plan.schedule;
-        text += &format!("\nOne step of {schedule} with {micro_batches} micro-batches:\n");
-        text += &picture(&timeline, 72);
+        text += &format!(
+            "\nOne step of {schedule} with {micro_batches} micro-batches, were all stages equal:\n"
+        );
+        text += &picture(&timeline, picture_width());
     }
     text
 }

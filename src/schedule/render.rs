@@ -1,6 +1,6 @@
 //! Pictures of a schedule in plain text.
 
-use super::{Action, Span, Timeline, Work};
+use super::{Action, Compute, Span, Timeline};
 use crate::ids::NodeId;
 use std::fmt::Write;
 
@@ -38,7 +38,7 @@ pub fn render_row(row: &[Action], marked: usize) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stretch {
     /// What is computed; `None` while the node is idle or does something else.
-    pub work: Option<Work>,
+    pub compute: Option<Compute>,
     /// As many characters as the stretch has columns.
     pub text: String,
 }
@@ -53,7 +53,7 @@ pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
     };
     let column = |time: f64| ((time * scale).round() as usize).min(width);
     let idle = |columns: usize| Stretch {
-        work: None,
+        compute: None,
         text: ".".repeat(columns),
     };
     let row = |spans: &Vec<Span>| {
@@ -72,7 +72,7 @@ pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
             let columns = end - start;
             let name = format!("{}{}", compute.work, compute.micro_batch);
             row.push(Stretch {
-                work: Some(compute.work),
+                compute: Some(compute),
                 text: format!("{name:<columns$.columns$}"),
             });
             at = end;
