@@ -94,7 +94,19 @@ pub use train::{Evaluation, StepReport, Trainer};
 #[doc(hidden)]
 pub use wire::Fault;
 
-/// The README's examples are compiled and run as tests.
+/// The examples of the README and the book are compiled and run as tests.
 #[cfg(all(doctest, feature = "nn"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/book/1-getting-started.md")]
+    struct GettingStarted;
+    #[doc = include_str!("../docs/book/2-how-it-works.md")]
+    struct HowItWorks;
+    #[doc = include_str!("../docs/book/3-writing-a-layer.md")]
+    struct WritingALayer;
+    #[doc = include_str!("../docs/book/4-choosing-a-schedule.md")]
+    struct ChoosingASchedule;
+    #[doc = include_str!("../docs/book/5-what-is-promised.md")]
+    struct WhatIsPromised;
+}
