@@ -53,6 +53,7 @@
     feature = "nn",
     doc = "| [`nn`] | ready layers, losses, optimizers, networks |"
 )]
+#![cfg_attr(feature = "report", doc = "| [`report`] | one HTML page about a run |")]
 #![cfg_attr(feature = "cli", doc = "| [`cli`] | the program |")]
 //!
 //! Errors come in two families: [`PlanError`] is decidable before a thread starts and says what to
@@ -72,6 +73,8 @@ pub mod ids;
 pub mod partition;
 pub mod placement;
 pub mod plan;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod schedule;
 mod stage;
 mod sync;

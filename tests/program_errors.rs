@@ -117,6 +117,7 @@ fn what_the_system_refuses_is_named() {
         (".plan.json.part", "plan.json"),
         (".config.toml.part", "config.toml"),
         (".trace.json.part", "trace.json"),
+        (".report.html.part", "report.html"),
         (".weights.safetensors.part", "weights.safetensors"),
     ] {
         let out = folder.path().join(named.replace('.', "-"));

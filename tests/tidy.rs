@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "checkpoint",
     "train",
     "bench",
+    "report",
     "cli",
 ];
 /// An error says in which words of the schedule something went wrong, and the bottom rooms return

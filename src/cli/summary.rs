@@ -1,5 +1,6 @@
 //! What is said of a run before and after.
 
+use super::options::RunOptions;
 use super::output::{mib, picture, picture_width};
 use crate::schedule::{Times, simulate};
 use crate::trace::{StepTrace, median_times};
@@ -96,6 +97,54 @@ pub(super) fn peaks(plan: &Plan, reports: &[NodeReport]) -> String {
         text += &format!("\n{node:<4}  {peak:>7.1} MiB  {predicted:>5.1} MiB");
     }
     text
+}
+
+/// What stands at the top of a run's report.
+pub(super) fn facts(
+    options: &RunOptions,
+    source: &str,
+    summary: Option<&Summary>,
+) -> Vec<(String, String)> {
+    let (network, pipeline, training) = (&options.network, &options.pipeline, &options.training);
+    let (layers, width, heads) = (network.layers, network.width, network.heads);
+    let tied = if network.tied { ", tied head" } else { "" };
+    let mut facts = vec![
+        ("data", source.to_owned()),
+        (
+            "network",
+            format!("GPT, {layers} blocks, width {width}, {heads} heads{tied}"),
+        ),
+        ("context", format!("{} tokens", network.context)),
+        (
+            "nodes",
+            format!("{} x {} threads", pipeline.nodes, pipeline.threads_per_node),
+        ),
+        ("schedule", pipeline.schedule.to_string()),
+        (
+            "batch",
+            format!(
+                "{} sequences in micro-batches of {}",
+                training.batch_size, training.micro_batch_size
+            ),
+        ),
+        ("seed", training.seed.to_string()),
+    ];
+    if let Some(summary) = summary {
+        let validation = summary
+            .val_loss
+            .map_or("none".to_owned(), |loss| format!("{loss:.4}"));
+        facts.extend([
+            ("steps", summary.steps.to_string()),
+            ("training loss", format!("{:.4}", summary.final_loss)),
+            ("validation loss", validation),
+            ("speed", format!("{:.0} tokens/s", summary.tokens_per_s)),
+            ("weights", summary.weights_sha256.clone()),
+        ]);
+    }
+    facts
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// Tokens of a step over the median step, the first 3 steps left out where there are more.

@@ -6,8 +6,9 @@ use super::interrupt::Interrupt;
 use super::options::RunOptions;
 use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
-use super::summary::{Bubble, Summary, describe, peaks, tokens_per_second};
+use super::summary::{Bubble, Summary, describe, facts, peaks, tokens_per_second};
 use super::text::Corpus;
+use crate::report::Report;
 use crate::trace::StepTrace;
 use crate::{StepReport, Trainer};
 use brigade_nn::{Sampling, TokenWindows};
@@ -51,6 +52,7 @@ struct Run<'a> {
     folder: Option<RunFolder>,
     windows: TokenWindows,
     validation: Arc<[i32]>,
+    source: String,
     interrupt: Interrupt,
     steps: Vec<StepReport>,
     validations: Vec<(u64, f64)>,
@@ -89,6 +91,7 @@ impl<'a> Run<'a> {
             folder,
             windows,
             validation: corpus.validation,
+            source: corpus.source,
             interrupt,
             steps: Vec::new(),
             validations: Vec::new(),
@@ -261,8 +264,24 @@ impl<'a> Run<'a> {
     }
 
     /// Writes the report, as far as the run has come.
-    fn report(&mut self, _: Option<&Summary>, _: Option<&str>) -> Result<(), Failure> {
-        Ok(())
+    fn report(&mut self, summary: Option<&Summary>, sample: Option<&str>) -> Result<(), Failure> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        // After a failure the nodes answer no more: the page does without what they would say.
+        let nodes = self.trainer.report().unwrap_or_default();
+        let facts = facts(self.options, &self.source, summary);
+        let page = Report {
+            title: "A training run",
+            facts: &facts,
+            plan: self.trainer.plan(),
+            steps: &self.steps,
+            validations: &self.validations,
+            traces: &self.traces,
+            nodes: &nodes,
+            sample,
+        };
+        Ok(page.save(&folder.path().join("report.html"))?)
     }
 
     fn say_how_it_went(&mut self, summary: &Summary, sample: Option<&str>) -> Result<(), Failure> {
@@ -304,7 +323,7 @@ impl<'a> Run<'a> {
         if let Some(folder) = &self.folder {
             let path = folder.path().display();
             self.output.say(&format!(
-                "{path} has trace.json, weights.safetensors, losses.csv, plan.json and config.toml"
+                "{path} has report.html, trace.json, weights.safetensors, losses.csv, plan.json and config.toml"
             ))?;
         }
         Ok(())
