@@ -138,7 +138,10 @@ pub(super) fn facts(
             ("training loss", format!("{:.4}", summary.final_loss)),
             ("validation loss", validation),
             ("speed", format!("{:.0} tokens/s", summary.tokens_per_s)),
-            ("weights", summary.weights_sha256.clone()),
+            (
+                "weights, SHA-256",
+                format!("{}…", &summary.weights_sha256[..12]),
+            ),
         ]);
     }
     facts

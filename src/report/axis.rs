@@ -97,9 +97,13 @@ impl Axis {
     fn label(&self, tick: f64) -> String {
         let apart = match self.ticks.as_slice() {
             [first, second, ..] if self.scale == Scale::Linear => second - first,
-            _ => tick.abs(),
+            _ => return number(tick, tick.abs(), tick.abs()),
         };
-        number(tick, apart)
+        let largest = self
+            .ticks
+            .iter()
+            .fold(apart, |most, tick| most.max(tick.abs()));
+        number(tick, apart, largest)
     }
 }
 
@@ -151,8 +155,8 @@ impl Scale {
     }
 }
 
-fn number(value: f64, apart: f64) -> String {
-    let size = value.abs().max(apart);
+/// All labels of an axis are written alike: what counts is the size of the largest.
+fn number(value: f64, apart: f64, size: f64) -> String {
     if !(1e-3..1e6).contains(&size) && value != 0.0 {
         // Past the leading digit as many as tell it from its neighbours.
         let digits = (value.abs().log10().floor() - apart.log10().floor()).clamp(0.0, 4.0);

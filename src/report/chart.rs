@@ -32,7 +32,7 @@ pub(super) fn chart(height: f64, (x, y): (&Axis, &Axis), series: &[Series]) -> D
 fn paint(canvas: &Canvas, (x, y): (&Axis, &Axis), series: &[Series]) {
     let mut chart = ChartBuilder::on(canvas.area())
         .margin_top(units(8.0))
-        .margin_right(units(10.0))
+        .margin_right(units(24.0))
         .x_label_area_size(units(26.0))
         .y_label_area_size(units(56.0))
         .build_cartesian_2d(x.clone(), y.clone())

@@ -92,7 +92,7 @@ impl Report<'_> {
             title: self.title,
             facts: self.facts,
             sections,
-            table: nodes::table(self.plan, self.nodes),
+            table: nodes::table(self.plan, self.nodes, self.traces),
             sample: self.sample,
         };
         Ok(page.render().expect("writing to a string cannot fail"))

@@ -3,13 +3,15 @@
 use super::units::{bytes, grouped, seconds};
 use crate::ids::NodeId;
 use crate::plan::Plan;
+use crate::schedule::Action;
 use crate::stage::NodeReport;
+use crate::trace::StepTrace;
 
 /// Headings, and a row for every node.
 pub(super) struct Table {
     pub(super) head: Vec<&'static str>,
     pub(super) rows: Vec<Row>,
-    pub(super) note: &'static str,
+    pub(super) note: String,
 }
 
 /// Words on the left, numbers on the right.
@@ -20,20 +22,22 @@ pub(super) struct Row {
     pub(super) numbers: Vec<String>,
 }
 
-pub(super) fn table(plan: &Plan, reports: &[NodeReport]) -> Table {
+pub(super) fn table(plan: &Plan, reports: &[NodeReport], traces: &[StepTrace]) -> Table {
     let mut head = vec!["Parameters", "Sends a step"];
-    let mut note = "What is sent in a step is predicted.";
+    let mut note = "What is sent is predicted.".to_owned();
+    if !traces.is_empty() {
+        head.extend(["Busy a step", "Waits a step"]);
+        note += " Busy and waiting are medians of the traced steps.";
+    }
     if !reports.is_empty() {
-        head.extend(["Sent", "Busy", "Waited"]);
-        note = "What is sent in a step is predicted; sent altogether, busy and waited in the last \
-                pass are measured.";
+        head.push("Sent altogether");
     }
     let nodes = plan.layout.nodes().iter();
     let rows = nodes.map(|node| Row {
         node: node.to_string(),
         stages: stages(plan, node),
         layers: layers(plan, node),
-        numbers: numbers(plan, node, reports),
+        numbers: numbers(plan, node, reports, traces),
     });
     Table {
         head,
@@ -58,25 +62,43 @@ fn layers(plan: &Plan, node: NodeId) -> String {
     }
 }
 
-fn numbers(plan: &Plan, node: NodeId, reports: &[NodeReport]) -> Vec<String> {
+fn numbers(plan: &Plan, node: NodeId, reports: &[NodeReport], traces: &[StepTrace]) -> Vec<String> {
     let at = node.index();
     let mut numbers = vec![
         grouped(plan.memory[at].parameter_bytes / 4),
         bytes(plan.sent_bytes[at]),
     ];
-    if reports.is_empty() {
-        return numbers;
+    if !traces.is_empty() {
+        numbers.extend([busy, waits].map(|of| {
+            let with_node = traces.iter().filter(|trace| at < trace.nodes.len());
+            let mut times: Vec<f64> = with_node.map(|trace| of(trace, node)).collect();
+            times.sort_by(f64::total_cmp);
+            let median = times.get(times.len() / 2);
+            median.map_or("–".to_owned(), |median| seconds(*median))
+        }));
     }
-    let own = reports.iter().find(|report| report.node == node);
-    numbers.extend(own.map_or_else(
-        || ["–", "–", "–"].map(str::to_owned),
-        |report| {
-            [
-                bytes(report.sent_bytes),
-                seconds(report.busy.as_secs_f64()),
-                seconds(report.waited.as_secs_f64()),
-            ]
-        },
-    ));
+    if !reports.is_empty() {
+        let own = reports.iter().find(|report| report.node == node);
+        numbers.push(own.map_or("–".to_owned(), |report| bytes(report.sent_bytes)));
+    }
     numbers
+}
+
+/// Seconds in which a node computed.
+fn busy(trace: &StepTrace, node: NodeId) -> f64 {
+    trace.timeline().busy(node)
+}
+
+/// Seconds in which it waited for a message or for the others.
+fn waits(trace: &StepTrace, node: NodeId) -> f64 {
+    let spans = trace.nodes[node.index()].actions.iter();
+    let waits = spans.filter(|span| {
+        matches!(
+            span.action,
+            Action::Wait(_) | Action::SumShared(_) | Action::Exchange
+        )
+    });
+    waits
+        .map(|span| (span.end - span.start).as_secs_f64())
+        .sum()
 }
