@@ -99,6 +99,16 @@ pub(super) fn peaks(plan: &Plan, reports: &[NodeReport]) -> String {
     text
 }
 
+/// Said where it explains why nodes wait longer than they would with cores of their own.
+pub(super) fn sharing(options: &RunOptions) -> String {
+    let threads = options.pipeline.nodes * options.pipeline.threads_per_node;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match threads > cores {
+        true => format!(" ({threads} threads share {cores} cores)"),
+        false => String::new(),
+    }
+}
+
 /// What stands at the top of a run's report.
 pub(super) fn facts(
     options: &RunOptions,
@@ -107,6 +117,8 @@ pub(super) fn facts(
 ) -> Vec<(String, String)> {
     let (network, pipeline, training) = (&options.network, &options.pipeline, &options.training);
     let (layers, width, heads) = (network.layers, network.width, network.heads);
+    let (nodes, threads) = (pipeline.nodes, pipeline.threads_per_node);
+    let nodes = format!("{nodes} x {threads} threads{}", sharing(options));
     let tied = if network.tied { ", tied head" } else { "" };
     let mut facts = vec![
         ("data", source.to_owned()),
@@ -115,10 +127,7 @@ pub(super) fn facts(
             format!("GPT, {layers} blocks, width {width}, {heads} heads{tied}"),
         ),
         ("context", format!("{} tokens", network.context)),
-        (
-            "nodes",
-            format!("{} x {} threads", pipeline.nodes, pipeline.threads_per_node),
-        ),
+        ("nodes", nodes),
         ("schedule", pipeline.schedule.to_string()),
         (
             "batch",

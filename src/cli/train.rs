@@ -3,10 +3,10 @@
 use super::failure::Failure;
 use super::generate::go_on;
 use super::interrupt::Interrupt;
-use super::options::RunOptions;
+use super::options::{OutputOptions, RunOptions};
 use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
-use super::summary::{Bubble, Summary, describe, facts, peaks, tokens_per_second};
+use super::summary::{Bubble, Summary, describe, facts, peaks, sharing, tokens_per_second};
 use super::text::Corpus;
 use crate::report::Report;
 use crate::trace::StepTrace;
@@ -145,18 +145,12 @@ impl<'a> Run<'a> {
         first..(first + wanted).min(steps)
     }
 
-    /// Loss over the first windows of the validation text.
+    /// Loss over some windows of the validation text.
     fn validate(&mut self, line: &mut StepLine) -> Result<(), Failure> {
-        let (context, windows) = (
-            self.options.network.context,
-            self.options.output.eval_windows,
-        );
-        let most = windows.saturating_mul(context).saturating_add(1);
-        let tokens = match windows {
-            0 => self.validation.clone(),
-            _ => self.validation[..most.min(self.validation.len())].into(),
-        };
-        let windows = TokenWindows::sequential(tokens, context)?;
+        let OutputOptions { eval_windows, .. } = self.options.output;
+        let context = self.options.network.context;
+        let all = TokenWindows::sequential(self.validation.clone(), context)?;
+        let windows = all.at_most(eval_windows);
         let loss = self.trainer.evaluate(&windows)?.loss;
         self.validations.push((line.step + 1, loss));
         line.val_loss = Some(loss);
@@ -306,10 +300,11 @@ impl<'a> Run<'a> {
         ))?;
         if let Some(bubble) = summary.bubble {
             self.output.say(&format!(
-                "bubble {:.1}% measured in {} traced steps, {:.1}% simulated with their times",
+                "bubble {:.1}% measured in {} traced steps, {:.1}% simulated with their times{}",
                 100.0 * bubble.measured,
                 self.traces.len(),
-                100.0 * bubble.simulated
+                100.0 * bubble.simulated,
+                sharing(self.options)
             ))?;
         }
         let nodes = self.trainer.report()?;

@@ -123,7 +123,7 @@ fn event(name: String, category: &str, (start, end): (Duration, Duration), args:
     })
 }
 
-/// From the middle of every send to the moment in its wait at which it can have arrived.
+/// From the start of every send to a moment in its wait at which it can have arrived.
 fn arrows(number: usize, trace: &StepTrace) -> Vec<Value> {
     let mut sends = BTreeMap::<(Lane, MicroBatchId), (usize, ActionSpan)>::new();
     let all = || {
@@ -147,7 +147,8 @@ fn arrows(number: usize, trace: &StepTrace) -> Vec<Value> {
         };
         // Numbers of different steps differ.
         let id = number as u64 * numbers.len() as u64 + numbers[&message];
-        let leaves = send.start + (send.end - send.start) / 2;
+        // The receiver may go on before the sender has noted that it is done.
+        let leaves = send.start;
         let earliest = wait.start.max(leaves);
         let lands = earliest + wait.end.saturating_sub(earliest) / 2;
         let category = match transfer.lane.direction {

@@ -13,7 +13,7 @@ pub(in crate::cli) struct OutputOptions {
     /// Validate after every so many steps; 0 for only at the end.
     #[arg(long, default_value = "500", value_name = "N", value_parser = whole::<u64>)]
     pub(in crate::cli) eval_every: u64,
-    /// Windows of a validation on the way; 0 for all of them. At the end it is always all.
+    /// Windows of a validation on the way, evenly spread; 0 for all. At the end it is always all.
     #[arg(long, default_value = "256", value_name = "N", value_parser = whole::<usize>)]
     pub(in crate::cli) eval_windows: usize,
     /// Bytes of text to generate at the end.

@@ -22,8 +22,8 @@ pub struct TokenWindows {
 enum Order {
     /// Row r of step s starts anywhere, by (seed, s, r).
     Random { rows: usize, random: Random },
-    /// Row r starts at r T.
-    Sequential,
+    /// Row r is window r N / `rows` of the N that lie one after the other.
+    Sequential { rows: usize },
 }
 
 impl TokenWindows {
@@ -58,7 +58,26 @@ impl TokenWindows {
     /// # Errors
     /// With fewer than two tokens, or a context of 0.
     pub fn sequential(tokens: impl Into<Arc<[i32]>>, context: usize) -> Result<Self, LayerError> {
-        Self::new(tokens.into(), context, 2, Order::Sequential)
+        let tokens = tokens.into();
+        let rows = tokens.len().saturating_sub(1).div_ceil(context.max(1));
+        Self::new(tokens, context, 2, Order::Sequential { rows })
+    }
+
+    /// At most so many of consecutive windows, evenly spread: a quicker evaluation. Random windows
+    /// stay as they are, and so does everything with `most` 0.
+    #[must_use]
+    pub fn at_most(mut self, most: usize) -> Self {
+        if let Order::Sequential { rows } = &mut self.order
+            && most > 0
+        {
+            *rows = most.min(*rows);
+        }
+        self
+    }
+
+    /// How many windows lie one after the other.
+    fn windows_in_all(&self) -> usize {
+        (self.tokens.len() - 1).div_ceil(self.context)
     }
 
     fn new(
@@ -89,7 +108,7 @@ impl TokenWindows {
 
     fn start(&self, step: StepId, row: usize) -> usize {
         match self.order {
-            Order::Sequential => row * self.context,
+            Order::Sequential { rows } => row * self.windows_in_all() / rows * self.context,
             Order::Random { random, .. } => {
                 let starts = self.tokens.len() - self.context;
                 // The step is the sample, so that any row of any step is one draw.
@@ -130,7 +149,7 @@ impl Data for TokenWindows {
     fn rows(&self, _: StepId) -> usize {
         match self.order {
             Order::Random { rows, .. } => rows,
-            Order::Sequential => (self.tokens.len() - 1).div_ceil(self.context),
+            Order::Sequential { rows } => rows,
         }
     }
 
@@ -168,6 +187,20 @@ mod tests {
             }
             assert!(data.inputs(step, 0..rows + 1).is_err());
         }
+    }
+
+    #[test]
+    fn fewer_windows_are_spread_evenly() {
+        let all = TokenWindows::sequential((0..41).collect::<Vec<_>>(), 4).unwrap();
+        let step = StepId::new(0);
+        assert_eq!(all.rows(step), 10);
+        let some = all.clone().at_most(4);
+        assert_eq!(some.rows(step), 4);
+        let inputs = numbers(some.inputs(step, 0..4).unwrap());
+        let starts: Vec<i32> = inputs.chunks(4).map(|row| row[0]).collect();
+        assert_eq!(starts, [0, 8, 20, 28]);
+        assert_eq!(all.clone().at_most(0).rows(step), 10);
+        assert_eq!(all.at_most(99).rows(step), 10);
     }
 
     #[test]
