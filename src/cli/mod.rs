@@ -60,8 +60,10 @@ Examples:
   brigade train book.txt --nodes 4 --schedule gpipe --micro-batch-size 1 --json
   brigade train --config run.toml --lr 5e-4
 
-The run folder has config.toml, plan.json, losses.csv, weights.safetensors, trace.json (for
-ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and saves.")]
+Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes; the last tenth is
+kept for validation. The run folder has config.toml, plan.json, losses.csv, weights.safetensors,
+trace.json (for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and
+saves.")]
     Train(Box<RunOptions>),
     /// Say who would do what, how long it would take and what it would hold; trains nothing
     #[command(after_help = "\

@@ -21,9 +21,6 @@ pub(super) use values::{number, schedule, whole};
 #[command(args_override_self = true)]
 pub(super) struct RunOptions {
     /// File or folder to train on.
-    ///
-    /// Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes; the last
-    /// tenth is kept for validation.
     #[arg(value_name = "DATA", default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(super) data: PathBuf,
 

@@ -22,13 +22,15 @@ pub(in crate::cli) struct NetworkOptions {
     /// Let the head share the token table's weights.
     #[arg(
         long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true"
+        default_value = "false", default_missing_value = "true", hide_possible_values = true,
+        hide_default_value = true
     )]
     pub(in crate::cli) tied: bool,
     /// Give linear layers and norms biases.
     #[arg(
         long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true"
+        default_value = "false", default_missing_value = "true", hide_possible_values = true,
+        hide_default_value = true
     )]
     pub(in crate::cli) biases: bool,
     /// Probability with which activations are dropped while training.

@@ -25,7 +25,8 @@ pub(in crate::cli) struct OutputOptions {
     /// Print one JSON object a line and nothing else: one for each step, and a summary.
     #[arg(
         long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true"
+        default_value = "false", default_missing_value = "true", hide_possible_values = true,
+        hide_default_value = true
     )]
     pub(in crate::cli) json: bool,
     /// Train on random tokens out of N instead of DATA, for measuring; no run folder unless --out

@@ -21,7 +21,7 @@ pub(in crate::cli) struct TrainingOptions {
     /// Steps.
     #[arg(long, default_value = "3000", value_name = "N", value_parser = whole::<u64>)]
     pub(in crate::cli) steps: u64,
-    /// The rule that changes the weights.
+    /// The rule that changes the weights (sgd has momentum 0.9).
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw, value_name = "NAME")]
     optimizer: OptimizerArg,
     /// The greatest learning rate.
@@ -59,11 +59,11 @@ pub(in crate::cli) struct TrainingOptions {
 /// The rules by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OptimizerArg {
-    /// AdamW: weight decay beside the gradient.
+    // Weight decay beside the gradient.
     Adamw,
-    /// Adam: weight decay in the gradient.
+    // Weight decay in the gradient.
     Adam,
-    /// Gradient descent with momentum 0.9.
+    // Gradient descent with momentum 0.9.
     Sgd,
 }
 
