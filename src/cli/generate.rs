@@ -8,7 +8,7 @@ use crate::{Trainer, Weights};
 use brigade_layer::{Batch, Tensor};
 use brigade_nn::Sampling;
 use clap::{Args, ValueHint};
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Args)]
@@ -66,6 +66,7 @@ pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<
         let printed = to.write_all(bytes).and_then(|()| to.flush());
         printed.map_err(|error| Failure::printing(&error))
     };
+    let to_terminal = io::stdout().is_terminal();
     let prompt = options.prompt.as_bytes();
     print(prompt)?;
     go_on(
@@ -73,9 +74,23 @@ pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<
         context,
         prompt,
         (options.tokens, sampling),
-        |byte| print(&[byte]),
+        |byte| {
+            print(&[match to_terminal {
+                true => harmless(byte),
+                false => byte,
+            }])
+        },
     )?;
     print(b"\n")
+}
+
+/// A byte as a terminal may see it: without control characters other than ends of lines and tabs.
+pub(super) fn harmless(byte: u8) -> u8 {
+    match byte {
+        b'\n' | b'\t' => byte,
+        _ if byte.is_ascii_control() => b'?',
+        _ => byte,
+    }
 }
 
 /// The trained network of a run, and its context.

@@ -59,9 +59,9 @@ impl<'a> Output<'a> {
         self.bar.set_style(style.progress_chars("━╸─"));
     }
 
-    /// Whether people see the progress bar.
-    pub(super) fn has_bar(&self) -> bool {
-        !self.bar.is_hidden()
+    /// Whether people see the progress bar where they would see lines.
+    pub(super) fn bar_is_enough(&self) -> bool {
+        !self.bar.is_hidden() && io::stdout().is_terminal()
     }
 
     /// A step is done.

@@ -1,7 +1,7 @@
 //! `brigade train`.
 
 use super::failure::Failure;
-use super::generate::go_on;
+use super::generate::{go_on, harmless};
 use super::interrupt::Interrupt;
 use super::options::{OutputOptions, RunOptions};
 use super::output::{Output, StepLine};
@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
             .advance(line, tokens_per_second(tokens, &recent));
         let steps = self.options.training.steps;
         let in_turn = done.is_multiple_of(steps.div_ceil(LINES)) || done == 1 || done == steps;
-        if line.val_loss.is_none() && (self.output.has_bar() || !in_turn) {
+        if line.val_loss.is_none() && (self.output.bar_is_enough() || !in_turn) {
             return Ok(());
         }
         let StepLine {
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
             b"\n",
             (bytes, sampling),
             |byte| {
-                text.push(byte);
+                text.push(harmless(byte));
                 Ok(())
             },
         )?;
