@@ -85,6 +85,8 @@ mod wire;
 pub use brigade_layer as layer;
 #[cfg(feature = "nn")]
 pub use brigade_nn as nn;
+/// The arrays that tensors are seen as, in the version that [`layer`] uses.
+pub use ndarray;
 
 pub use checkpoint::Weights;
 pub use config::{Config, Pinning, Transport};

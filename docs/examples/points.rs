@@ -4,6 +4,7 @@
 //! `cargo run --release --example points`
 
 use brigade::layer::*;
+use brigade::ndarray;
 use brigade::nn::{AdamW, Linear};
 use brigade::{Config, Trainer};
 
