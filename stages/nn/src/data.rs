@@ -133,7 +133,12 @@ impl TokenWindows {
             return Err(LayerError::Value(format!("token windows: {problem}")));
         }
         let shape = [rows.len(), self.context];
-        let mut numbers = Vec::with_capacity(rows.len() * self.context);
+        let mut numbers = Vec::new();
+        let count = rows.len().saturating_mul(self.context);
+        let refused = |_| LayerError::AllocationRefused {
+            requested_bytes: 4 * count as u64,
+        };
+        numbers.try_reserve_exact(count).map_err(refused)?;
         for row in rows {
             let start = self.start(step, row) + shift;
             let end = (start + self.context).min(self.tokens.len());
@@ -243,6 +248,14 @@ mod tests {
         starts.sort_unstable();
         starts.dedup();
         assert_eq!(starts, [0, 1, 2]);
+    }
+
+    /// No more rows than the machine can hold: an error, not an abort.
+    #[test]
+    fn too_many_rows_at_once_are_refused() {
+        let data = TokenWindows::random(vec![1; 5], 4, usize::MAX / 4, 0).unwrap();
+        let all = data.inputs(StepId::new(0), 0..usize::MAX / 4);
+        assert!(matches!(all, Err(LayerError::AllocationRefused { .. })));
     }
 
     #[test]
