@@ -42,11 +42,6 @@ const OPTIONS: &[(&str, i32, &str)] = &[
     ("--deadline 0", 2, "--deadline is 0"),
     ("--node-memory 5MB", 2, "such as 512MiB"),
     ("--node-memory 1KiB", 1, "use more nodes"),
-    (
-        "--batch-size 1000000000 --micro-batch-size 1000000000",
-        1,
-        "the machine refused",
-    ),
     ("--synthetic-vocab 0", 2, "--synthetic-vocab is 0"),
     ("--context 0", 2, "context"),
     ("--context 100000", 1, "too short"),

@@ -136,7 +136,7 @@ impl TokenWindows {
         let mut numbers = Vec::new();
         let count = rows.len().saturating_mul(self.context);
         let refused = |_| LayerError::AllocationRefused {
-            requested_bytes: 4 * count as u64,
+            requested_bytes: 4u64.saturating_mul(count as u64),
         };
         numbers.try_reserve_exact(count).map_err(refused)?;
         for row in rows {
