@@ -31,7 +31,7 @@ impl RunFolder {
             None => first_free(Path::new("runs"))?,
         };
         write_whole(&path.join(CONFIG), settings.as_bytes())?;
-        plan.save(&path.join("plan.json"))?;
+        plan.save(path.join("plan.json"))?;
         let file = path.join("losses.csv");
         let losses = File::create(&file).map_err(|error| Failure::file("write", &file, &error))?;
         let mut folder = Self { path, losses };
@@ -61,7 +61,7 @@ impl RunFolder {
 
     /// Adds traced steps.
     pub(super) fn traces(&self, plan: &Plan, traces: &[StepTrace]) -> Result<(), Failure> {
-        Ok(save_perfetto(&self.path.join("trace.json"), plan, traces)?)
+        Ok(save_perfetto(self.path.join("trace.json"), plan, traces)?)
     }
 
     /// Adds the weights.

@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
             nodes: &nodes,
             sample,
         };
-        Ok(page.save(&folder.path().join("report.html"))?)
+        Ok(page.save(folder.path().join("report.html"))?)
     }
 
     fn say_how_it_went(&mut self, summary: &Summary, sample: Option<&str>) -> Result<(), Failure> {

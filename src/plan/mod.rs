@@ -200,8 +200,8 @@ impl Plan {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), crate::Error> {
-        write_whole(path, (self.to_json() + "\n").as_bytes())
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), crate::Error> {
+        write_whole(path.as_ref(), (self.to_json() + "\n").as_bytes())
     }
 }
 

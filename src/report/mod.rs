@@ -117,7 +117,7 @@ impl Report<'_> {
     ///
     /// # Errors
     /// When it cannot be made or the file cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        write_whole(path, self.html()?.as_bytes())
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        write_whole(path.as_ref(), self.html()?.as_bytes())
     }
 }

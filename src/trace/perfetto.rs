@@ -35,8 +35,12 @@ pub fn perfetto_json(plan: &Plan, traces: &[StepTrace]) -> String {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn save_perfetto(path: &Path, plan: &Plan, traces: &[StepTrace]) -> Result<(), Error> {
-    write_whole(path, perfetto_json(plan, traces).as_bytes())
+pub fn save_perfetto(
+    path: impl AsRef<Path>,
+    plan: &Plan,
+    traces: &[StepTrace],
+) -> Result<(), Error> {
+    write_whole(path.as_ref(), perfetto_json(plan, traces).as_bytes())
 }
 
 fn microseconds(time: Duration) -> f64 {
