@@ -133,6 +133,26 @@ fn what_the_system_refuses_is_named() {
     }
 }
 
+/// Where errors cannot be printed, the exit code still says that there was one.
+#[cfg(target_os = "linux")]
+#[test]
+fn errors_that_cannot_be_printed_are_no_panic() {
+    let folder = folder_with_text();
+    for (arguments, code) in [
+        ("train missing".to_owned(), 1),
+        ("train --nodes 0".to_owned(), 2),
+        (format!("train text.txt {SMALL} --steps 2 -vvv"), 0),
+    ] {
+        let full = fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut command = program::command(folder.path(), &arguments);
+        let status = command.stderr(full).output().unwrap().status;
+        assert_eq!(status.code(), Some(code), "{arguments}");
+    }
+}
+
 #[test]
 fn configuration_files_are_read_strictly() {
     let folder = folder_with_text();
@@ -196,10 +216,25 @@ fn other_commands_are_as_clear() {
             "at most 17",
         ),
         ("schedule show --times 1,2", 2, "such as 1,1,1"),
+        (
+            "schedule show --micro-batches 400000",
+            2,
+            "--micro-batches is 400000",
+        ),
+        (
+            "schedule show --times 1e308,1e308,1e308",
+            2,
+            "such as 1,1,1",
+        ),
+        ("schedule show --times -1,1,1", 2, "such as 1,1,1"),
+        ("completions", 2, "<SHELL>"),
+        ("config --lr -3", 2, "learning rate"),
+        ("config --heads 3", 2, "make it"),
+        ("generate --seed -1", 2, "give a whole number"),
         ("schedule show --times 0,0,0", 2, "not all 0"),
         ("schedule show --times 1,nan,1", 2, "such as 1,1,1"),
         ("schedule show --width 0", 2, "--width is 0"),
-        ("generate", 1, "cannot read runs"),
+        ("generate", 1, "train first"),
         ("generate missing", 1, "cannot read missing/config.toml"),
         ("generate hollow", 1, "cannot read hollow/config.toml"),
         ("generate --temperature -1", 2, "--temperature is -1"),

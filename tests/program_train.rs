@@ -172,12 +172,12 @@ fn a_folder_is_its_text_files_in_order() {
     assert_ne!(run(), first);
 }
 
-/// A reader that goes away early is no error and no panic.
+/// A reader that goes away early ends the run after its step: no error, and nothing lost.
 #[test]
 fn a_closed_pipe_is_no_error() {
     use std::io::Read;
     let folder = folder_with_text();
-    let arguments = format!("train text.txt {SMALL} --steps 200 --json");
+    let arguments = format!("train text.txt {SMALL} --steps 1000000 --json");
     let mut child = command(folder.path(), &arguments).spawn().unwrap();
     let mut some = [0; 10];
     child.stdout.take().unwrap().read_exact(&mut some).unwrap();
@@ -186,6 +186,8 @@ fn a_closed_pipe_is_no_error() {
         output.status.success() && output.stderr.is_empty(),
         "{output:?}"
     );
+    let weights = folder.path().join("runs/1/weights.safetensors");
+    assert!(brigade::Weights::load(weights).is_ok());
 }
 
 /// Validation on the way is in the step it followed, in the losses and in what people see.
@@ -259,4 +261,36 @@ fn the_summary_has_measured_beside_predicted() {
     ] {
         assert!(said.contains(words), "{said}");
     }
+}
+
+/// Nothing of an earlier run stays in a folder that is used again.
+#[test]
+fn a_folder_that_is_used_again_has_one_run() {
+    let folder = folder_with_text();
+    let first = format!("train text.txt {SMALL} --steps 3 --out run");
+    text(&brigade(folder.path(), &first));
+    let second = format!("{first} --trace-steps 0 --lr 1e30 --warmup 0");
+    assert_eq!(
+        brigade(folder.path(), &second).status.code(),
+        Some(1),
+        "it diverges"
+    );
+    for left in ["weights.safetensors", "trace.json"] {
+        assert!(!folder.path().join("run").join(left).exists(), "{left}");
+    }
+}
+
+/// The newest run has the largest number, whatever was removed before it.
+#[test]
+fn a_new_run_has_a_larger_number_than_all_before() {
+    let folder = folder_with_text();
+    fs::create_dir_all(folder.path().join("runs/5")).unwrap();
+    fs::create_dir_all(folder.path().join("runs/007")).unwrap();
+    let said = text(&brigade(folder.path(), &format!("train {SMALL} --steps 2")));
+    assert!(said.contains("runs/6 has"), "{said}");
+    assert!(
+        brigade(folder.path(), "generate --tokens 3")
+            .status
+            .success()
+    );
 }

@@ -3,7 +3,7 @@
 //! `cargo run --release --example gpt [FILE]`
 
 use brigade::nn::{AdamW, Gpt, LearningRate, TokenWindows};
-use brigade::schedule::{Times, render, simulate};
+use brigade::schedule::{Times, render};
 use brigade::{Config, Trainer};
 use std::sync::Arc;
 
@@ -51,8 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("node {node}: {}", layers.join(", "));
     }
     let times = Times::equal(4, 1.0, 1.0, 1.0);
-    let micro_batches = plan.training.batch.micro_batches();
-    let simulation = simulate(&plan.training.lowered, &plan.layout, micro_batches, &times)?;
+    let simulation = plan.simulate(&times)?;
     print!("{}", render(&simulation, 72));
 
     let windows = TokenWindows::random(tokens.clone(), gpt.context, 16, 1)?;

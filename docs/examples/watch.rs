@@ -3,7 +3,7 @@
 //! `cargo run --release --example watch`
 
 use brigade::nn::{AdamW, Gpt, TokenWindows};
-use brigade::schedule::{render, simulate};
+use brigade::schedule::render;
 use brigade::trace::{kernel_times, layer_times, median_times, save_perfetto};
 use brigade::{Config, Trainer};
 use std::sync::Arc;
@@ -60,8 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let plan = trainer.plan();
     let times = median_times(&traces, plan.partition.stages());
-    let micro_batches = plan.training.batch.micro_batches();
-    let simulated = simulate(&plan.training.lowered, &plan.layout, micro_batches, &times)?;
+    let simulated = plan.simulate(&times)?;
     let measured = traces[1].timeline();
     println!("\nmeasured, bubble {:.0}%:", 100.0 * measured.bubble());
     print!("{}", render(&measured, 72));

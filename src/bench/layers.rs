@@ -59,9 +59,11 @@ impl<'a> Layers<'a> {
     /// # Errors
     /// When the machine does not give them.
     pub fn threads(mut self, threads: usize) -> Result<Self, Error> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| LayerError::Value(error.to_string()))?;
-        self.threads = (threads > 1).then(|| Arc::new(pool));
+        if threads > 1 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.map_err(|error| LayerError::Value(error.to_string()))?;
+            self.threads = Some(Arc::new(pool));
+        }
         Ok(self)
     }
 

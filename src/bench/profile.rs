@@ -4,7 +4,7 @@ use super::Layers;
 use crate::error::Error;
 use crate::ids::{LayerIndex, NodeId};
 use crate::plan::Plan;
-use crate::schedule::{Timeline, Times, simulate};
+use crate::schedule::{Timeline, Times};
 use crate::trace::LayerTime;
 use brigade_layer::{Data, Network, Optimizer};
 use std::collections::BTreeMap;
@@ -101,11 +101,7 @@ impl Profile {
     /// # Errors
     /// When the plan's lists get stuck, which a plan that was made here does not.
     pub fn simulate(&self, plan: &Plan) -> Result<Timeline, Error> {
-        let walk = &plan.training;
-        let micro_batches = walk.batch.micro_batches();
-        let times = self.times(plan);
-        let timeline = simulate(&walk.lowered, &plan.layout, micro_batches, &times);
-        Ok(timeline.map_err(crate::error::PlanError::from)?)
+        Ok(plan.simulate(&self.times(plan))?)
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) fn in_one_line(error: &clap::Error) -> String {
             line.strip_prefix("tip: ").unwrap_or(line)
         })
         .collect();
-    lines.join("; ")
+    lines.join("; ").replace(":; ", ": ")
 }
 
 impl From<Error> for Failure {

@@ -21,11 +21,12 @@ pub(super) struct GenerateOptions {
         long,
         value_name = "TEXT",
         default_value = "\n",
-        hide_default_value = true
+        hide_default_value = true,
+        allow_hyphen_values = true
     )]
     prompt: String,
     /// Bytes to generate.
-    #[arg(long, value_name = "N", default_value = "500", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "N", default_value = "500", allow_negative_numbers = true, value_parser = whole::<usize>)]
     tokens: usize,
     /// Below 1 the likely becomes likelier; at 0 the likeliest is taken.
     #[arg(
@@ -34,13 +35,13 @@ pub(super) struct GenerateOptions {
     )]
     temperature: f64,
     /// Draw only from so many; 0 for all.
-    #[arg(long, value_name = "K", default_value = "0", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "K", default_value = "0", allow_negative_numbers = true, value_parser = whole::<usize>)]
     top_k: usize,
     /// Seed of the draws.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<u64>)]
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = whole::<u64>)]
     seed: u64,
     /// Pipeline nodes; as many as the run had unless given. The text is the same.
-    #[arg(long, value_name = "P", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = whole::<usize>)]
     nodes: Option<usize>,
 }
 
@@ -78,7 +79,8 @@ pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<
             print(&[match to_terminal {
                 true => harmless(byte),
                 false => byte,
-            }])
+            }])?;
+            Ok(true)
         },
     )?;
     print(b"\n")
@@ -123,14 +125,15 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
     Ok((trainer, options.network.context))
 }
 
-/// Goes on where `prompt` ends, byte by byte. The network sees the last `context` bytes; behind the
-/// end of a shorter text stand zeros, which what comes before them does not see.
+/// Goes on where `prompt` ends, byte by byte, for as long as `each` wants more. The network sees
+/// the last `context` bytes; behind the end of a shorter text stand zeros, which what comes before
+/// them does not see.
 pub(super) fn go_on(
     trainer: &mut Trainer,
     context: usize,
     prompt: &[u8],
     (count, sampling): (usize, Sampling),
-    mut each: impl FnMut(u8) -> Result<(), Failure>,
+    mut each: impl FnMut(u8) -> Result<bool, Failure>,
 ) -> Result<(), Failure> {
     let mut tokens: Vec<i32> = prompt.iter().map(|byte| i32::from(*byte)).collect();
     if tokens.is_empty() {
@@ -144,9 +147,12 @@ pub(super) fn go_on(
         let logits = trainer.predict(&Batch::new(window.clone(), window)?)?;
         let vocab = logits.shape().last();
         let row = &logits.f32()?[(seen.len() - 1) * vocab..][..vocab];
-        let token = sampling.choose(row, draw)?;
+        let token = sampling.choose(row, draw);
+        let token = token.map_err(|error| Failure::Other(error.to_string()))?;
         tokens.push(token);
-        each(token as u8)?;
+        if !each(token as u8)? {
+            break;
+        }
     }
     Ok(())
 }

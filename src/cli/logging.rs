@@ -16,6 +16,8 @@ pub(super) fn start(verbose: u8) {
         .with_writer(io::stderr)
         .with_ansi(anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never)
         .without_time()
+        // What cannot be printed is not worth a panic.
+        .log_internal_errors(false)
         .with_target(false);
     // Whoever calls the program as a library may have a subscriber already.
     let _ = subscriber.try_init();

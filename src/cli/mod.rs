@@ -3,7 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,16 +114,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Failure::Other(format!("a bug in brigade: {text}; please report it"))
         }
     };
-    eprintln!("error: {failure}");
+    // Where errors cannot be printed, the exit code has to do.
+    let _ = writeln!(io::stderr(), "error: {failure}");
     ExitCode::from(failure.exit_code())
 }
 
 /// A panic on a node becomes an error with its place in the plan, any other one a line that says
 /// that this is a bug: the text that Rust prints would only be noise.
 fn silence_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        tracing::debug!("panic: {info}");
-    }));
+    std::panic::set_hook(Box::new(|_| {}));
 }
 
 /// The command line, with the options of a configuration file where it names one.
@@ -184,6 +183,8 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         Command::Schedule { command } => schedule::schedule(command, to),
         Command::Config(options) => {
             options.checked_config()?;
+            options.training.optimizer()?;
+            options.network.gpt(text::BYTES).network()?;
             output::print(to, settings(&[]).unwrap_or_default().trim_end())
         }
         Command::Completions { shell } => {

@@ -40,12 +40,18 @@ pub(super) struct Output<'a> {
     to: &'a mut dyn Write,
     json: bool,
     bar: ProgressBar,
+    closed: bool,
 }
 
 impl<'a> Output<'a> {
     pub(super) fn new(to: &'a mut dyn Write, json: bool) -> Self {
         let bar = ProgressBar::hidden();
-        Self { to, json, bar }
+        Self {
+            to,
+            json,
+            bar,
+            closed: false,
+        }
     }
 
     /// A progress bar over this many steps, where errors go to a terminal.
@@ -95,7 +101,18 @@ impl<'a> Output<'a> {
 
     fn line(&mut self, line: &str) -> Result<(), Failure> {
         let to = &mut self.to;
-        self.bar.suspend(|| print(*to, line))
+        match self.bar.suspend(|| print(*to, line)) {
+            Err(Failure::Closed) => {
+                self.closed = true;
+                Ok(())
+            }
+            printed => printed,
+        }
+    }
+
+    /// Whether whoever read the lines has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 }
 

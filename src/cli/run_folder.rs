@@ -20,7 +20,7 @@ pub(super) struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder, made if it is not there; without a name, the first free of `runs/1`,
+    /// Opens the folder, made if it is not there; without a name, the next of `runs/1`,
     /// `runs/2`, ...
     pub(super) fn open(path: Option<&Path>, plan: &Plan, settings: &str) -> Result<Self, Failure> {
         let path = match path {
@@ -28,8 +28,18 @@ impl RunFolder {
                 fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
                 path.to_owned()
             }
-            None => first_free(Path::new("runs"))?,
+            None => next(Path::new("runs"))?,
         };
+        // Of an earlier run in the same folder nothing stays: it would pass for this one's.
+        for left in [WEIGHTS, "trace.json", "report.html"] {
+            let file = path.join(left);
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::file("remove", &file, &error));
+                }
+                _ => {}
+            }
+        }
         write_whole(&path.join(CONFIG), settings.as_bytes())?;
         plan.save(path.join("plan.json"))?;
         let file = path.join("losses.csv");
@@ -76,17 +86,20 @@ impl RunFolder {
     }
 }
 
-fn first_free(runs: &Path) -> Result<PathBuf, Failure> {
+/// A new folder with a larger number than all before it.
+fn next(runs: &Path) -> Result<PathBuf, Failure> {
     fs::create_dir_all(runs).map_err(|error| Failure::file("make", runs, &error))?;
     // Runs are neither to be committed nor to be trained on.
     let ignore = runs.join(".gitignore");
     if !ignore.exists() {
         fs::write(&ignore, "*\n").map_err(|error| Failure::file("write", &ignore, &error))?;
     }
-    for number in 1u32.. {
+    let first = largest(runs)?.map_or(1, |largest| largest.saturating_add(1));
+    for number in first..=u32::MAX {
         let path = runs.join(number.to_string());
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
+            // Another run was quicker.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(Failure::file("make", &path, &error)),
         }
@@ -99,14 +112,27 @@ fn first_free(runs: &Path) -> Result<PathBuf, Failure> {
 
 /// The newest of `runs/1`, `runs/2`, ...: the one with the largest number.
 pub(super) fn newest(runs: &Path) -> Result<PathBuf, Failure> {
+    let number = match runs.exists() {
+        true => largest(runs)?,
+        false => None,
+    };
+    let problem = format!(
+        "there are no runs in {}; train first, or name one",
+        runs.display()
+    );
+    let number = number.ok_or(Failure::Other(problem))?;
+    Ok(runs.join(number.to_string()))
+}
+
+fn largest(runs: &Path) -> Result<Option<u32>, Failure> {
     let fail = |error| Failure::file("read", runs, &error);
-    let mut best = None;
+    let mut largest = None;
     for entry in fs::read_dir(runs).map_err(fail)? {
         let name = entry.map_err(fail)?.file_name();
         let number = name.to_str().and_then(|name| name.parse::<u32>().ok());
-        best = best.max(number);
+        // 007 is somebody else's.
+        let own = number.filter(|number| *name == *number.to_string());
+        largest = largest.max(own);
     }
-    let problem = format!("{} has no runs; train first, or name one", runs.display());
-    let number = best.ok_or(Failure::Other(problem))?;
-    Ok(runs.join(number.to_string()))
+    Ok(largest)
 }

@@ -28,16 +28,21 @@ pub(super) struct ShowOptions {
     #[arg(value_name = "NAME", default_value = "1f1b", value_parser = schedule_name())]
     name: ScheduleKind,
     /// Pipeline nodes.
-    #[arg(long, value_name = "P", default_value = "4", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "P", default_value = "4", allow_negative_numbers = true, value_parser = whole::<usize>)]
     nodes: usize,
     /// Micro-batches of a step.
-    #[arg(long, value_name = "M", default_value = "8", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "M", default_value = "8", allow_negative_numbers = true, value_parser = whole::<usize>)]
     micro_batches: usize,
     /// What F, I and W of a stage take, in any one unit; B is an I and a W.
-    #[arg(long, value_name = "F,I,W", default_value = "1,1,1")]
+    #[arg(
+        long,
+        value_name = "F,I,W",
+        default_value = "1,1,1",
+        allow_hyphen_values = true
+    )]
     times: TimesArg,
     /// Columns of the picture; as the terminal has room unless given.
-    #[arg(long, value_name = "COLUMNS", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole::<usize>)]
     width: Option<usize>,
 }
 
@@ -52,7 +57,7 @@ impl FromStr for TimesArg {
             .map(|number| number.trim().parse().ok())
             .collect();
         let fine = |numbers: &Vec<f64>| {
-            numbers.iter().all(|n| n.is_finite() && *n >= 0.0) && numbers.iter().sum::<f64>() > 0.0
+            numbers.iter().all(|n| (0.0..1e100).contains(n)) && numbers.iter().sum::<f64>() > 0.0
         };
         let three = numbers
             .filter(fine)
@@ -82,12 +87,10 @@ fn show(options: &ShowOptions, to: &mut dyn Write) -> Result<(), Failure> {
     }
     Config {
         nodes,
-        batch_size: micro_batches,
-        micro_batch_size: 1,
         ..Config::default()
     }
     .validate()?;
-    if nodes * micro_batches > MOST_ACTIONS {
+    if nodes.saturating_mul(micro_batches) > MOST_ACTIONS {
         let allowed = format!("at most {} for {nodes} nodes", MOST_ACTIONS / nodes);
         return Err(wrong("micro-batches", micro_batches, allowed));
     }

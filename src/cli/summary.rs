@@ -2,8 +2,8 @@
 
 use super::options::RunOptions;
 use super::output::{mib, picture, picture_width};
-use crate::schedule::{Times, simulate};
-use crate::trace::{StepTrace, median_times};
+use crate::schedule::Times;
+use crate::trace::{StepTrace, median, median_step, median_times};
 use crate::{NodeReport, Plan};
 use serde::Serialize;
 
@@ -36,16 +36,9 @@ pub(super) struct Bubble {
 impl Bubble {
     /// Of traced steps, if there are any.
     pub(super) fn of(plan: &Plan, traces: &[StepTrace]) -> Option<Self> {
-        let mut bubbles: Vec<_> = traces
-            .iter()
-            .map(|trace| trace.timeline().bubble())
-            .collect();
-        bubbles.sort_by(f64::total_cmp);
-        let measured = *bubbles.get(bubbles.len() / 2)?;
+        let measured = median_step(traces)?.1.bubble();
         let times = median_times(traces, plan.partition.stages());
-        let walk = &plan.training;
-        let micro_batches = walk.batch.micro_batches();
-        let timeline = simulate(&walk.lowered, &plan.layout, micro_batches, &times).ok()?;
+        let timeline = plan.simulate(&times).ok()?;
         let simulated = timeline.bubble();
         Some(Self {
             measured,
@@ -69,7 +62,7 @@ pub(super) fn describe(plan: &Plan) -> String {
     // Equal stages, backward twice as long as forward: the usual picture.
     let times = Times::equal(stages, 1.0, 1.0, 1.0);
     let micro_batches = batch.micro_batches();
-    if let Ok(timeline) = simulate(&plan.training.lowered, &plan.layout, micro_batches, &times) {
+    if let Ok(timeline) = plan.simulate(&times) {
         let schedule = &plan.schedule;
         text += &format!(
             "\nOne step of {schedule} with {micro_batches} micro-batches, were all stages equal:\n"
@@ -166,15 +159,10 @@ pub(super) fn tokens_per_second(tokens: usize, steps_ms: &[f64]) -> f64 {
     } else {
         steps_ms
     };
-    let mut sorted = counted.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    let median = match sorted.len() {
-        0 => return 0.0,
-        odd if odd % 2 == 1 => sorted[middle],
-        _ => sorted[middle - 1].midpoint(sorted[middle]),
-    };
-    tokens as f64 / median * 1e3
+    match median(counted.to_vec()) {
+        0.0 => 0.0,
+        median => tokens as f64 / median * 1e3,
+    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
             };
             let mut line = StepLine::from(&report);
             self.steps.push(report);
-            let stop = self.interrupt.asked();
+            let stop = self.stopped();
             if step + 1 == traced.end || stop && step + 1 < traced.end {
                 self.save_traces()?;
             }
@@ -129,6 +129,11 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether nobody wants the run to go on.
+    fn stopped(&self) -> bool {
+        self.interrupt.asked() || self.output.is_closed()
     }
 
     fn save_traces(&self) -> Result<(), Failure> {
@@ -152,7 +157,7 @@ impl<'a> Run<'a> {
         let all = TokenWindows::sequential(self.validation.clone(), context)?;
         let windows = all.at_most(eval_windows);
         let loss = self.trainer.evaluate(&windows)?.loss;
-        self.validations.push((line.step + 1, loss));
+        self.validations.push((line.step, loss));
         line.val_loss = Some(loss);
         self.report(None, None)
     }
@@ -196,14 +201,15 @@ impl<'a> Run<'a> {
         if let Some(folder) = &self.folder {
             folder.weights(&self.trainer.weights()?)?;
         }
-        let stopped = self.interrupt.asked();
+        self.report(None, None)?;
+        let stopped = self.stopped();
         let validation = match stopped {
             true => None,
             false => {
                 let context = self.options.network.context;
                 let all = TokenWindows::sequential(self.validation.clone(), context)?;
                 let loss = self.trainer.evaluate(&all)?.loss;
-                self.validations.push((self.trainer.steps(), loss));
+                self.validations.push((self.trainer.steps() - 1, loss));
                 Some(loss)
             }
         };
@@ -244,6 +250,7 @@ impl<'a> Run<'a> {
             ..Sampling::default()
         };
         let (context, mut text) = (self.options.network.context, Vec::new());
+        let interrupt = &self.interrupt;
         go_on(
             &mut self.trainer,
             context,
@@ -251,7 +258,7 @@ impl<'a> Run<'a> {
             (bytes, sampling),
             |byte| {
                 text.push(harmless(byte));
-                Ok(())
+                Ok(!interrupt.asked())
             },
         )?;
         Ok(Some(String::from_utf8_lossy(&text).into_owned()))
@@ -316,9 +323,12 @@ impl<'a> Run<'a> {
                 .say(&format!("\nA sample:\n{}\n", sample.trim()))?;
         }
         if let Some(folder) = &self.folder {
-            let path = folder.path().display();
+            let (path, trace) = match self.traces.is_empty() {
+                true => (folder.path().display(), ""),
+                false => (folder.path().display(), "trace.json, "),
+            };
             self.output.say(&format!(
-                "{path} has report.html, trace.json, weights.safetensors, losses.csv, plan.json and config.toml"
+                "{path} has report.html, {trace}weights.safetensors, losses.csv, plan.json and config.toml"
             ))?;
         }
         Ok(())

@@ -11,7 +11,10 @@ use crate::files::write_whole;
 use crate::ids::{NodeId, StageCount};
 use crate::partition::Partition;
 use crate::placement::Placement;
-use crate::schedule::{Layout, Lowered, ScheduleKind, check, forward_only, lower, stash_peaks};
+use crate::schedule::{
+    Layout, Lowered, ScheduleKind, Timeline, Times, check, forward_only, lower, simulate,
+    stash_peaks,
+};
 use brigade_layer::{LayerShapes, Network, Optimizer};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -167,6 +170,20 @@ impl Plan {
             });
         }
         Walk::new(kind, self.schedule, &self.layout, full.with_rows(rows))
+    }
+
+    /// A training step of a full mini-batch with these times.
+    ///
+    /// # Errors
+    /// When the lists get stuck, which those of a plan that was made here do not.
+    pub fn simulate(&self, times: &Times) -> Result<Timeline, PlanError> {
+        let Walk { lowered, batch, .. } = &self.training;
+        Ok(simulate(
+            lowered,
+            &self.layout,
+            batch.micro_batches(),
+            times,
+        )?)
     }
 
     /// How many rows go forward together in an evaluation or prediction: enough micro-batches to

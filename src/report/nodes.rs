@@ -5,7 +5,7 @@ use crate::ids::NodeId;
 use crate::plan::Plan;
 use crate::schedule::Action;
 use crate::stage::NodeReport;
-use crate::trace::StepTrace;
+use crate::trace::{StepTrace, median};
 
 /// Headings, and a row for every node.
 pub(super) struct Table {
@@ -71,10 +71,11 @@ fn numbers(plan: &Plan, node: NodeId, reports: &[NodeReport], traces: &[StepTrac
     if !traces.is_empty() {
         numbers.extend([busy, waits].map(|of| {
             let with_node = traces.iter().filter(|trace| at < trace.nodes.len());
-            let mut times: Vec<f64> = with_node.map(|trace| of(trace, node)).collect();
-            times.sort_by(f64::total_cmp);
-            let median = times.get(times.len() / 2);
-            median.map_or("–".to_owned(), |median| seconds(*median))
+            let times: Vec<f64> = with_node.map(|trace| of(trace, node)).collect();
+            match times.is_empty() {
+                true => "–".to_owned(),
+                false => seconds(median(times)),
+            }
         }));
     }
     if !reports.is_empty() {

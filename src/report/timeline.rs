@@ -13,11 +13,11 @@ use super::canvas::{Anchor, Canvas, draw, width};
 use super::page::{Drawing, Figure, Key, Section, WIDE};
 use super::palette::Ink;
 use super::units::{grouped, percent, seconds, short, time_unit};
-use crate::error::{Error, PlanError};
+use crate::error::Error;
 use crate::ids::NodeId;
 use crate::plan::Plan;
-use crate::schedule::{Action, Span, Timeline, Work, simulate};
-use crate::trace::{StepTrace, median_times};
+use crate::schedule::{Action, Span, Timeline, Work};
+use crate::trace::{StepTrace, median_step, median_times};
 
 /// Room for the names of nodes on the left, and for their idle times on the right.
 const LEFT: f64 = 68.0;
@@ -40,10 +40,7 @@ pub(super) fn section(plan: &Plan, traces: &[StepTrace]) -> Result<Option<Sectio
         return Ok(None);
     };
     let times = median_times(traces, plan.partition.stages());
-    let walk = &plan.training;
-    let micro_batches = walk.batch.micro_batches();
-    let simulated = simulate(&walk.lowered, &plan.layout, micro_batches, &times);
-    let simulated = simulated.map_err(PlanError::from)?;
+    let simulated = plan.simulate(&times)?;
     let panels = [
         Panel {
             name: format!("Measured, step {}", measured.step),
@@ -61,15 +58,6 @@ pub(super) fn section(plan: &Plan, traces: &[StepTrace]) -> Result<Option<Sectio
         caption: words(&panels, traces.len()),
     };
     Ok(Some(Section::new("Timeline", vec![vec![figure]])))
-}
-
-/// The traced step that took neither long nor short.
-fn median_step(traces: &[StepTrace]) -> Option<(&StepTrace, Timeline)> {
-    let timelines = traces.iter().map(|trace| (trace, trace.timeline()));
-    let mut timelines: Vec<_> = timelines.filter(|(_, line)| line.makespan > 0.0).collect();
-    timelines.sort_by(|a, b| a.1.makespan.total_cmp(&b.1.makespan));
-    let middle = timelines.len() / 2;
-    timelines.into_iter().nth(middle)
 }
 
 fn words([measured, simulated]: &[Panel; 2], traces: usize) -> String {

@@ -2,7 +2,7 @@
 
 use super::{LayerSpan, StepTrace};
 use crate::ids::{LayerIndex, StageCount, StageId};
-use crate::schedule::{Action, Times, Work};
+use crate::schedule::{Action, Timeline, Times, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl LayerTime {
 }
 
 /// The median, or 0 of nothing.
-fn median(mut list: Vec<f64>) -> f64 {
+pub(crate) fn median(mut list: Vec<f64>) -> f64 {
     list.sort_by(f64::total_cmp);
     let middle = list.len() / 2;
     match list.len() {
@@ -33,6 +33,15 @@ fn median(mut list: Vec<f64>) -> f64 {
         odd if odd % 2 == 1 => list[middle],
         _ => list[middle - 1].midpoint(list[middle]),
     }
+}
+
+/// The traced step that took neither long nor short, with its timeline.
+pub fn median_step(traces: &[StepTrace]) -> Option<(&StepTrace, Timeline)> {
+    let timelines = traces.iter().map(|trace| (trace, trace.timeline()));
+    let mut timelines: Vec<_> = timelines.filter(|(_, line)| line.makespan > 0.0).collect();
+    timelines.sort_by(|a, b| a.1.makespan.total_cmp(&b.1.makespan));
+    let middle = timelines.len() / 2;
+    timelines.into_iter().nth(middle)
 }
 
 /// Median times of every stage's actions in seconds, to simulate the schedule with. A stage whose

@@ -16,7 +16,8 @@ mod medians;
 mod perfetto;
 mod recorder;
 
-pub use medians::{LayerTime, kernel_times, layer_times, median_times};
+pub(crate) use medians::median;
+pub use medians::{LayerTime, kernel_times, layer_times, median_step, median_times};
 pub use perfetto::{perfetto_json, save_perfetto};
 pub(crate) use recorder::Recorder;
 

@@ -7,20 +7,20 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct OutputOptions {
-    /// Run folder; the first free of runs/1, runs/2, ... unless given.
+    /// Run folder; the next of runs/1, runs/2, ... unless given.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(in crate::cli) out: Option<PathBuf>,
     /// Validate after every so many steps; 0 for only at the end.
-    #[arg(long, default_value = "500", value_name = "N", value_parser = whole::<u64>)]
+    #[arg(long, default_value = "500", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     pub(in crate::cli) eval_every: u64,
     /// Windows of a validation on the way, evenly spread; 0 for all. At the end it is always all.
-    #[arg(long, default_value = "256", value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, default_value = "256", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(in crate::cli) eval_windows: usize,
     /// Bytes of text to generate at the end.
-    #[arg(long, default_value = "200", value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, default_value = "200", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(in crate::cli) sample: usize,
-    /// Steps, from the tenth on, whose every action is written to trace.json.
-    #[arg(long, default_value = "5", value_name = "N", value_parser = whole::<u64>)]
+    /// So many steps, from step 10 on, have their actions written to trace.json.
+    #[arg(long, default_value = "5", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     pub(in crate::cli) trace_steps: u64,
     /// Print one JSON object a line and nothing else: one for each step, and a summary.
     #[arg(
@@ -31,6 +31,6 @@ pub(in crate::cli) struct OutputOptions {
     pub(in crate::cli) json: bool,
     /// Train on random tokens out of N instead of DATA, for measuring; no run folder unless --out
     /// is given.
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(in crate::cli) synthetic_vocab: Option<usize>,
 }

@@ -13,13 +13,13 @@ use std::sync::Arc;
 #[command(next_help_heading = "Training")]
 pub(in crate::cli) struct TrainingOptions {
     /// Sequences of a step.
-    #[arg(long, default_value = "16", value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(in crate::cli) batch_size: usize,
     /// Sequences of a micro-batch; the last one takes what remains.
-    #[arg(long, default_value = "2", value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, default_value = "2", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(in crate::cli) micro_batch_size: usize,
     /// Steps.
-    #[arg(long, default_value = "3000", value_name = "N", value_parser = whole::<u64>)]
+    #[arg(long, default_value = "3000", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     pub(in crate::cli) steps: u64,
     /// The rule that changes the weights (sgd has momentum 0.9).
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw, value_name = "NAME")]
@@ -37,7 +37,7 @@ pub(in crate::cli) struct TrainingOptions {
     #[arg(long, default_value = "0.9,0.99", value_name = "B1,B2")]
     betas: BetasArg,
     /// Steps in which the learning rate rises; a twentieth of --steps, at most 100, unless given.
-    #[arg(long, value_name = "N", value_parser = whole::<u64>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     warmup: Option<u64>,
     /// Weight decay of matrices (none on norms and biases).
     #[arg(
@@ -52,7 +52,7 @@ pub(in crate::cli) struct TrainingOptions {
     )]
     clip: f32,
     /// Seed of everything random.
-    #[arg(long, default_value = "1", value_name = "N", value_parser = whole::<u64>)]
+    #[arg(long, default_value = "1", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
     pub(in crate::cli) seed: u64,
 }
 
