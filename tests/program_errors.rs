@@ -19,6 +19,7 @@ const OPTIONS: &[(&str, i32, &str)] = &[
     ("--cuts x", 2, "layer numbers such as 3,6,9"),
     ("--heads 3", 2, "make it 15 or 18"),
     ("--heads 0", 2, "heads is 0"),
+    ("--heads 256", 2, "make it 256"),
     ("--width 17", 2, "make it 16 or 18"),
     ("--layers 100000000", 2, "the most is 100000"),
     ("--schedule zbv", 2, "gpipe, 1f1b"),

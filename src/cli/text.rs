@@ -70,7 +70,8 @@ impl Corpus {
     fn synthetic(vocab: usize, context: usize, seed: u64) -> Result<Self, Failure> {
         if vocab == 0 || vocab > i32::MAX as usize {
             return Err(Failure::Usage(format!(
-                "--synthetic-vocab is {vocab}; it must be 1 or more"
+                "--synthetic-vocab is {vocab}; it must be between 1 and {}",
+                i32::MAX
             )));
         }
         if context == 0 || context > MOST_SYNTHETIC_CONTEXT {

@@ -135,13 +135,15 @@ impl Gpt {
             ));
         }
         if !self.width.is_multiple_of(self.heads) {
-            let problem = format!(
-                "a width of {} cannot be shared by {} heads; make it {} or {}",
-                self.width,
-                self.heads,
-                (self.width / self.heads).max(1) * self.heads,
-                (self.width / self.heads + 1) * self.heads,
-            );
+            let (width, heads) = (self.width, self.heads);
+            let below = width / heads * heads;
+            let above = below.saturating_add(heads);
+            let wider = match below {
+                0 => format!("{above}"),
+                _ => format!("{below} or {above}"),
+            };
+            let problem =
+                format!("a width of {width} cannot be shared by {heads} heads; make it {wider}");
             return Err(LayerError::spec("gpt", problem));
         }
         Ok(())
