@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::ids::{LayerIndex, NodeId};
 use crate::plan::Plan;
 use crate::schedule::{Timeline, Times};
-use crate::trace::LayerTime;
+use crate::trace::{LayerTime, median};
 use brigade_layer::{Data, Network, Optimizer};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl Profile {
     }
 }
 
-fn middle(mut list: Vec<Duration>) -> Duration {
-    list.sort_unstable();
-    list.get(list.len() / 2).copied().unwrap_or_default()
+fn middle(list: Vec<Duration>) -> Duration {
+    let seconds = list.iter().map(Duration::as_secs_f64).collect();
+    Duration::from_secs_f64(median(seconds))
 }

@@ -176,7 +176,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
     match &cli.command {
         Command::Train(options) => {
             let settings = settings(&["out"]).unwrap_or_default();
-            train::train(options, &settings, cli.verbose > 0, to)
+            train::train(options, &settings, to)
         }
         Command::Plan(options) => plan::plan(options, to),
         Command::Generate(options) => generate::generate(options, to),

@@ -27,11 +27,11 @@ const RECENT: usize = 20;
 pub(super) fn train(
     options: &RunOptions,
     settings: &str,
-    verbose: bool,
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
     let mut run = Run::start(options, settings, to)?;
-    if !verbose {
+    // Lines of what happens inside would tear the bar.
+    if !tracing::enabled!(tracing::Level::INFO) {
         run.output.show_progress(options.training.steps);
     }
     let trained = run.steps();

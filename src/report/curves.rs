@@ -5,6 +5,7 @@ use super::chart::{MOST_POINTS, Points, Series, chart, thinned};
 use super::page::{Figure, Key, Section};
 use super::palette::Ink;
 use super::units::{grouped, seconds, short};
+use crate::trace::median;
 use crate::train::StepReport;
 
 /// A window of the smoothed line is this part of all steps.
@@ -107,9 +108,8 @@ fn words(
 ) -> String {
     let mut words = Vec::new();
     if let Some(last) = steps.last() {
-        let mut durations: Vec<_> = steps.iter().map(|step| step.duration).collect();
-        durations.sort_unstable();
-        let median = seconds(durations[durations.len() / 2].as_secs_f64());
+        let durations = steps.iter().map(|step| step.duration.as_secs_f64());
+        let median = seconds(median(durations.collect()));
         words.push(match steps.len() {
             1 => format!("1 step, {median}."),
             many => format!("{} steps, {median} each (median).", grouped(many as u64)),
