@@ -46,9 +46,7 @@ pub(super) fn arguments(
         }
     }
     // By itself first, so that what is wrong is said of the file.
-    let alone = command.clone().no_binary_name(false);
-    alone
-        .try_get_matches_from(all)
+    (command.clone().try_get_matches_from(all))
         .map_err(|error| Failure::Usage(format!("{}: {}", path.display(), in_one_line(&error))))?;
     Ok(wanted)
 }

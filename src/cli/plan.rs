@@ -3,14 +3,12 @@
 use super::failure::Failure;
 use super::options::RunOptions;
 use super::output::{Output, mib, picture, picture_width};
-use super::summary::layers;
 use super::text::Corpus;
 use crate::Plan;
 use crate::bench::Profile;
 use crate::ids::NodeId;
 use crate::schedule::Timeline;
-use brigade_layer::{Network, Optimizer};
-use brigade_nn::TokenWindows;
+use brigade_layer::Network;
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
@@ -32,16 +30,20 @@ pub(super) fn plan(options: &RunOptions, to: &mut dyn Write) -> Result<(), Failu
     let rows = plan.training.batch.largest();
     let profile = match too_large(&network, rows)? {
         true => None,
-        false => Some(measure(
-            &network,
-            &windows,
-            (rows, config.threads_per_node),
-            &*optimizer,
-        )?),
+        false => {
+            let sizes = (rows, config.threads_per_node);
+            Some(Profile::measure(
+                &network,
+                &windows,
+                sizes,
+                &*optimizer,
+                EACH,
+            )?)
+        }
     };
     let timeline = profile.as_ref().map(|profile| profile.simulate(&plan));
     let timeline = timeline.transpose()?;
-    let tokens = options.training.batch_size * options.network.context;
+    let tokens = options.tokens_per_step();
 
     let mut output = Output::new(to, options.output.json);
     output.tell(&as_json(&plan, profile.as_ref(), timeline.as_ref(), tokens))?;
@@ -72,21 +74,6 @@ fn too_large(network: &Network, rows: usize) -> Result<bool, Failure> {
     Ok(shapes.iter().any(|layer| layer.cost.flops() > MOST_FLOPS))
 }
 
-fn measure(
-    network: &Network,
-    windows: &TokenWindows,
-    (rows, threads): (usize, usize),
-    optimizer: &dyn Optimizer,
-) -> Result<Profile, Failure> {
-    Ok(Profile::measure(
-        network,
-        windows,
-        (rows, threads),
-        optimizer,
-        EACH,
-    )?)
-}
-
 /// Milliseconds of F and of B (I and W) of a node's stages for one micro-batch.
 fn node_ms(plan: &Plan, profile: &Profile, node: NodeId) -> (f64, f64) {
     let times = profile.times(plan);
@@ -105,7 +92,7 @@ fn table(plan: &Plan, profile: Option<&Profile>) -> String {
     for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
         let stages: Vec<_> = plan.layout.placement.stages_on(node).collect();
         let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
-        let layers = layers(&plan.layers_on(node).collect::<Vec<_>>());
+        let layers = plan.layers_in_words(node);
         let parameters = memory.parameter_bytes / 4;
         let times = match profile.map(|profile| node_ms(plan, profile, node)) {
             Some((forward, backward)) => format!("{forward:>6.2}  {backward:>6.2}"),

@@ -52,7 +52,7 @@ pub(super) fn describe(plan: &Plan) -> String {
     let mut text =
         String::from("node  layers                          parameters  predicted memory\n");
     for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
-        let layers = layers(&plan.layers_on(node).collect::<Vec<_>>());
+        let layers = plan.layers_in_words(node);
         let parameters = memory.parameter_bytes / 4;
         let peak = mib(memory.peak_bytes());
         text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB\n");
@@ -70,15 +70,6 @@ pub(super) fn describe(plan: &Plan) -> String {
         text += &picture(&timeline, picture_width());
     }
     text
-}
-
-/// Keys of a node's layers, in a few words.
-pub(super) fn layers(keys: &[&str]) -> String {
-    match keys {
-        [] => String::new(),
-        [only] => (*only).to_owned(),
-        [first, .., last] => format!("{first} to {last} ({})", keys.len()),
-    }
 }
 
 /// What every node held at most, beside what was predicted.

@@ -121,19 +121,22 @@ impl Corpus {
 /// A file that is to be text.
 fn read_text(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = fs::read(path).map_err(|error| Failure::file("read", path, &error))?;
-    let no_text = |at: usize, what: &str| {
-        let path = path.display();
-        Err(Failure::Other(format!(
-            "{path} is no text: {what} at byte {at}; give text in UTF-8"
-        )))
-    };
+    match not_text(&bytes) {
+        None => Ok(bytes),
+        Some((at, what)) => Err(Failure::Other(format!(
+            "{} is no text: {what} at byte {at}; give text in UTF-8",
+            path.display()
+        ))),
+    }
+}
+
+/// Where these bytes stop being text, and why.
+fn not_text(bytes: &[u8]) -> Option<(usize, &'static str)> {
     if let Some(at) = bytes.iter().position(|byte| *byte == 0) {
-        return no_text(at, "a zero");
+        return Some((at, "a zero"));
     }
-    match std::str::from_utf8(&bytes) {
-        Err(error) => no_text(error.valid_up_to(), "no UTF-8"),
-        Ok(_) => Ok(bytes),
-    }
+    let error = std::str::from_utf8(bytes).err()?;
+    Some((error.valid_up_to(), "no UTF-8"))
 }
 
 /// All text files, skipping what git ignores, what is hidden, and what is no text.
@@ -155,8 +158,7 @@ fn read_folder(folder: &Path, run: Option<&Path>) -> Result<(Vec<u8>, usize), Fa
     let (mut all, mut files) = (Vec::new(), 0);
     for path in paths {
         let bytes = fs::read(&path).map_err(|error| Failure::file("read", &path, &error))?;
-        let text = !bytes.is_empty() && !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok();
-        if text {
+        if !bytes.is_empty() && not_text(&bytes).is_none() {
             all.extend(bytes);
             files += 1;
         }

@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|step| step.duration.as_secs_f64() * 1e3)
             .collect();
-        let tokens = self.options.training.batch_size * self.options.network.context;
+        let tokens = self.options.tokens_per_step();
         self.output
             .advance(line, tokens_per_second(tokens, &recent));
         let steps = self.options.training.steps;
@@ -223,7 +223,7 @@ impl<'a> Run<'a> {
     fn summary(&mut self, val_loss: Option<f64>) -> Result<Summary, Failure> {
         let ms = |step: &StepReport| step.duration.as_secs_f64() * 1e3;
         let steps_ms: Vec<_> = self.steps.iter().map(ms).collect();
-        let tokens = self.options.training.batch_size * self.options.network.context;
+        let tokens = self.options.tokens_per_step();
         let nodes = self.trainer.report()?;
         let plan = self.trainer.plan();
         Ok(Summary {

@@ -202,6 +202,16 @@ impl Plan {
         })
     }
 
+    /// A node's layers in a few words: the first, the last, and how many.
+    pub fn layers_in_words(&self, node: NodeId) -> String {
+        let keys: Vec<_> = self.layers_on(node).collect();
+        match keys[..] {
+            [] => "none".to_owned(),
+            [only] => only.to_owned(),
+            [first, .., last] => format!("{first} to {last} ({})", keys.len()),
+        }
+    }
+
     /// SHA-256 of the whole plan, in hexadecimal: equal for equal plans, compared by all nodes
     /// before the first step.
     pub fn fingerprint(&self) -> String {

@@ -36,7 +36,7 @@ pub(super) fn table(plan: &Plan, reports: &[NodeReport], traces: &[StepTrace]) -
     let rows = nodes.map(|node| Row {
         node: node.to_string(),
         stages: stages(plan, node),
-        layers: layers(plan, node),
+        layers: plan.layers_in_words(node),
         numbers: numbers(plan, node, reports, traces),
     });
     Table {
@@ -50,16 +50,6 @@ fn stages(plan: &Plan, node: NodeId) -> String {
     let stages = plan.layout.placement.stages_on(node);
     let stages: Vec<_> = stages.map(|stage| stage.to_string()).collect();
     stages.join(", ")
-}
-
-/// How many, the first and the last.
-fn layers(plan: &Plan, node: NodeId) -> String {
-    let layers: Vec<_> = plan.layers_on(node).collect();
-    match layers.as_slice() {
-        [] => "none".to_owned(),
-        [only] => (*only).to_owned(),
-        [first, .., last] => format!("{first} … {last} ({})", layers.len()),
-    }
 }
 
 fn numbers(plan: &Plan, node: NodeId, reports: &[NodeReport], traces: &[StepTrace]) -> Vec<String> {

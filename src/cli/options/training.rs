@@ -68,6 +68,11 @@ enum OptimizerArg {
 }
 
 impl RunOptions {
+    /// Tokens of a step.
+    pub(in crate::cli) fn tokens_per_step(&self) -> usize {
+        self.training.batch_size * self.network.context
+    }
+
     /// How the network is trained, checked.
     pub(in crate::cli) fn checked_config(&self) -> Result<Config, Failure> {
         let (pipeline, training) = (&self.pipeline, &self.training);
