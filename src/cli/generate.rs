@@ -26,7 +26,10 @@ pub(super) struct GenerateOptions {
     )]
     prompt: String,
     /// Bytes to generate.
-    #[arg(long, value_name = "N", default_value = "500", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, value_name = "N", default_value = "500",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     tokens: usize,
     /// Below 1 the likely becomes likelier; at 0 the likeliest is taken.
     #[arg(
@@ -35,10 +38,16 @@ pub(super) struct GenerateOptions {
     )]
     temperature: f64,
     /// Draw only from so many; 0 for all.
-    #[arg(long, value_name = "K", default_value = "0", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, value_name = "K", default_value = "0",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     top_k: usize,
     /// Seed of the draws.
-    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = whole::<u64>)]
+    #[arg(
+        long, value_name = "N", default_value = "1",
+        allow_negative_numbers = true, value_parser = whole::<u64>
+    )]
     seed: u64,
     /// Pipeline nodes; as many as the run had unless given. The text is the same.
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = whole::<usize>)]

@@ -28,10 +28,16 @@ pub(super) struct ShowOptions {
     #[arg(value_name = "NAME", default_value = "1f1b", value_parser = schedule_name())]
     name: ScheduleKind,
     /// Pipeline nodes.
-    #[arg(long, value_name = "P", default_value = "4", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, value_name = "P", default_value = "4",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     nodes: usize,
     /// Micro-batches of a step.
-    #[arg(long, value_name = "M", default_value = "8", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, value_name = "M", default_value = "8",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     micro_batches: usize,
     /// What F, I and W of a stage take, in any one unit; B is an I and a W.
     #[arg(
@@ -42,7 +48,10 @@ pub(super) struct ShowOptions {
     )]
     times: TimesArg,
     /// Columns of the picture; as the terminal has room unless given.
-    #[arg(long, value_name = "COLUMNS", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, value_name = "COLUMNS",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     width: Option<usize>,
 }
 

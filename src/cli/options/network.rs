@@ -8,16 +8,28 @@ use clap::{ArgAction, Args};
 #[command(next_help_heading = "Network")]
 pub(in crate::cli) struct NetworkOptions {
     /// Blocks of the GPT; each is two layers, attention and MLP.
-    #[arg(long, default_value = "4", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "4", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) layers: usize,
     /// Width of the stream between blocks.
-    #[arg(long, default_value = "128", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "128", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) width: usize,
     /// Attention heads; they share the width.
-    #[arg(long, default_value = "4", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "4", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) heads: usize,
     /// Tokens of a sequence.
-    #[arg(long, default_value = "64", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "64", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) context: usize,
     /// Let the head share the token table's weights.
     #[arg(

@@ -11,16 +11,28 @@ pub(in crate::cli) struct OutputOptions {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(in crate::cli) out: Option<PathBuf>,
     /// Validate after every so many steps; 0 for only at the end.
-    #[arg(long, default_value = "500", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
+    #[arg(
+        long, default_value = "500", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<u64>
+    )]
     pub(in crate::cli) eval_every: u64,
     /// Windows of a validation on the way, evenly spread; 0 for all. At the end it is always all.
-    #[arg(long, default_value = "256", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "256", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) eval_windows: usize,
     /// Bytes of text to generate at the end.
-    #[arg(long, default_value = "200", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "200", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) sample: usize,
     /// So many steps, from step 10 on, have their actions written to trace.json.
-    #[arg(long, default_value = "5", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
+    #[arg(
+        long, default_value = "5", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<u64>
+    )]
     pub(in crate::cli) trace_steps: u64,
     /// Print one JSON object a line and nothing else: one for each step, and a summary.
     #[arg(

@@ -9,10 +9,16 @@ use clap::Args;
 #[command(next_help_heading = "Pipeline")]
 pub(in crate::cli) struct PipelineOptions {
     /// Pipeline nodes.
-    #[arg(long, default_value = "4", value_name = "P", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "4", value_name = "P",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) nodes: usize,
     /// Stages per node (only 1 for gpipe and 1f1b).
-    #[arg(long, default_value = "1", value_name = "V", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "1", value_name = "V",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) chunks: usize,
     /// Where to cut: balanced, uniform, or the first layers of all stages but the first, as 3,6,9.
     #[arg(long, default_value = "balanced", value_name = "CUTS")]
@@ -21,7 +27,10 @@ pub(in crate::cli) struct PipelineOptions {
     #[arg(long, default_value = "1f1b", value_name = "NAME", value_parser = schedule())]
     pub(in crate::cli) schedule: ScheduleKind,
     /// Threads of every node.
-    #[arg(long, default_value = "1", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "1", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) threads_per_node: usize,
     /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.
     #[arg(long, value_name = "BYTES", value_parser = memory)]

@@ -13,13 +13,22 @@ use std::sync::Arc;
 #[command(next_help_heading = "Training")]
 pub(in crate::cli) struct TrainingOptions {
     /// Sequences of a step.
-    #[arg(long, default_value = "16", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "16", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) batch_size: usize,
     /// Sequences of a micro-batch; the last one takes what remains.
-    #[arg(long, default_value = "2", value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    #[arg(
+        long, default_value = "2", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<usize>
+    )]
     pub(in crate::cli) micro_batch_size: usize,
     /// Steps.
-    #[arg(long, default_value = "3000", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
+    #[arg(
+        long, default_value = "3000", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<u64>
+    )]
     pub(in crate::cli) steps: u64,
     /// The rule that changes the weights (sgd has momentum 0.9).
     #[arg(long, value_enum, default_value_t = OptimizerArg::Adamw, value_name = "NAME")]
@@ -52,7 +61,10 @@ pub(in crate::cli) struct TrainingOptions {
     )]
     clip: f32,
     /// Seed of everything random.
-    #[arg(long, default_value = "1", value_name = "N", allow_negative_numbers = true, value_parser = whole::<u64>)]
+    #[arg(
+        long, default_value = "1", value_name = "N",
+        allow_negative_numbers = true, value_parser = whole::<u64>
+    )]
     pub(in crate::cli) seed: u64,
 }
 
