@@ -3,14 +3,18 @@
 
 use brigade::ids::{MicroBatchCount, NodeCount};
 use brigade::placement::Placement;
-use brigade::schedule::{Layout, Times, check, lower, one_f_one_b, simulate};
+use brigade::schedule::{Layout, Schedule, ScheduleKind, Task, Times, check, lower, simulate};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Instant;
 
 fn everything(nodes: u32, micro_batches: u32) -> usize {
     let (nodes, count) = (NodeCount::new(nodes), MicroBatchCount::new(micro_batches));
     let layout = Layout::chain(Placement::straight(nodes));
-    let lowered = lower(&one_f_one_b(nodes, count), &layout, count).expect("1f1b lowers");
+    let task = Task::new(layout.placement.clone(), count);
+    let definition = ScheduleKind::OneFOneB
+        .define(&task)
+        .expect("1f1b takes any");
+    let lowered = lower(&definition, &layout, count).expect("1f1b lowers");
     check(&lowered, &layout, count, None, &|lane| {
         lowered.slots.of(lane)
     })

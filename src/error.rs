@@ -68,6 +68,16 @@ pub enum PlanError {
         /// The most.
         most: usize,
     },
+    /// A schedule that cannot order what it is asked to.
+    #[error("schedule {schedule} cannot use {reason}; nearest is {nearest}")]
+    Illegal {
+        /// Its name.
+        schedule: String,
+        /// What it cannot use, and why.
+        reason: String,
+        /// The nearest that it can.
+        nearest: String,
+    },
     /// A schedule that breaks a law.
     #[error(transparent)]
     Check(#[from] Box<CheckError>),

@@ -46,12 +46,8 @@ fn lowered(
     micro_batches: u32,
 ) -> (Lowered, Layout, MicroBatchCount) {
     let (layout, micro_batches) = (layout(nodes), MicroBatchCount::new(micro_batches));
-    let lowered = lower(
-        &kind.define(NodeCount::new(nodes), micro_batches),
-        &layout,
-        micro_batches,
-    )
-    .unwrap();
+    let task = Task::new(layout.placement.clone(), micro_batches);
+    let lowered = lower(&kind.define(&task).unwrap(), &layout, micro_batches).unwrap();
     (lowered, layout, micro_batches)
 }
 
@@ -76,8 +72,10 @@ fn text(row: &[Compute]) -> String {
 #[test]
 fn golden_vectors() {
     let define = |kind: ScheduleKind, micro_batches| -> Vec<String> {
-        let definition = kind.define(NodeCount::new(4), MicroBatchCount::new(micro_batches));
-        definition.iter().map(|row| text(row)).collect()
+        let placement = kind.place(NodeCount::new(4), None).unwrap();
+        let task = Task::new(placement, MicroBatchCount::new(micro_batches));
+        let definition = kind.define(&task).unwrap();
+        definition.nodes.iter().map(|row| text(row)).collect()
     };
     assert_eq!(
         define(ScheduleKind::GPipe, 8),
@@ -321,7 +319,9 @@ fn without_slots_1f1b_is_refused() {
         Layout::chain(Placement::straight(nodes)),
         MicroBatchCount::new(2),
     );
-    let lowered = lower(&one_f_one_b(nodes, count), &layout, count).unwrap();
+    let task = Task::new(layout.placement.clone(), count);
+    let define = |kind: ScheduleKind| kind.define(&task).unwrap();
+    let lowered = lower(&define(ScheduleKind::OneFOneB), &layout, count).unwrap();
     check(&lowered, &layout, count, None, &|lane| {
         lowered.slots.of(lane)
     })
@@ -337,7 +337,7 @@ fn without_slots_1f1b_is_refused() {
     assert_eq!(waiting, ["0: 0SEND_F1>1@0", "1: 1SEND_B0>0@0"]);
     assert!(error.row.contains("[0SEND_F1>1@0]"), "{}", error.row);
 
-    let gpipe = lower(&gpipe(nodes, count), &layout, count).unwrap();
+    let gpipe = lower(&define(ScheduleKind::GPipe), &layout, count).unwrap();
     check(&gpipe, &layout, count, None, &|_| 0).expect("gpipe on two nodes does not need slots");
 }
 

@@ -4,7 +4,12 @@
 use brigade::ScheduleKind;
 use brigade::ids::{MicroBatchCount, NodeCount};
 use brigade::placement::Placement;
-use brigade::schedule::{Layout, Times, gpipe, lower, simulate};
+use brigade::schedule::{Definition, Layout, Schedule, Task, Times, lower, simulate};
+
+fn define(kind: ScheduleKind, layout: &Layout, count: MicroBatchCount) -> Definition {
+    let task = Task::new(layout.placement.clone(), count);
+    kind.define(&task).unwrap()
+}
 
 fn for_all(law: impl Fn(ScheduleKind, u32, u32)) {
     for kind in ScheduleKind::ALL {
@@ -20,7 +25,7 @@ fn simulated_bubbles_equal_the_closed_formula() {
     for_all(|kind, nodes, micro_batches| {
         let layout = Layout::chain(Placement::straight(NodeCount::new(nodes)));
         let count = MicroBatchCount::new(micro_batches);
-        let lowered = lower(&kind.define(NodeCount::new(nodes), count), &layout, count).unwrap();
+        let lowered = lower(&define(kind, &layout, count), &layout, count).unwrap();
         let times = Times::equal(nodes as usize, 1.0, 1.2, 0.7);
         let simulation = simulate(&lowered, &layout, count, &times).unwrap();
         let (m, p) = (f64::from(micro_batches), f64::from(nodes));
@@ -42,7 +47,7 @@ fn simulated_bubbles_equal_the_closed_formula() {
 fn links_that_take_time_make_the_makespan_longer() {
     let (nodes, count) = (NodeCount::new(4), MicroBatchCount::new(1));
     let layout = Layout::chain(Placement::straight(nodes));
-    let lowered = lower(&gpipe(nodes, count), &layout, count).unwrap();
+    let lowered = lower(&define(ScheduleKind::GPipe, &layout, count), &layout, count).unwrap();
     let times = Times {
         link_latency: 0.5,
         ..Times::equal(4, 1.0, 1.0, 1.0)

@@ -108,7 +108,7 @@ fn table(plan: &Plan, profile: Option<&Profile>) -> String {
 }
 
 fn step(plan: &Plan, timeline: &Timeline, tokens: usize) -> String {
-    let (schedule, micro_batches) = (plan.schedule, plan.training.batch.micro_batches());
+    let (schedule, micro_batches) = (&plan.schedule, plan.training.batch.micro_batches());
     let (seconds, bubble) = (timeline.makespan, 100.0 * timeline.bubble());
     format!(
         "One step of {schedule} with {micro_batches} micro-batches:\n{}\

@@ -5,7 +5,9 @@ use super::options::{schedule as schedule_name, whole};
 use super::output::{picture, picture_width, print};
 use crate::ids::{MicroBatchCount, NodeCount};
 use crate::placement::Placement;
-use crate::schedule::{Layout, ScheduleKind, Times, check, lower, simulate, stash_peaks};
+use crate::schedule::{
+    Layout, Schedule, ScheduleKind, Task, Times, check, lower, simulate, stash_peaks,
+};
 use crate::{Config, PlanError};
 use clap::{Args, Subcommand};
 use std::io::Write;
@@ -111,7 +113,8 @@ fn show(options: &ShowOptions, to: &mut dyn Write) -> Result<(), Failure> {
     let nodes = NodeCount::new(nodes as u32);
     let micro_batches = MicroBatchCount::new(micro_batches as u32);
     let layout = Layout::chain(Placement::straight(nodes));
-    let definition = options.name.define(nodes, micro_batches);
+    let task = Task::new(layout.placement.clone(), micro_batches);
+    let definition = options.name.define(&task)?;
     let lowered = lower(&definition, &layout, micro_batches).map_err(PlanError::from)?;
     let slots = |lane| lowered.slots.of(lane);
     check(&lowered, &layout, micro_batches, None, &slots).map_err(PlanError::from)?;

@@ -8,12 +8,11 @@ use crate::batch::MiniBatch;
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::write_whole;
-use crate::ids::{NodeId, StageCount};
+use crate::ids::NodeId;
 use crate::partition::Partition;
-use crate::placement::Placement;
 use crate::schedule::{
-    Layout, Lowered, ScheduleKind, Timeline, Times, check, forward_only, lower, simulate,
-    stash_peaks,
+    Definition, Layout, Lowered, Schedule, Task, Timeline, Times, check, forward_only, lower,
+    simulate, stash_peaks,
 };
 use brigade_layer::{LayerShapes, Network, Optimizer};
 use serde::Serialize;
@@ -56,13 +55,16 @@ pub struct Walk {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// The name of the schedule.
-    pub schedule: ScheduleKind,
+    pub schedule: String,
     /// Keys of the layers, in order.
     pub layers: Vec<String>,
     /// The layers of every stage.
     pub partition: Partition,
     /// Stages on nodes, and what crosses between them.
     pub layout: Layout,
+    /// The schedule as it defines a training step of a full mini-batch.
+    #[serde(skip)]
+    pub definition: Definition,
     /// A training step of a full mini-batch.
     pub training: Walk,
     /// What every node is predicted to hold.
@@ -84,23 +86,32 @@ impl Plan {
         config: &Config,
         optimizer: &dyn Optimizer,
     ) -> Result<Self, PlanError> {
+        Self::with_schedule(network, config, optimizer, &config.schedule)
+    }
+
+    /// As [`new`](Self::new), in the order of this schedule instead of the configuration's.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_schedule(
+        network: &Network,
+        config: &Config,
+        optimizer: &dyn Optimizer,
+        schedule: &dyn Schedule,
+    ) -> Result<Self, PlanError> {
         config.validate()?;
         optimizer.validate()?;
         let batch = config.mini_batch();
         let shapes = network.infer(batch.largest())?;
         let costs: Vec<u64> = shapes.iter().map(|layer| layer.cost.flops()).collect();
-        let stages = StageCount::new((config.nodes * config.chunks) as u32);
-        let partition = Partition::new(&costs, stages, &config.cuts)?;
-        let placement = Placement::straight(config.node_count());
+        let placement = schedule.place(config.node_count(), config.chunks)?;
+        let partition = Partition::new(&costs, placement.stages(), &config.cuts)?;
         let layout = layout::layout(network, &partition, placement);
-        let training = Walk::new(PassKind::Train, config.schedule, &layout, batch)?;
+        let task = Task::new(layout.placement.clone(), batch.micro_batches());
+        let definition = schedule.define(&task)?;
+        let training = Walk::new(PassKind::Train, &definition, &layout, batch)?;
         let rows = forward_rows(batch, layout.nodes().index());
-        let forward = Walk::new(
-            PassKind::Evaluate,
-            config.schedule,
-            &layout,
-            batch.with_rows(rows),
-        )?;
+        let forward = Walk::forward(PassKind::Evaluate, &layout, batch.with_rows(rows))?;
         let prediction = memory::Prediction {
             network,
             partition: &partition,
@@ -115,7 +126,7 @@ impl Plan {
             .collect();
         let sent_bytes = traffic::sent_bytes(network, &partition, &layout, &training)?;
         let plan = Self {
-            schedule: config.schedule,
+            schedule: schedule.name().to_owned(),
             layers: network
                 .layers()
                 .iter()
@@ -123,6 +134,7 @@ impl Plan {
                 .collect(),
             partition,
             layout,
+            definition,
             training,
             memory,
             sent_bytes,
@@ -169,7 +181,14 @@ impl Plan {
                 most: full.rows(),
             });
         }
-        Walk::new(kind, self.schedule, &self.layout, full.with_rows(rows))
+        let batch = full.with_rows(rows);
+        match kind {
+            PassKind::Train => {
+                let definition = self.definition.first(batch.micro_batches());
+                Walk::new(kind, &definition, &self.layout, batch)
+            }
+            PassKind::Evaluate | PassKind::Predict => Walk::forward(kind, &self.layout, batch),
+        }
     }
 
     /// A training step of a full mini-batch with these times.
@@ -233,21 +252,20 @@ impl Plan {
 }
 
 impl Walk {
-    /// Defines, lowers and checks.
+    fn forward(kind: PassKind, layout: &Layout, batch: MiniBatch) -> Result<Self, PlanError> {
+        let definition = forward_only(&layout.placement, batch.micro_batches());
+        Self::new(kind, &definition, layout, batch)
+    }
+
+    /// Lowers and checks.
     fn new(
         kind: PassKind,
-        schedule: ScheduleKind,
+        definition: &Definition,
         layout: &Layout,
         batch: MiniBatch,
     ) -> Result<Self, PlanError> {
         let micro_batches = batch.micro_batches();
-        let definition = match kind {
-            PassKind::Train => schedule.define(layout.nodes(), micro_batches),
-            PassKind::Evaluate | PassKind::Predict => {
-                forward_only(&layout.placement, micro_batches)
-            }
-        };
-        let lowered = lower(&definition, layout, micro_batches)?;
+        let lowered = lower(definition, layout, micro_batches)?;
         check(&lowered, layout, micro_batches, None, &|lane| {
             lowered.slots.of(lane)
         })?;

@@ -53,7 +53,7 @@ pub fn lower(
     layout: &Layout,
     micro_batches: MicroBatchCount,
 ) -> Result<Lowered, Box<CheckError>> {
-    let (count, found) = (layout.nodes().index(), definition.len());
+    let (count, found) = (layout.nodes().index(), definition.nodes.len());
     if count != found {
         let node = NodeId::new(count.min(found) as u32);
         return Err(CheckError::new(
@@ -67,7 +67,7 @@ pub fn lower(
         ));
     }
     let mut nodes: Vec<Vec<Action>> = Vec::with_capacity(found);
-    for (node, row) in layout.nodes().iter().zip(definition) {
+    for (node, row) in layout.nodes().iter().zip(&definition.nodes) {
         let row = weights_in_order(row);
         let trains = row.iter().any(|compute| compute.work != Work::F);
         let mut actions = with_transfers(&row, layout);
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
     use crate::ids::NodeCount;
     use crate::placement::Placement;
-    use crate::schedule::one_f_one_b;
+    use crate::schedule::{Schedule, ScheduleKind, Task};
 
     fn text(row: &[Action]) -> String {
         row.iter()
@@ -300,7 +300,9 @@ mod tests {
     fn a_two_node_1f1b_as_it_runs() {
         let (nodes, micro_batches) = (NodeCount::new(2), MicroBatchCount::new(2));
         let layout = Layout::chain(Placement::straight(nodes));
-        let lowered = lower(&one_f_one_b(nodes, micro_batches), &layout, micro_batches).unwrap();
+        let task = Task::new(layout.placement.clone(), micro_batches);
+        let definition = ScheduleKind::OneFOneB.define(&task).unwrap();
+        let lowered = lower(&definition, &layout, micro_batches).unwrap();
         assert_eq!(
             text(&lowered.nodes[0]),
             "0POST_B0<1@0 0POST_B1<1@0 0F0 0SEND_F0>1@0 0F1 0SEND_F1>1@0 0WAIT_B0<1@0 0B0 \

@@ -12,13 +12,11 @@
 
 mod action;
 mod check;
-mod forward_only;
-mod gpipe;
-mod kind;
+mod definition;
+mod known;
 mod lanes;
 mod lower;
 mod model;
-mod one_f_one_b;
 mod reader;
 mod render;
 mod simulate;
@@ -27,16 +25,11 @@ mod timeline;
 
 pub use action::{Action, Compute, Direction, Lane, Transfer, Work};
 pub use check::{CheckError, Problem, check};
-pub use forward_only::forward_only;
-pub use gpipe::gpipe;
-pub use kind::ScheduleKind;
+pub use definition::{Costs, Definition, Schedule, Task};
+pub use known::{ScheduleKind, forward_only};
 pub use lanes::{Layout, Route, SharedSum};
 pub use lower::{Lowered, Slots, lower};
-pub use one_f_one_b::one_f_one_b;
 pub use render::{Stretch, render, render_row, render_with, stretches};
 pub use simulate::{Times, simulate};
 pub use stash::stash_peaks;
 pub use timeline::{Span, Timeline};
-
-/// One list of compute actions per node: a schedule as defined, before lowering.
-pub type Definition = Vec<Vec<Compute>>;

@@ -116,13 +116,15 @@ mod tests {
     use super::*;
     use crate::ids::{MicroBatchCount, NodeCount};
     use crate::placement::Placement;
-    use crate::schedule::{Layout, Times, lower, one_f_one_b, simulate};
+    use crate::schedule::{Layout, Schedule, ScheduleKind, Task, Times, lower, simulate};
 
     #[test]
     fn the_timeline_of_1f1b_shows_warm_up_steady_state_and_cool_down() {
         let (nodes, micro_batches) = (NodeCount::new(3), MicroBatchCount::new(4));
         let layout = Layout::chain(Placement::straight(nodes));
-        let lowered = lower(&one_f_one_b(nodes, micro_batches), &layout, micro_batches).unwrap();
+        let task = Task::new(layout.placement.clone(), micro_batches);
+        let definition = ScheduleKind::OneFOneB.define(&task).unwrap();
+        let lowered = lower(&definition, &layout, micro_batches).unwrap();
         let times = Times::equal(3, 1.0, 1.0, 1.0);
         let simulation = simulate(&lowered, &layout, micro_batches, &times).unwrap();
         let picture = "\

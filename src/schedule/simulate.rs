@@ -7,7 +7,7 @@ use crate::ids::{MicroBatchCount, NodeId, SharedId, StageId};
 use std::collections::BTreeMap;
 
 /// Times in any one unit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Times {
     /// Of F, for every stage.
     pub forward: Vec<f64>,

@@ -14,12 +14,12 @@ pub(in crate::cli) struct PipelineOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) nodes: usize,
-    /// Stages per node (only 1 for gpipe and 1f1b).
+    /// Stages per node; as many as the schedule needs unless given.
     #[arg(
-        long, default_value = "1", value_name = "V",
+        long, value_name = "V",
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
-    pub(in crate::cli) chunks: usize,
+    pub(in crate::cli) chunks: Option<usize>,
     /// Where to cut: balanced, uniform, or the first layers of all stages but the first, as 3,6,9.
     #[arg(long, default_value = "balanced", value_name = "CUTS")]
     pub(super) cuts: CutsArg,

@@ -15,5 +15,5 @@ pub fn forward_only(placement: &Placement, micro_batches: MicroBatchCount) -> De
         };
         micro_batches.iter().flat_map(each).collect()
     };
-    placement.nodes().iter().map(row).collect()
+    placement.nodes().iter().map(row).collect::<Vec<_>>().into()
 }

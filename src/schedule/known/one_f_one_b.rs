@@ -1,8 +1,8 @@
 //! 1F1B: one forward, one backward (PipeDream-Flush, Narayanan et al. 2021, arXiv 2006.09503;
 //! DAPPLE, Fan et al. 2021).
 
-use super::{Compute, Definition, Work};
-use crate::ids::{MicroBatchCount, MicroBatchId, NodeCount, StageId};
+use super::{Compute, Definition, Task, Work};
+use crate::ids::{MicroBatchId, NodeId, StageId};
 
 /// Warm-up: as many forwards as there are nodes behind. Steady: one forward, one backward.
 /// Cool-down: the rest backward.
@@ -16,11 +16,10 @@ use crate::ids::{MicroBatchCount, MicroBatchId, NodeCount, StageId};
 /// node 1     F0   | F1 B0 F2 B1 F3 B2 | B3
 /// node 2          | F0 B0 F1 B1 F2 B2 F3 B3 |
 /// ```
-pub fn one_f_one_b(nodes: NodeCount, micro_batches: MicroBatchCount) -> Definition {
-    nodes
-        .iter()
-        .map(|node| row(node.get(), nodes.get(), micro_batches.get()))
-        .collect()
+pub(super) fn one_f_one_b(task: &Task) -> Definition {
+    let (nodes, micro_batches) = (task.nodes(), task.micro_batches.get());
+    let row = |node: NodeId| row(node.get(), nodes.get(), micro_batches);
+    nodes.iter().map(row).collect::<Vec<_>>().into()
 }
 
 fn row(node: u32, nodes: u32, micro_batches: u32) -> Vec<Compute> {
