@@ -15,6 +15,9 @@ use serde::Serialize;
 pub struct Placement {
     nodes: NodeCount,
     node_of: Vec<NodeId>,
+    /// The same the other way round.
+    #[serde(skip)]
+    stages_on: Vec<Vec<StageId>>,
 }
 
 impl Placement {
@@ -27,15 +30,26 @@ impl Placement {
     /// 2104.04473, figure 4).
     pub fn looped(nodes: NodeCount, chunks: usize) -> Self {
         let node_of = (0..chunks).flat_map(|_| nodes.iter()).collect();
-        Self { nodes, node_of }
+        Self::new(nodes, node_of)
+    }
+
+    fn new(nodes: NodeCount, node_of: Vec<NodeId>) -> Self {
+        let mut stages_on = vec![Vec::new(); nodes.index()];
+        for (stage, node) in (0..).map(StageId::new).zip(&node_of) {
+            stages_on[node.index()].push(stage);
+        }
+        Self {
+            nodes,
+            node_of,
+            stages_on,
+        }
     }
 
     /// Two stages a node: down along the nodes and back up, so that the last node has two
     /// neighbouring stages, and the first node the first and the last (Qi et al. 2024, arXiv
     /// 2405.15362).
     pub fn v_shaped(nodes: NodeCount) -> Self {
-        let node_of = nodes.iter().chain(nodes.iter().rev()).collect();
-        Self { nodes, node_of }
+        Self::new(nodes, nodes.iter().chain(nodes.iter().rev()).collect())
     }
 
     /// Any other: the node of every stage, in order of the stages. `None` unless every node has a
@@ -48,7 +62,7 @@ impl Placement {
         }
         let nodes = NodeCount::new(nodes);
         let all = taken[..nodes.index()].iter().all(|taken| *taken);
-        all.then_some(Self { nodes, node_of })
+        all.then(|| Self::new(nodes, node_of))
     }
 
     /// How many nodes.
@@ -67,20 +81,15 @@ impl Placement {
     }
 
     /// The stages of a node, in order.
-    pub fn stages_on(&self, node: NodeId) -> impl Iterator<Item = StageId> + '_ {
-        self.stages()
-            .iter()
-            .filter(move |stage| self.node_of(*stage) == node)
+    pub fn stages_on(&self, node: NodeId) -> impl ExactSizeIterator<Item = StageId> + '_ {
+        self.stages_on[node.index()].iter().copied()
     }
 
     /// How many stages each node has, if all have the same number.
     pub fn chunks(&self) -> Option<usize> {
-        let mut counts = vec![0; self.nodes.index()];
-        for node in &self.node_of {
-            counts[node.index()] += 1;
-        }
-        let first = *counts.first()?;
-        counts.iter().all(|count| *count == first).then_some(first)
+        let mut counts = self.stages_on.iter().map(Vec::len);
+        let first = counts.next()?;
+        counts.all(|count| count == first).then_some(first)
     }
 }
 

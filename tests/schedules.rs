@@ -114,15 +114,23 @@ fn every_schedule_passes_the_check() {
             ScheduleKind::OneFOneB => nodes.min(micro_batches),
             _ => micro_batches,
         };
-        check(&lowered, &layout, count, Some(limit as usize), &|lane| {
-            lowered.slots.of(lane)
-        })
+        check(
+            &lowered,
+            &layout,
+            count,
+            Some(StashLimit::micro_batches(f64::from(limit))),
+            &|lane| lowered.slots.of(lane),
+        )
         .unwrap();
         let forward = forward_only(&layout.placement, count);
         let forward = lower(&forward, &layout, count).unwrap();
-        check(&forward, &layout, count, Some(0), &|lane| {
-            forward.slots.of(lane)
-        })
+        check(
+            &forward,
+            &layout,
+            count,
+            Some(StashLimit::micro_batches(0.0)),
+            &|lane| forward.slots.of(lane),
+        )
         .unwrap();
     });
 }
@@ -297,7 +305,7 @@ fn stash_stays_within_its_bound() {
             assert_eq!(most, bound, "{kind} {nodes} {micro_batches} node {node}");
         }
         if kind == ScheduleKind::GPipe && micro_batches > 1 {
-            let limit = micro_batches as usize - 1;
+            let limit = StashLimit::micro_batches(f64::from(micro_batches - 1));
             let error = check(&lowered, &layout, count, Some(limit), &|lane| {
                 lowered.slots.of(lane)
             })

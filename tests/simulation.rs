@@ -48,10 +48,7 @@ fn links_that_take_time_make_the_makespan_longer() {
     let (nodes, count) = (NodeCount::new(4), MicroBatchCount::new(1));
     let layout = Layout::chain(Placement::straight(nodes));
     let lowered = lower(&define(ScheduleKind::GPipe, &layout, count), &layout, count).unwrap();
-    let times = Times {
-        link_latency: 0.5,
-        ..Times::equal(4, 1.0, 1.0, 1.0)
-    };
+    let times = Times::equal(4, 1.0, 1.0, 1.0).with_latency(0.5);
     // Three hops forward, three back; W of the last node is not in anybody's way but its own.
     let simulation = simulate(&lowered, &layout, count, &times).unwrap();
     assert!(

@@ -92,7 +92,7 @@ impl Profile {
             step: (plan.layout.nodes().iter())
                 .map(|node| update(node).as_secs_f64())
                 .collect(),
-            link_latency: 0.0,
+            ..Times::default()
         }
     }
 

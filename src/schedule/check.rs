@@ -2,14 +2,16 @@
 //! starts.
 
 use super::model::{self, Capacity};
-use super::reader::Reader;
+use super::reader::Records;
+use super::stash::StashLimit;
+use super::wiring::Wiring;
 use super::{Action, Compute, Lane, Layout, Lowered, render_row};
-use crate::ids::{MicroBatchCount, NodeId, StageId};
-use std::collections::BTreeSet;
+use crate::ids::{MicroBatchCount, NodeId};
 use std::fmt;
+use std::fmt::Write;
 
 /// The law that a schedule breaks.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// Nobody can go on.
@@ -59,19 +61,19 @@ pub enum Problem {
     /// A receive is posted although all slots of its lane are taken.
     #[error("posted while all {0} slots of its lane are taken")]
     NoFreeSlot(u32),
-    /// More micro-batches in flight than a stage may keep.
-    #[error("stage {stage} keeps more than {limit} micro-batches")]
+    /// More kept than a node may keep.
+    #[error("the node keeps {kept} micro-batches of its whole share and may keep {most}")]
     StashFull {
-        /// The stage.
-        stage: StageId,
+        /// What it keeps.
+        kept: f64,
         /// The most it may keep.
-        limit: usize,
+        most: f64,
     },
 }
 
 /// A schedule that breaks a law: where, which, and the node's list around it with the action
 /// marked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CheckError {
     /// The node.
@@ -84,7 +86,12 @@ pub struct CheckError {
     pub problem: Problem,
     /// The list around the action.
     pub row: String,
+    /// A line for each node that is concerned, with where it stands marked.
+    pub timeline: String,
 }
+
+/// The most nodes of a deadlock that are drawn.
+const MOST_ROWS: usize = 64;
 
 impl CheckError {
     pub(super) fn new(
@@ -94,13 +101,57 @@ impl CheckError {
         problem: Problem,
     ) -> Box<Self> {
         let row = nodes.get(node.index()).map_or(&[][..], Vec::as_slice);
+        Self::in_row(row, node, index, problem)
+    }
+
+    /// An error of a definition, whose lists have only compute actions.
+    pub(super) fn in_definition(
+        row: &[Compute],
+        node: NodeId,
+        index: usize,
+        problem: Problem,
+    ) -> Box<Self> {
+        let row: Vec<_> = row.iter().copied().map(Action::from).collect();
+        Self::in_row(&row, node, index, problem)
+    }
+
+    fn in_row(row: &[Action], node: NodeId, index: usize, problem: Problem) -> Box<Self> {
+        let around = render_row(row, index);
+        let timeline = match around.is_empty() {
+            true => String::new(),
+            false => format!("node {node}: {around}\n"),
+        };
         Box::new(Self {
             node,
             index,
             action: row.get(index).copied(),
             problem,
-            row: render_row(row, index),
+            row: around,
+            timeline,
         })
+    }
+
+    /// Nobody can go on: where everyone stands.
+    pub(super) fn deadlock(
+        nodes: &[Vec<Action>],
+        standing: &[(NodeId, usize, Action)],
+    ) -> Box<Self> {
+        let waiting = standing.iter().map(|(node, _, action)| (*node, *action));
+        let problem = Problem::Deadlock {
+            waiting: waiting.collect(),
+        };
+        let (node, index, _) = standing[0];
+        let mut error = Self::new(nodes, node, index, problem);
+        error.timeline.clear();
+        for (node, index, _) in standing.iter().take(MOST_ROWS) {
+            let row = render_row(&nodes[node.index()], *index);
+            let _ = writeln!(error.timeline, "node {node}: {row}");
+        }
+        if standing.len() > MOST_ROWS {
+            let more = standing.len() - MOST_ROWS;
+            let _ = writeln!(error.timeline, "and {more} more nodes");
+        }
+        error
     }
 }
 
@@ -124,12 +175,12 @@ impl std::error::Error for CheckError {}
 /// - complete: every stage does F, and when training I and W (or B), exactly once for every
 ///   micro-batch, on its node;
 /// - ordered: F before I before W, W ascending, every tensor there when needed, sums after the last
-///   W, then exchange, step;
+///   W, then exchange, step, in one order on all nodes;
 /// - paired: every wait has exactly one post before it and one send, of the same identity;
 /// - never stuck: in the engine's model, with the slots given by `slots_of` for each lane;
-/// - bounded: no stage keeps more than `stash_limit` micro-batches.
+/// - bounded: no node keeps more than its `stash_limit`.
 ///
-/// Its time grows with the number of actions times the number of lanes between stages.
+/// Its time grows with the number of actions.
 ///
 /// # Errors
 /// The first law that is broken, with node, index, action, and the list around it.
@@ -137,7 +188,7 @@ pub fn check(
     lowered: &Lowered,
     layout: &Layout,
     micro_batches: MicroBatchCount,
-    stash_limit: Option<usize>,
+    stash_limit: Option<StashLimit>,
     slots_of: &dyn Fn(Lane) -> u32,
 ) -> Result<(), Box<CheckError>> {
     let (nodes, found) = (layout.nodes().index(), lowered.nodes.len());
@@ -150,55 +201,15 @@ pub fn check(
             Problem::Lists { nodes, found },
         ));
     }
-    let trains = lowered
-        .nodes
-        .iter()
-        .flatten()
-        .any(|action| *action == Action::Step);
-    for (node, row) in layout.nodes().iter().zip(&lowered.nodes) {
-        Reader {
-            nodes: &lowered.nodes,
-            layout,
-            micro_batches,
-            stash_limit,
-            node,
-            trains,
-            slots_of,
-        }
-        .read(row)?;
+    let wiring = Wiring::new(layout, micro_batches);
+    let slots: Vec<u32> = (0..wiring.lanes())
+        .map(|lane| slots_of(wiring.lane(lane)))
+        .collect();
+    let mut records = Records::new(lowered, layout, &wiring, micro_batches, &slots, stash_limit);
+    for node in layout.nodes().iter() {
+        records.read(node)?;
     }
-    let mut sent = BTreeSet::new();
-    let mut where_sent = Vec::new();
-    model::walk(
-        &lowered.nodes,
-        layout,
-        micro_batches,
-        Capacity::Slots(slots_of),
-        &mut |event| match event.action {
-            Action::Send(t) => {
-                sent.insert((t.lane, t.micro_batch));
-                where_sent.push((event.node, event.index, (t.lane, t.micro_batch)));
-            }
-            Action::Wait(t) => {
-                sent.remove(&(t.lane, t.micro_batch));
-            }
-            Action::Compute(_)
-            | Action::Post(_)
-            | Action::SumShared(_)
-            | Action::Exchange
-            | Action::Step => {}
-        },
-    )?;
-    match where_sent
-        .into_iter()
-        .find(|(_, _, message)| sent.contains(message))
-    {
-        Some((node, index, _)) => Err(CheckError::new(
-            &lowered.nodes,
-            node,
-            index,
-            Problem::NeverReceived,
-        )),
-        None => Ok(()),
-    }
+    records.all_received()?;
+    let slots = Capacity::Slots(&slots);
+    model::walk(&lowered.nodes, layout, &wiring, slots, |_| ())
 }

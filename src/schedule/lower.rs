@@ -1,31 +1,11 @@
 //! Lowering: the only place that inserts send, post, wait, shared sums, exchange and step.
 
-use super::model::{self, Event};
-use super::{
-    Action, CheckError, Compute, Definition, Direction, Lane, Layout, Problem, Route, Transfer,
-    Work,
-};
+use super::slots::{self, Slots};
+use super::wiring::Wiring;
+use super::{Action, CheckError, Compute, Definition, Layout, Problem, SharedSum, Work};
 use crate::ids::{MicroBatchCount, MicroBatchId, NodeId, StageId};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// How many messages of a lane can be ahead of their receives.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Slots(Vec<(Lane, u32)>);
-
-impl Slots {
-    /// The slots of a lane; 0 for a lane that does not leave its node.
-    pub fn of(&self, lane: Lane) -> u32 {
-        self.0
-            .binary_search_by_key(&lane, |(lane, _)| *lane)
-            .map_or(0, |at| self.0[at].1)
-    }
-
-    /// Every lane between nodes, with its slots.
-    pub fn iter(&self) -> impl Iterator<Item = (Lane, u32)> + '_ {
-        self.0.iter().copied()
-    }
-}
 
 /// A schedule as it runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,45 +21,54 @@ pub struct Lowered {
 /// 1. On every stage W runs in ascending micro-batch order, so that gradients are summed in that
 ///    order: a B (or W) out of order becomes I there, and W when its turn comes.
 /// 2. Tensors that cross to another node are waited for just before they are needed and sent as
-///    soon as they exist.
+///    soon as they exist. Between stages on one node they are handed over without a message.
 /// 3. A training step ends with the shared sums, the exchange and the step; a forward pass with the
 ///    exchange.
 /// 4. A receive is posted as soon as one of its lane's slots is free.
 ///
+/// The actions of a pair are done one after the other. Time grows with the number of actions.
+///
 /// # Errors
-/// When the definition can never finish, whatever the slots.
+/// When the definition is not complete, or can never finish whatever the slots.
 pub fn lower(
     definition: &Definition,
     layout: &Layout,
     micro_batches: MicroBatchCount,
 ) -> Result<Lowered, Box<CheckError>> {
-    let (count, found) = (layout.nodes().index(), definition.nodes.len());
-    if count != found {
-        let node = NodeId::new(count.min(found) as u32);
-        return Err(CheckError::new(
-            &[],
-            node,
-            0,
-            Problem::Lists {
-                nodes: count,
-                found,
-            },
-        ));
-    }
-    let mut nodes: Vec<Vec<Action>> = Vec::with_capacity(found);
+    lowered(definition, layout, micro_batches, |row, _, wiring| {
+        with_transfers(&weights_in_order(row), wiring)
+    })
+}
+
+/// A definition as it stands, to be simulated and not to be run: nothing is put into another order,
+/// and a pair is one action: it needs what both need, and what both make leaves at its end.
+///
+/// # Errors
+/// As [`lower`].
+pub fn as_defined(
+    definition: &Definition,
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+) -> Result<Lowered, Box<CheckError>> {
+    lowered(definition, layout, micro_batches, with_pairs)
+}
+
+fn lowered(
+    definition: &Definition,
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+    with_transfers: impl Fn(&[Compute], &[u32], &Wiring) -> Vec<Action>,
+) -> Result<Lowered, Box<CheckError>> {
+    complete(definition, layout, micro_batches)?;
+    let wiring = Wiring::new(layout, micro_batches);
+    let trains = trains(definition);
+    let mut nodes: Vec<Vec<Action>> = Vec::with_capacity(definition.nodes.len());
     for (node, row) in layout.nodes().iter().zip(&definition.nodes) {
-        let row = weights_in_order(row);
-        let trains = row.iter().any(|compute| compute.work != Work::F);
-        let mut actions = with_transfers(&row, layout);
+        let mut actions = with_transfers(row, definition.pairs_of(node), &wiring);
         if trains {
-            let held = |sum: &&_| layout.members(sum).contains(&node);
-            actions.extend(
-                layout
-                    .shared
-                    .iter()
-                    .filter(held)
-                    .map(|sum| Action::SumShared(sum.shared)),
-            );
+            let held = |sum: &&SharedSum| layout.members(sum).contains(&node);
+            let sums = layout.shared.iter().filter(held);
+            actions.extend(sums.map(|sum| Action::SumShared(sum.shared)));
         }
         actions.push(Action::Exchange);
         if trains {
@@ -87,12 +76,82 @@ pub fn lower(
         }
         nodes.push(actions);
     }
-    let slots = count_slots(&nodes, layout, micro_batches)?;
-    let nodes = nodes
-        .into_iter()
-        .map(|row| with_posts(row, &slots))
+    let slots = slots::count(&nodes, layout, &wiring)?;
+    let by_lane: Vec<u32> = (0..wiring.lanes())
+        .map(|lane| slots.of(wiring.lane(lane)))
         .collect();
+    for row in &mut nodes {
+        *row = with_posts(row, &by_lane, &wiring);
+    }
     Ok(Lowered { nodes, slots })
+}
+
+fn trains(definition: &Definition) -> bool {
+    let mut all = definition.nodes.iter().flatten();
+    all.any(|compute| compute.work != Work::F)
+}
+
+/// Every stage on its node, and everything once.
+fn complete(
+    definition: &Definition,
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+) -> Result<(), Box<CheckError>> {
+    let (nodes, found) = (layout.nodes().index(), definition.nodes.len());
+    if nodes != found {
+        let node = NodeId::new(nodes.min(found) as u32);
+        return Err(CheckError::new(
+            &[],
+            node,
+            0,
+            Problem::Lists { nodes, found },
+        ));
+    }
+    let (stages, many) = (layout.placement.stages(), micro_batches.index());
+    let mut done = vec![0u8; stages.index() * many];
+    for (node, row) in layout.nodes().iter().zip(&definition.nodes) {
+        for (at, compute) in row.iter().enumerate() {
+            let error = |problem| Err(CheckError::in_definition(row, node, at, problem));
+            let (stage, micro_batch) = (compute.stage.index(), compute.micro_batch.index());
+            if stage >= stages.index() || micro_batch >= many {
+                return error(Problem::OutOfRange);
+            }
+            let owner = layout.placement.node_of(compute.stage);
+            if owner != node {
+                return error(Problem::WrongNode(owner));
+            }
+            let (done, parts) = (&mut done[stage * many + micro_batch], parts(compute.work));
+            if *done & parts != 0 {
+                return error(Problem::Twice);
+            }
+            *done |= parts;
+        }
+    }
+    let works: &[Work] = match trains(definition) {
+        true => &[Work::F, Work::I, Work::W],
+        false => &[Work::F],
+    };
+    for (at, done) in done.into_iter().enumerate() {
+        let (stage, micro_batch) = (StageId::new((at / many) as u32), (at % many) as u32);
+        if let Some(work) = works.iter().find(|work| done & parts(**work) == 0) {
+            let missing = Compute::new(stage, *work, MicroBatchId::new(micro_batch));
+            let node = layout.placement.node_of(stage);
+            let row = &definition.nodes[node.index()];
+            let problem = Problem::Missing(missing.into());
+            return Err(CheckError::in_definition(row, node, row.len(), problem));
+        }
+    }
+    Ok(())
+}
+
+/// F, I and W as bits; B is I and W.
+pub(super) fn parts(work: Work) -> u8 {
+    match work {
+        Work::F => 1,
+        Work::I => 2,
+        Work::W => 4,
+        Work::B => 6,
+    }
 }
 
 /// W of every stage in ascending micro-batch order. A B whose turn has not come is split.
@@ -125,158 +184,70 @@ fn weights_in_order(row: &[Compute]) -> Vec<Compute> {
             *turn += 1;
         }
     }
-    // What never had its turn (a micro-batch is missing) stays visible: the check names it.
-    out.extend(
-        late.into_iter()
-            .map(|(stage, m)| Compute::new(stage, Work::W, m)),
-    );
     out
 }
 
-/// The transfers of one compute action: what it waits for, and what it sends.
-pub(super) fn transfers<'a>(
-    compute: Compute,
-    layout: &'a Layout,
-) -> (
-    impl Iterator<Item = Transfer> + 'a,
-    impl Iterator<Item = Transfer> + 'a,
-) {
-    let direction = match compute.work {
-        Work::F => Some(Direction::Forward),
-        Work::I | Work::B => Some(Direction::Backward),
-        Work::W => None,
-    };
-    let Compute {
-        stage, micro_batch, ..
-    } = compute;
-    let transfer = move |route: &Route, peer| Transfer {
-        stage,
-        peer,
-        lane: route.lane,
-        micro_batch,
-    };
-    let routes = move |incoming: bool| {
-        layout.routes.iter().filter(move |route| {
-            Some(route.lane.direction) == direction
-                && stage == if incoming { route.to } else { route.from }
-                && layout.crosses(route)
-        })
-    };
-    (
-        routes(true).map(move |route| transfer(route, route.from)),
-        routes(false).map(move |route| transfer(route, route.to)),
-    )
-}
-
-fn with_transfers(row: &[Compute], layout: &Layout) -> Vec<Action> {
-    let mut actions = Vec::with_capacity(3 * row.len());
+fn with_transfers(row: &[Compute], wiring: &Wiring) -> Vec<Action> {
+    let mut actions = Vec::with_capacity(3 * row.len() + 4);
     for &compute in row {
-        let (waits, sends) = transfers(compute, layout);
-        actions.extend(waits.map(Action::Wait));
+        wait_for(compute, wiring, &mut actions);
         actions.push(compute.into());
-        actions.extend(sends.map(Action::Send));
+        send_from(compute, wiring, &mut actions);
     }
     actions
 }
 
-/// The most sends that can be ahead of their receives in the partial order of the lists.
-///
-/// Every node knows, for every other node, how far that node has surely come: through the messages
-/// it received (a vector clock). A send of which `n` came before on its lane, while `k` receives
-/// are surely done, finds at most `n - k` messages under way.
-fn count_slots(
-    nodes: &[Vec<Action>],
-    layout: &Layout,
-    micro_batches: MicroBatchCount,
-) -> Result<Slots, Box<CheckError>> {
-    let count = nodes.len();
-    let mut clocks = vec![vec![0u32; count]; count];
-    let mut carried = BTreeMap::<(Lane, MicroBatchId), Vec<u32>>::new();
-    // Positions of a lane's receives in the receiver's list, ascending.
-    let mut receives = BTreeMap::<Lane, (NodeId, Vec<u32>)>::new();
-    for (node, row) in layout.nodes().iter().zip(nodes) {
-        for (at, action) in row.iter().enumerate() {
-            if let Action::Wait(transfer) = action {
-                let list = receives.entry(transfer.lane).or_insert((node, Vec::new()));
-                list.1.push(at as u32);
-            }
-        }
+fn with_pairs(row: &[Compute], pairs: &[u32], wiring: &Wiring) -> Vec<Action> {
+    let (mut actions, mut at) = (Vec::with_capacity(3 * row.len() + 4), 0);
+    while at < row.len() {
+        let paired = pairs.binary_search(&(at as u32)).is_ok();
+        let together = &row[at..(at + 1 + usize::from(paired)).min(row.len())];
+        (together.iter()).for_each(|compute| wait_for(*compute, wiring, &mut actions));
+        actions.extend(together.iter().copied().map(Action::from));
+        (together.iter()).for_each(|compute| send_from(*compute, wiring, &mut actions));
+        at += together.len();
     }
-    let mut sent = BTreeMap::<Lane, (u32, u32)>::new();
-    model::walk(
-        nodes,
-        layout,
-        micro_batches,
-        model::Capacity::Unlimited,
-        &mut |event| {
-            let Event {
-                node,
-                index,
-                action,
-            } = event;
-            let clock = &mut clocks[node.index()];
-            clock[node.index()] = index as u32 + 1;
-            match action {
-                Action::Wait(t) => {
-                    if let Some(theirs) = carried.remove(&(t.lane, t.micro_batch)) {
-                        clock
-                            .iter_mut()
-                            .zip(theirs)
-                            .for_each(|(mine, theirs)| *mine = theirs.max(*mine));
-                    }
-                }
-                Action::Send(t) => {
-                    let done = receives.get(&t.lane).map_or(0, |(peer, positions)| {
-                        positions.partition_point(|at| *at < clock[peer.index()])
-                    });
-                    let (sends, most) = sent.entry(t.lane).or_default();
-                    *sends += 1;
-                    *most = (*most).max(*sends - done as u32);
-                    carried.insert((t.lane, t.micro_batch), clock.clone());
-                }
-                Action::Compute(_)
-                | Action::Post(_)
-                | Action::SumShared(_)
-                | Action::Exchange
-                | Action::Step => {}
-            }
-        },
-    )?;
-    Ok(Slots(
-        sent.into_iter()
-            .map(|(lane, (_, most))| (lane, most))
-            .collect(),
-    ))
+    actions
+}
+
+fn wait_for(compute: Compute, wiring: &Wiring, actions: &mut Vec<Action>) {
+    let incoming = |lane: &u32| Action::Wait(wiring.incoming(*lane, compute.micro_batch));
+    actions.extend(wiring.waits(compute).iter().map(incoming));
+}
+
+fn send_from(compute: Compute, wiring: &Wiring, actions: &mut Vec<Action>) {
+    let outgoing = |lane: &u32| Action::Send(wiring.outgoing(*lane, compute.micro_batch));
+    actions.extend(wiring.sends(compute).iter().map(outgoing));
 }
 
 /// Posts every receive as soon as a slot is free: the first ones at once, each other when the one
 /// `slots` before it was taken out.
-fn with_posts(row: Vec<Action>, slots: &Slots) -> Vec<Action> {
-    let mut queues = BTreeMap::<Lane, Vec<Transfer>>::new();
-    for action in &row {
-        if let Action::Wait(transfer) = action {
-            queues.entry(transfer.lane).or_default().push(*transfer);
+fn with_posts(row: &[Action], slots: &[u32], wiring: &Wiring) -> Vec<Action> {
+    let mut queues = BTreeMap::<usize, Vec<MicroBatchId>>::new();
+    for action in row {
+        if let Action::Wait(transfer) = action
+            && let Some(lane) = wiring.number(transfer.lane)
+        {
+            queues.entry(lane).or_default().push(transfer.micro_batch);
         }
     }
-    let mut posted = Vec::with_capacity(row.len() * 4 / 3);
-    for (lane, queue) in &queues {
-        posted.extend(
-            queue
-                .iter()
-                .take(slots.of(*lane) as usize)
-                .copied()
-                .map(Action::Post),
-        );
+    let posts: usize = queues.values().map(Vec::len).sum();
+    let mut posted = Vec::with_capacity(row.len() + posts);
+    let post = |lane: usize, m: &MicroBatchId| Action::Post(wiring.incoming(lane as u32, *m));
+    for (&lane, queue) in &queues {
+        let first = queue.iter().take(slots[lane] as usize);
+        posted.extend(first.map(|m| post(lane, m)));
     }
-    let mut taken = BTreeMap::<Lane, usize>::new();
-    for action in row {
+    let mut taken = BTreeMap::<usize, usize>::new();
+    for &action in row {
         posted.push(action);
-        if let Action::Wait(transfer) = action {
-            let lane = transfer.lane;
+        if let Action::Wait(transfer) = action
+            && let Some(lane) = wiring.number(transfer.lane)
+        {
             let taken = taken.entry(lane).or_default();
-            let next = *taken + slots.of(lane) as usize;
+            let next = *taken + slots[lane] as usize;
             *taken += 1;
-            posted.extend(queues[&lane].get(next).copied().map(Action::Post));
+            posted.extend(queues[&lane].get(next).map(|m| post(lane, m)));
         }
     }
     posted

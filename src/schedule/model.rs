@@ -7,18 +7,21 @@
 //! - SUM and EXCHANGE need their members: the root needs everyone to have come, the others need the
 //!   root to be done.
 //! - Everything else may happen as soon as its turn comes.
+//!
+//! A lane has one sender and one receiver, so whoever makes something possible knows whom to wake:
+//! the time is linear in the number of actions.
 
-use super::{Action, CheckError, Lane, Layout, Problem};
-use crate::ids::{MicroBatchCount, NodeId, SharedId};
-use std::collections::BTreeMap;
+use super::wiring::Wiring;
+use super::{Action, CheckError, Layout, Problem, Transfer};
+use crate::ids::{NodeId, SharedId};
 
 /// How many messages a lane holds.
 #[derive(Clone, Copy)]
 pub(super) enum Capacity<'a> {
     /// As many as there are.
     Unlimited,
-    /// So many for each lane.
-    Slots(&'a dyn Fn(Lane) -> u32),
+    /// So many for each lane, by its number.
+    Slots(&'a [u32]),
 }
 
 /// An action that happened.
@@ -27,10 +30,12 @@ pub(super) struct Event {
     pub(super) node: NodeId,
     pub(super) index: usize,
     pub(super) action: Action,
+    /// Lane and message, of a send or a wait.
+    pub(super) message: Option<(usize, usize)>,
 }
 
 /// What a node cannot go on without.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
     Message(usize),
     Room(usize),
@@ -38,23 +43,23 @@ enum Need {
     Exchange,
 }
 
-#[derive(Default)]
+/// A sum or exchange, whose members come one after the other. The first is the root.
 struct Gathering {
-    come: Vec<bool>,
+    what: Need,
+    members: Vec<NodeId>,
+    come: usize,
     root_done: bool,
 }
 
 struct Walk<'a> {
     nodes: &'a [Vec<Action>],
-    layout: &'a Layout,
+    wiring: &'a Wiring,
     capacity: Capacity<'a>,
-    lanes: Vec<Lane>,
-    micro_batches: usize,
     at: Vec<usize>,
     sent: Vec<bool>,
     under_way: Vec<u32>,
-    gatherings: BTreeMap<Option<SharedId>, Gathering>,
-    asleep: BTreeMap<Need, Vec<NodeId>>,
+    gatherings: Vec<Gathering>,
+    needs: Vec<Option<Need>>,
     awake: Vec<NodeId>,
 }
 
@@ -65,55 +70,64 @@ struct Walk<'a> {
 pub(super) fn walk(
     nodes: &[Vec<Action>],
     layout: &Layout,
-    micro_batches: MicroBatchCount,
+    wiring: &Wiring,
     capacity: Capacity<'_>,
-    on: &mut dyn FnMut(Event),
+    mut on: impl FnMut(Event),
 ) -> Result<(), Box<CheckError>> {
-    let mut lanes: Vec<Lane> = layout.routes.iter().map(|route| route.lane).collect();
-    lanes.sort_unstable();
-    let messages = lanes.len() * micro_batches.index();
+    let gathering = |what, members| Gathering {
+        what,
+        members,
+        come: 0,
+        root_done: false,
+    };
+    let sums = layout.shared.iter();
+    let mut gatherings: Vec<_> = sums
+        .map(|sum| gathering(Need::Sum(sum.shared), layout.members(sum)))
+        .collect();
+    gatherings.push(gathering(Need::Exchange, layout.nodes().iter().collect()));
     let mut walk = Walk {
         nodes,
-        layout,
+        wiring,
         capacity,
-        micro_batches: micro_batches.index(),
         at: vec![0; nodes.len()],
-        sent: vec![false; messages],
-        under_way: vec![0; lanes.len()],
-        lanes,
-        gatherings: BTreeMap::new(),
-        asleep: BTreeMap::new(),
+        sent: vec![false; wiring.messages()],
+        under_way: vec![0; wiring.lanes()],
+        gatherings,
+        needs: vec![None; nodes.len()],
         awake: layout.nodes().iter().rev().collect(),
     };
     while let Some(node) = walk.awake.pop() {
-        walk.run(node, on)?;
+        walk.run(node, &mut on)?;
     }
     walk.finished()
 }
 
 impl Walk<'_> {
-    fn run(&mut self, node: NodeId, on: &mut dyn FnMut(Event)) -> Result<(), Box<CheckError>> {
+    fn run(&mut self, node: NodeId, on: &mut impl FnMut(Event)) -> Result<(), Box<CheckError>> {
         let row = &self.nodes[node.index()];
         while let Some(&action) = row.get(self.at[node.index()]) {
             let index = self.at[node.index()];
-            match self.attempt(node, index, action)? {
-                Some(need) => {
-                    self.asleep.entry(need).or_default().push(node);
-                    // A receiver that waits makes room for a sender without slots.
-                    if let Need::Message(message) = need {
-                        self.wake(Need::Room(message / self.micro_batches));
-                    }
-                    return Ok(());
+            let message = match action {
+                Action::Send(transfer) => Some(self.message(node, index, transfer, true)?),
+                Action::Wait(transfer) => Some(self.message(node, index, transfer, false)?),
+                _ => None,
+            };
+            let need = self.attempt(node, index, action, message)?;
+            self.needs[node.index()] = need;
+            if let Some(need) = need {
+                // A receiver that waits makes room for a sender without slots.
+                if let Need::Message(message) = need {
+                    self.made_room(self.wiring.of_message(message).0);
                 }
-                None => {
-                    on(Event {
-                        node,
-                        index,
-                        action,
-                    });
-                    self.at[node.index()] += 1;
-                }
+                return Ok(());
             }
+            on(Event {
+                node,
+                index,
+                action,
+                message,
+            });
+            self.at[node.index()] += 1;
         }
         Ok(())
     }
@@ -124,12 +138,10 @@ impl Walk<'_> {
         node: NodeId,
         index: usize,
         action: Action,
+        message: Option<(usize, usize)>,
     ) -> Result<Option<Need>, Box<CheckError>> {
-        match action {
-            Action::Compute(_) | Action::Post(_) | Action::Step => Ok(None),
-            Action::Send(transfer) => {
-                let (lane, message) =
-                    self.message(node, index, transfer.lane, transfer.micro_batch.index())?;
+        match (action, message) {
+            (Action::Send(_), Some((lane, message))) => {
                 if self.sent[message] {
                     return Err(self.error(node, index, Problem::SentTwice));
                 }
@@ -138,31 +150,22 @@ impl Walk<'_> {
                 }
                 self.sent[message] = true;
                 self.under_way[lane] += 1;
-                self.wake(Need::Message(message));
+                self.wake(self.wiring.ends(lane).1, Need::Message(message));
                 Ok(None)
             }
-            Action::Wait(transfer) => {
-                let (lane, message) =
-                    self.message(node, index, transfer.lane, transfer.micro_batch.index())?;
+            (Action::Wait(_), Some((lane, message))) => {
                 if !self.sent[message] {
                     return Ok(Some(Need::Message(message)));
                 }
                 self.under_way[lane] = self.under_way[lane].saturating_sub(1);
-                self.wake(Need::Room(lane));
+                self.made_room(lane);
                 Ok(None)
             }
-            Action::SumShared(shared) => {
-                let Some(sum) = self.layout.sum_of(shared) else {
-                    return Err(self.error(node, index, Problem::UnknownShared));
-                };
-                let members = self.layout.members(sum);
-                Ok(self
-                    .gather(node, Some(shared), &members)
-                    .then_some(Need::Sum(shared)))
-            }
-            Action::Exchange => {
-                let members: Vec<_> = self.layout.nodes().iter().collect();
-                Ok(self.gather(node, None, &members).then_some(Need::Exchange))
+            (Action::SumShared(shared), _) => self.gather(node, index, Need::Sum(shared)),
+            (Action::Exchange, _) => self.gather(node, index, Need::Exchange),
+            (Action::Compute(_) | Action::Post(_) | Action::Step, _) => Ok(None),
+            (Action::Send(_) | Action::Wait(_), None) => {
+                Err(self.error(node, index, Problem::UnknownMessage))
             }
         }
     }
@@ -170,53 +173,83 @@ impl Walk<'_> {
     fn has_room(&self, lane: usize, message: usize) -> bool {
         match self.capacity {
             Capacity::Unlimited => true,
-            Capacity::Slots(slots) => match slots(self.lanes[lane]) {
-                0 => self
-                    .asleep
-                    .get(&Need::Message(message))
-                    .is_some_and(|nodes| !nodes.is_empty()),
+            Capacity::Slots(slots) => match slots[lane] {
+                0 => {
+                    let (_, receiver) = self.wiring.ends(lane);
+                    self.needs[receiver.index()] == Some(Need::Message(message))
+                }
                 slots => self.under_way[lane] < slots,
             },
         }
     }
 
+    fn made_room(&mut self, lane: usize) {
+        self.wake(self.wiring.ends(lane).0, Need::Room(lane));
+    }
+
+    /// Lane and message of a transfer that this node may do.
     fn message(
         &self,
         node: NodeId,
         index: usize,
-        lane: Lane,
-        micro_batch: usize,
+        transfer: Transfer,
+        sends: bool,
     ) -> Result<(usize, usize), Box<CheckError>> {
-        let known = self
-            .lanes
-            .binary_search(&lane)
-            .ok()
-            .filter(|_| micro_batch < self.micro_batches);
-        let lane = known.ok_or_else(|| self.error(node, index, Problem::UnknownMessage))?;
-        Ok((lane, lane * self.micro_batches + micro_batch))
+        let lane = self.wiring.number(transfer.lane);
+        let message = lane.and_then(|lane| self.wiring.message(lane, transfer.micro_batch));
+        let (Some(lane), Some(message)) = (lane, message) else {
+            return Err(self.error(node, index, Problem::UnknownMessage));
+        };
+        let (from, to) = self.wiring.ends(lane);
+        let owner = if sends { from } else { to };
+        match owner == node {
+            true => Ok((lane, message)),
+            false => Err(self.error(node, index, Problem::WrongNode(owner))),
+        }
     }
 
     /// Whether the node must still wait for the others of a sum or exchange.
-    fn gather(&mut self, node: NodeId, what: Option<SharedId>, members: &[NodeId]) -> bool {
-        let gathering = self.gatherings.entry(what).or_default();
-        gathering.come.resize(self.nodes.len(), false);
-        let first_time = !std::mem::replace(&mut gathering.come[node.index()], true);
-        let everyone = members.iter().all(|member| gathering.come[member.index()]);
-        let waits = if members.first() == Some(&node) {
-            gathering.root_done |= everyone;
-            !everyone
-        } else {
-            !gathering.root_done
+    fn gather(
+        &mut self,
+        node: NodeId,
+        index: usize,
+        what: Need,
+    ) -> Result<Option<Need>, Box<CheckError>> {
+        let again = self.needs[node.index()] == Some(what);
+        let found = (self.gatherings.iter_mut())
+            .find(|gathering| gathering.what == what)
+            .filter(|it| what == Need::Exchange || it.members.contains(&node));
+        let Some(gathering) = found else {
+            return Err(self.error(node, index, Problem::UnknownShared));
         };
-        if first_time || !waits {
-            self.wake(what.map_or(Need::Exchange, Need::Sum));
+        gathering.come += usize::from(!again);
+        let everyone = gathering.come == gathering.members.len();
+        let root = gathering.members[0];
+        if node == root {
+            if !everyone {
+                return Ok(Some(what));
+            }
+            gathering.root_done = true;
+            for at in 1..gathering.members.len() {
+                let member = gathering.members[at];
+                if self.needs[member.index()] == Some(what) {
+                    self.awake.push(member);
+                }
+            }
+            return Ok(None);
         }
-        waits
+        if gathering.root_done {
+            return Ok(None);
+        }
+        if everyone {
+            self.wake(root, what);
+        }
+        Ok(Some(what))
     }
 
-    fn wake(&mut self, need: Need) {
-        if let Some(nodes) = self.asleep.remove(&need) {
-            self.awake.extend(nodes);
+    fn wake(&mut self, node: NodeId, need: Need) {
+        if self.needs[node.index()] == Some(need) {
+            self.awake.push(node);
         }
     }
 
@@ -225,22 +258,16 @@ impl Walk<'_> {
     }
 
     fn finished(&self) -> Result<(), Box<CheckError>> {
-        let stuck = self
-            .layout
-            .nodes()
-            .iter()
-            .zip(self.nodes)
-            .find(|(node, row)| self.at[node.index()] < row.len());
-        let Some((node, _)) = stuck else {
-            return Ok(());
+        let standing = |node: NodeId| {
+            let row = self.nodes.get(node.index())?;
+            let action = row.get(self.at[node.index()])?;
+            Some((node, self.at[node.index()], *action))
         };
-        let others = (self.layout.nodes().iter().zip(self.nodes))
-            .filter_map(|(node, row)| Some((node, *row.get(self.at[node.index()])?)))
-            .collect();
-        Err(self.error(
-            node,
-            self.at[node.index()],
-            Problem::Deadlock { waiting: others },
-        ))
+        let nodes = (0..self.nodes.len() as u32).map(NodeId::new);
+        let stuck: Vec<_> = nodes.filter_map(standing).collect();
+        match stuck.first() {
+            None => Ok(()),
+            Some(_) => Err(CheckError::deadlock(self.nodes, &stuck)),
+        }
     }
 }

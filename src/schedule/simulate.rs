@@ -2,48 +2,10 @@
 //! model, with a clock.
 
 use super::model::{self, Capacity};
-use super::{Action, CheckError, Layout, Lowered, Span, Timeline, Work};
-use crate::ids::{MicroBatchCount, NodeId, SharedId, StageId};
+use super::wiring::Wiring;
+use super::{Action, CheckError, Layout, Lowered, Span, Timeline, Times, Totals};
+use crate::ids::{MicroBatchCount, NodeId, SharedId};
 use std::collections::BTreeMap;
-
-/// Times in any one unit.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Times {
-    /// Of F, for every stage.
-    pub forward: Vec<f64>,
-    /// Of I, for every stage.
-    pub input: Vec<f64>,
-    /// Of W, for every stage.
-    pub weight: Vec<f64>,
-    /// Of the optimizer's work, for every node; a node that is not there takes none.
-    pub step: Vec<f64>,
-    /// From the end of a send to when the message can be taken.
-    pub link_latency: f64,
-}
-
-impl Times {
-    /// The same times for every stage, and links and optimizer that take none.
-    pub fn equal(stages: usize, forward: f64, input: f64, weight: f64) -> Self {
-        let all = |time| vec![time; stages];
-        Self {
-            forward: all(forward),
-            input: all(input),
-            weight: all(weight),
-            step: Vec::new(),
-            link_latency: 0.0,
-        }
-    }
-
-    fn of(&self, stage: StageId, work: Work) -> f64 {
-        let at = |list: &[f64]| list.get(stage.index()).copied().unwrap_or(0.0);
-        match work {
-            Work::F => at(&self.forward),
-            Work::I => at(&self.input),
-            Work::W => at(&self.weight),
-            Work::B => at(&self.input) + at(&self.weight),
-        }
-    }
-}
 
 /// Plays a lowered schedule with these times.
 ///
@@ -55,64 +17,120 @@ pub fn simulate(
     micro_batches: MicroBatchCount,
     times: &Times,
 ) -> Result<Timeline, Box<CheckError>> {
-    let mut clock = vec![0.0f64; lowered.nodes.len()];
-    let mut arrives = BTreeMap::new();
-    // When a sum or exchange is over: when the last of its members has come.
-    let mut over = BTreeMap::<Option<SharedId>, f64>::new();
     let mut nodes: Vec<Vec<Span>> = lowered
         .nodes
         .iter()
         .map(|row| Vec::with_capacity(row.len()))
         .collect();
-    let slots = |lane| lowered.slots.of(lane);
-    model::walk(
-        &lowered.nodes,
-        layout,
-        micro_batches,
-        Capacity::Slots(&slots),
-        &mut |event| {
-            let now = clock[event.node.index()];
-            let end = match event.action {
-                Action::Compute(compute) => now + times.of(compute.stage, compute.work),
-                Action::Send(t) => {
-                    arrives.insert((t.lane, t.micro_batch), now + times.link_latency);
-                    now
-                }
-                Action::Wait(t) => arrives
-                    .remove(&(t.lane, t.micro_batch))
-                    .unwrap_or(now)
-                    .max(now),
-                Action::SumShared(shared) => {
-                    let members = layout
-                        .sum_of(shared)
-                        .map_or(Vec::new(), |sum| layout.members(sum));
-                    *over
-                        .entry(Some(shared))
-                        .or_insert_with(|| last(&clock, &members))
-                }
-                Action::Exchange => {
-                    let members: Vec<_> = layout.nodes().iter().collect();
-                    *over.entry(None).or_insert_with(|| last(&clock, &members))
-                }
-                Action::Step => now + times.step.get(event.node.index()).copied().unwrap_or(0.0),
-                Action::Post(_) => now,
-            };
-            nodes[event.node.index()].push(Span {
-                action: event.action,
-                start: now,
-                end,
-            });
-            clock[event.node.index()] = end;
-        },
-    )?;
-    let makespan = clock.iter().copied().fold(0.0, f64::max);
+    let makespan = play(lowered, layout, micro_batches, times, |node, span| {
+        nodes[node.index()].push(span);
+    })?;
     Ok(Timeline { nodes, makespan })
 }
 
-/// The first to pass a sum or exchange is its root, and by then all members have come and wait.
-fn last(clock: &[f64], members: &[NodeId]) -> f64 {
-    members
-        .iter()
-        .map(|node| clock[node.index()])
-        .fold(0.0, f64::max)
+/// As [`simulate`], without keeping when every action happens: what many or large schedules are
+/// compared by.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_totals(
+    lowered: &Lowered,
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+    times: &Times,
+) -> Result<Totals, Box<CheckError>> {
+    let mut totals = Totals::new(lowered.nodes.len());
+    let makespan = play(lowered, layout, micro_batches, times, |node, span| {
+        totals.add(node, &span);
+    })?;
+    totals.makespan = makespan;
+    Ok(totals)
+}
+
+struct Clocks<'a> {
+    layout: &'a Layout,
+    wiring: &'a Wiring,
+    times: &'a Times,
+    now: Vec<f64>,
+    /// When each message can be taken.
+    arrives: Vec<f64>,
+    /// When each link is free again.
+    free: Vec<f64>,
+    /// When a sum or exchange is over: when the last of its members has come.
+    over: BTreeMap<Option<SharedId>, f64>,
+}
+
+fn play(
+    lowered: &Lowered,
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+    times: &Times,
+    mut on: impl FnMut(NodeId, Span),
+) -> Result<f64, Box<CheckError>> {
+    let wiring = Wiring::new(layout, micro_batches);
+    let slots: Vec<u32> = (0..wiring.lanes())
+        .map(|lane| lowered.slots.of(wiring.lane(lane)))
+        .collect();
+    let mut clocks = Clocks {
+        layout,
+        wiring: &wiring,
+        times,
+        now: vec![0.0; lowered.nodes.len()],
+        arrives: vec![0.0; wiring.messages()],
+        free: vec![0.0; wiring.links()],
+        over: BTreeMap::new(),
+    };
+    let slots = Capacity::Slots(&slots);
+    model::walk(&lowered.nodes, layout, &wiring, slots, |event| {
+        let start = clocks.now[event.node.index()];
+        let end = clocks.end(event, start);
+        clocks.now[event.node.index()] = end;
+        let action = event.action;
+        on(event.node, Span { action, start, end });
+    })?;
+    Ok(clocks.now.iter().copied().fold(0.0, f64::max))
+}
+
+impl Clocks<'_> {
+    fn end(&mut self, event: model::Event, now: f64) -> f64 {
+        match (event.action, event.message) {
+            (Action::Compute(compute), _) => now + self.times.of(compute.stage, compute.work),
+            (Action::Send(transfer), Some((lane, message))) => {
+                let (from, to) = self.wiring.ends(lane);
+                let link = self.times.links.between(from, to);
+                let bytes = &self.times.links.message_bytes;
+                let bytes = bytes.get(transfer.lane.edge.index()).copied();
+                let free = &mut self.free[self.wiring.link(lane)];
+                *free = free.max(now) + bytes.unwrap_or(0.0) * link.per_byte;
+                self.arrives[message] = *free + link.latency;
+                now
+            }
+            (Action::Wait(_), Some((_, message))) => self.arrives[message].max(now),
+            (Action::SumShared(shared), _) => {
+                let sum = self.layout.sum_of(shared);
+                let members = sum.map_or(Vec::new(), |sum| self.layout.members(sum));
+                self.all_come(Some(shared), members)
+            }
+            (Action::Exchange, _) => self.all_come(None, self.layout.nodes().iter()),
+            (Action::Step, _) => {
+                let step = self.times.step.get(event.node.index());
+                now + step.copied().unwrap_or(0.0)
+            }
+            (Action::Post(_) | Action::Send(_) | Action::Wait(_), _) => now,
+        }
+    }
+
+    /// The first to pass a sum or exchange is its root, and by then all members have come and wait.
+    fn all_come(
+        &mut self,
+        what: Option<SharedId>,
+        members: impl IntoIterator<Item = NodeId>,
+    ) -> f64 {
+        let now = &self.now;
+        let last = || members.into_iter().map(|node| now[node.index()]);
+        *self
+            .over
+            .entry(what)
+            .or_insert_with(|| last().fold(0.0, f64::max))
+    }
 }

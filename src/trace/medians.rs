@@ -80,7 +80,7 @@ pub fn median_times(traces: &[StepTrace], stages: StageCount) -> Times {
     times.step = (0..nodes.unwrap_or(0))
         .map(|node| steps.remove(&node).map_or(0.0, median))
         .collect();
-    times.link_latency = latency(traces);
+    times.links.all.latency = latency(traces);
     times
 }
 
