@@ -142,7 +142,7 @@ fn kernels_take_no_longer_than_their_layers() {
 fn a_measured_step_is_a_timeline_like_a_simulated_one() {
     let (trainer, traces) = traced(2, ScheduleKind::OneFOneB);
     let plan = trainer.plan();
-    let times = median_times(&traces, plan.partition.stages());
+    let times = median_times(&traces, plan);
     let batches = plan.training.batch.micro_batches();
     let simulated = simulate(&plan.training.lowered, &plan.layout, batches, &times).unwrap();
     for timeline in traces
@@ -182,18 +182,23 @@ fn the_perfetto_file_has_a_row_a_node_nested_slices_and_whole_arrows() {
         .collect();
     assert_eq!(
         rows,
-        ["node 0: stage 0", "node 1: stage 1", "node 2: stage 2"]
+        ["node 0: stage 0", "node 1: stage 1", "node 2: stage 2"].repeat(2),
+        "measured, then simulated"
     );
 
+    let row_of = |event: &Value| {
+        let number = |key: &str| event[key].as_u64().unwrap();
+        (number("pid"), number("tid"))
+    };
     let nanos = |value: &Value| (value.as_f64().unwrap() * 1e3).round() as u64;
-    let mut slices = BTreeMap::<u64, Vec<(u64, u64, &str)>>::new();
+    let mut slices = BTreeMap::<(u64, u64), Vec<(u64, u64, &str)>>::new();
     for event in of("X") {
         let (start, taken) = (nanos(&event["ts"]), nanos(&event["dur"]));
         let name = event["name"].as_str().unwrap();
-        let row = slices.entry(event["tid"].as_u64().unwrap()).or_default();
+        let row = slices.entry(row_of(event)).or_default();
         row.push((start, start + taken, name));
     }
-    assert_eq!(slices.len(), 3);
+    assert_eq!(slices.len(), 2 * 3);
     for row in slices.values_mut() {
         row.sort_by_key(|(start, end, _)| (*start, std::cmp::Reverse(*end)));
         let mut open: Vec<u64> = Vec::new();
@@ -215,7 +220,7 @@ fn the_perfetto_file_has_a_row_a_node_nested_slices_and_whole_arrows() {
     assert_eq!(starts.len(), ends.len());
     let inside = |event: &Value, verb: &str| {
         let at = nanos(&event["ts"]);
-        let row = &slices[&event["tid"].as_u64().unwrap()];
+        let row = &slices[&row_of(event)];
         row.iter()
             .any(|(start, end, name)| name.starts_with(verb) && *start <= at && at <= *end)
     };

@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         traces.push(trainer.step_traced(&training)?.1);
     }
     let plan = trainer.plan();
-    let times = median_times(&traces, plan.partition.stages());
+    let times = median_times(&traces, plan);
     let simulated = plan.simulate(&times)?;
     let measured = traces[1].timeline();
     println!("\nmeasured, bubble {:.0}%:", 100.0 * measured.bubble());

@@ -4,20 +4,22 @@ use super::Layers;
 use crate::error::Error;
 use crate::ids::{LayerIndex, NodeId};
 use crate::plan::Plan;
-use crate::schedule::{Timeline, Times};
-use crate::trace::{LayerTime, median};
+use crate::schedule::{Links, Timeline, Times};
+use crate::trace::{LayerTime, StepTrace, latency, layer_times, median, median_times};
 use brigade_layer::{Data, Network, Optimizer};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Measured times of every layer for one micro-batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Profile {
     /// F, I and W of every layer.
     pub layers: Vec<LayerTime>,
     /// The optimizer's update of every layer.
     pub updates: Vec<Duration>,
+    /// The links, in seconds; they take nothing where they were not measured.
+    pub links: Links,
 }
 
 /// Every kind of layer is called at least so often.
@@ -63,10 +65,40 @@ impl Profile {
         Ok(Self {
             layers: of_all().map(|(time, _)| time).collect(),
             updates: of_all().map(|(_, update)| update).collect(),
+            links: Links::default(),
         })
     }
 
-    /// What every stage and every node of a plan takes, in seconds, with links that take nothing.
+    /// What traced steps of a plan took: to predict what another plan of the same network takes.
+    /// The optimizer's time of a node is shared out by the bytes of parameters.
+    pub fn of_traces(network: &Network, plan: &Plan, traces: &[StepTrace]) -> Self {
+        let steps = median_times(traces, plan).step;
+        let bytes = |layer: usize| -> u64 {
+            let specs = network.layers()[layer].spec.param_specs();
+            specs.iter().map(|param| param.bytes()).sum()
+        };
+        let mut updates = vec![Duration::ZERO; plan.layers.len()];
+        for (node, step) in plan.layout.nodes().iter().zip(steps) {
+            let stages = plan.layout.placement.stages_on(node);
+            let layers: Vec<_> = stages
+                .flat_map(|stage| plan.partition.layers_of(stage))
+                .collect();
+            let all = layers.iter().map(|layer| bytes(*layer)).sum::<u64>().max(1);
+            for layer in layers {
+                let share = bytes(layer) as f64 / all as f64;
+                updates[layer] = Duration::from_secs_f64(share * step);
+            }
+        }
+        let mut links = Links::default();
+        links.all.latency = latency(traces);
+        Self {
+            layers: layer_times(traces, plan.layers.len()),
+            updates,
+            links,
+        }
+    }
+
+    /// What every stage, every node and the links of a plan take, in seconds.
     pub fn times(&self, plan: &Plan) -> Times {
         let sum = |part: fn(&LayerTime) -> Duration| -> Vec<f64> {
             let stages = plan.partition.stages();
@@ -92,7 +124,7 @@ impl Profile {
             step: (plan.layout.nodes().iter())
                 .map(|node| update(node).as_secs_f64())
                 .collect(),
-            ..Times::default()
+            links: self.links.clone(),
         }
     }
 

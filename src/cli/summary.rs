@@ -37,7 +37,7 @@ impl Bubble {
     /// Of traced steps, if there are any.
     pub(super) fn of(plan: &Plan, traces: &[StepTrace]) -> Option<Self> {
         let measured = median_step(traces)?.1.bubble();
-        let times = median_times(traces, plan.partition.stages());
+        let times = median_times(traces, plan);
         let timeline = plan.simulate(&times).ok()?;
         let simulated = timeline.bubble();
         Some(Self {

@@ -3,8 +3,8 @@
 use super::Walk;
 use crate::ids::{NodeId, StageId};
 use crate::partition::Partition;
-use crate::schedule::{Action, Layout, SharedSum, Work};
-use brigade_layer::{LayerIndex, LayerShapes, Network, TensorSpec};
+use crate::schedule::{Action, Compute, Direction, Layout, SharedSum, Work};
+use brigade_layer::{Cost, LayerIndex, LayerShapes, Network, ParamSpec, TensorSpec};
 use serde::Serialize;
 
 /// Bytes that a node is predicted to hold, by kind.
@@ -47,17 +47,8 @@ pub(super) struct Prediction<'a> {
 
 impl Prediction<'_> {
     pub(super) fn of(&self, node: NodeId, training: &Walk, forward: &Walk) -> NodeMemory {
-        let stages = || self.layout.placement.stages_on(node);
-        let params = || {
-            stages()
-                .flat_map(|stage| self.partition.layers_of(stage))
-                .flat_map(|layer| self.network.layers()[layer].spec.param_specs())
-        };
-        let parameter_bytes = params().map(|param| param.bytes()).sum();
-        let gradient_bytes: u64 = params()
-            .filter(|param| param.trains)
-            .map(|param| param.bytes())
-            .sum();
+        let parameter_bytes = self.parameters_of(node).map(|param| param.bytes()).sum();
+        let gradient_bytes = self.gradient_bytes(node);
         let sums = self.layout.shared.iter();
         let shared: u64 = sums.map(|sum| self.shared_bytes(node, sum)).sum();
         NodeMemory {
@@ -68,6 +59,63 @@ impl Prediction<'_> {
             slot_bytes: self.slot_bytes(node, training) + shared,
             forward_bytes: self.working_bytes(node, forward) + self.slot_bytes(node, forward),
         }
+    }
+
+    fn parameters_of(&self, node: NodeId) -> impl Iterator<Item = ParamSpec> {
+        let stages = self.layout.placement.stages_on(node);
+        let layers = stages.flat_map(|stage| self.partition.layers_of(stage));
+        layers.flat_map(|layer| self.network.layers()[layer].spec.param_specs())
+    }
+
+    fn gradient_bytes(&self, node: NodeId) -> u64 {
+        let trained = self.parameters_of(node).filter(|param| param.trains);
+        trained.map(|param| param.bytes()).sum()
+    }
+
+    /// Parameters, gradients and the optimizer's state: held whatever the order of work.
+    pub(super) fn stays_bytes(&self, node: NodeId) -> u64 {
+        let parameters: u64 = self.parameters_of(node).map(|param| param.bytes()).sum();
+        let gradients = self.gradient_bytes(node);
+        parameters + gradients.saturating_mul(1 + self.states as u64)
+    }
+
+    /// What a stage takes and keeps for a micro-batch: of its layers that train.
+    pub(super) fn stage_cost(&self, stage: StageId) -> Cost {
+        let mut sum = Cost::default();
+        for layer in self.partition.layers_of(stage) {
+            let cost = self.shapes[layer].cost;
+            let trains = self.network.needs_gradient(LayerIndex::new(layer as u32));
+            let forward_only = Cost {
+                forward_flops: cost.forward_flops,
+                ..Cost::default()
+            };
+            sum = sum + if trains { cost } else { forward_only };
+        }
+        sum
+    }
+
+    /// What a stage hands over to others on its node by this work, and what it takes from them:
+    /// tensors that lie there in between.
+    fn handed_over(&self, compute: Compute) -> (u64, u64) {
+        let direction = match compute.work {
+            Work::F => Direction::Forward,
+            Work::I | Work::B => Direction::Backward,
+            Work::W => return (0, 0),
+        };
+        let (mut given, mut taken) = (0, 0);
+        for route in &self.layout.routes {
+            if route.lane.direction == direction && !self.layout.crosses(route) {
+                let edge = self.network.edges()[route.lane.edge.index()];
+                let bytes = self.shapes[edge.from.index()].outputs[edge.output].bytes();
+                given += if route.from == compute.stage {
+                    bytes
+                } else {
+                    0
+                };
+                taken += if route.to == compute.stage { bytes } else { 0 };
+            }
+        }
+        (given, taken)
     }
 
     /// The most that is kept and worked on at once.
@@ -112,6 +160,9 @@ impl Prediction<'_> {
                     Work::B => held.saturating_sub(cost.stash_bytes),
                 };
             }
+            let (given, taken) = self.handed_over(*compute);
+            held = (held + given).saturating_sub(taken);
+            peak = peak.max(held);
         }
         peak
     }

@@ -8,11 +8,11 @@ use crate::batch::MiniBatch;
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::write_whole;
-use crate::ids::NodeId;
+use crate::ids::{NodeId, StageId};
 use crate::partition::Partition;
 use crate::schedule::{
-    Definition, Layout, Lowered, Schedule, Task, Timeline, Times, check, forward_only, lower,
-    simulate, stash_peaks,
+    Definition, Layout, Lowered, Schedule, Timeline, Times, check, forward_only, lower, simulate,
+    stash_peaks,
 };
 use brigade_layer::{LayerShapes, Network, Optimizer};
 use serde::Serialize;
@@ -21,9 +21,11 @@ use std::path::Path;
 
 mod layout;
 mod memory;
+mod order;
 mod traffic;
 
 pub use memory::NodeMemory;
+use order::{Ordered, order};
 pub(crate) use traffic::{scalars_from, verdict_len};
 
 /// What one walk through the lists is for.
@@ -107,11 +109,6 @@ impl Plan {
         let placement = schedule.place(config.node_count(), config.chunks)?;
         let partition = Partition::new(&costs, placement.stages(), &config.cuts)?;
         let layout = layout::layout(network, &partition, placement);
-        let task = Task::new(layout.placement.clone(), batch.micro_batches());
-        let definition = schedule.define(&task)?;
-        let training = Walk::new(PassKind::Train, &definition, &layout, batch)?;
-        let rows = forward_rows(batch, layout.nodes().index());
-        let forward = Walk::forward(PassKind::Evaluate, &layout, batch.with_rows(rows))?;
         let prediction = memory::Prediction {
             network,
             partition: &partition,
@@ -120,10 +117,11 @@ impl Plan {
             states: optimizer.state_names().len(),
             threads: config.threads_per_node,
         };
-        let nodes = layout.nodes().iter();
-        let memory = nodes
-            .map(|node| prediction.of(node, &training, &forward))
-            .collect();
+        let Ordered {
+            definition,
+            training,
+            memory,
+        } = order(schedule, &prediction, batch, config.node_memory_bytes)?;
         let sent_bytes = traffic::sent_bytes(network, &partition, &layout, &training)?;
         let plan = Self {
             schedule: schedule.name().to_owned(),
@@ -221,13 +219,20 @@ impl Plan {
         })
     }
 
-    /// A node's layers in a few words: the first, the last, and how many.
+    /// A node's layers in a few words: the first and the last of each of its stages, and how many
+    /// they are.
     pub fn layers_in_words(&self, node: NodeId) -> String {
-        let keys: Vec<_> = self.layers_on(node).collect();
-        match keys[..] {
+        let stages: Vec<_> = self.layout.placement.stages_on(node).collect();
+        let of = |stage: &StageId| match &self.layers[self.partition.layers_of(*stage)] {
             [] => "none".to_owned(),
             [only] => only.to_owned(),
-            [first, .., last] => format!("{first} to {last} ({})", keys.len()),
+            [first, .., last] => format!("{first} to {last}"),
+        };
+        let words: Vec<_> = stages.iter().map(of).collect();
+        let (words, count) = (words.join(", "), self.layers_on(node).count());
+        match count {
+            0 | 1 => words,
+            _ => format!("{words} ({count})"),
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) fn section(plan: &Plan, traces: &[StepTrace]) -> Result<Option<Sectio
     let Some((measured, timeline)) = median_step(traces) else {
         return Ok(None);
     };
-    let times = median_times(traces, plan.partition.stages());
+    let times = median_times(traces, plan);
     let simulated = plan.simulate(&times)?;
     let panels = [
         Panel {

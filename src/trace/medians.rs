@@ -1,7 +1,8 @@
 //! Figures over several traced steps.
 
 use super::{LayerSpan, StepTrace};
-use crate::ids::{LayerIndex, StageCount, StageId};
+use crate::ids::{LayerIndex, StageId};
+use crate::plan::Plan;
 use crate::schedule::{Action, Timeline, Times, Work};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,8 +46,10 @@ pub fn median_step(traces: &[StepTrace]) -> Option<(&StepTrace, Timeline)> {
 }
 
 /// Median times of every stage's actions in seconds, to simulate the schedule with. A stage whose
-/// I and W were only ever done together, as B, has the whole of it as I.
-pub fn median_times(traces: &[StepTrace], stages: StageCount) -> Times {
+/// I and W were only ever done together, as B, has them in the proportion of its layers' calls.
+pub fn median_times(traces: &[StepTrace], plan: &Plan) -> Times {
+    let stages = plan.partition.stages();
+    let layers = layer_times(traces, plan.layers.len());
     let mut computes = BTreeMap::<(StageId, Work), Vec<f64>>::new();
     let mut steps = BTreeMap::<usize, Vec<f64>>::new();
     for (node, trace) in traces
@@ -73,8 +76,18 @@ pub fn median_times(traces: &[StepTrace], stages: StageCount) -> Times {
         times.forward[at] = of(stage, Work::F).unwrap_or(0.0);
         let (input, weight) = (of(stage, Work::I), of(stage, Work::W));
         let both = of(stage, Work::B);
-        times.weight[at] = weight.unwrap_or(0.0);
-        times.input[at] = input.or(both).unwrap_or(0.0);
+        let own = &layers[plan.partition.layers_of(stage)];
+        let calls =
+            |part: fn(&LayerTime) -> Duration| own.iter().map(part).sum::<Duration>().as_secs_f64();
+        let (inputs, weights) = (calls(|layer| layer.input), calls(|layer| layer.weight));
+        let share = if weights > 0.0 {
+            weights / (inputs + weights)
+        } else {
+            0.0
+        };
+        let split = both.map(|both| ((1.0 - share) * both, share * both));
+        times.input[at] = input.or(split.map(|split| split.0)).unwrap_or(0.0);
+        times.weight[at] = weight.or(split.map(|split| split.1)).unwrap_or(0.0);
     }
     let nodes = traces.iter().map(|trace| trace.nodes.len()).max();
     times.step = (0..nodes.unwrap_or(0))
@@ -86,7 +99,7 @@ pub fn median_times(traces: &[StepTrace], stages: StageCount) -> Times {
 
 /// The median time from the end of a send to the end of the wait for it, where the wait began
 /// before the send.
-fn latency(traces: &[StepTrace]) -> f64 {
+pub(crate) fn latency(traces: &[StepTrace]) -> f64 {
     let mut latencies = Vec::new();
     for trace in traces {
         let mut sent = BTreeMap::new();

@@ -16,8 +16,8 @@ mod medians;
 mod perfetto;
 mod recorder;
 
-pub(crate) use medians::median;
 pub use medians::{LayerTime, kernel_times, layer_times, median_step, median_times};
+pub(crate) use medians::{latency, median};
 pub use perfetto::{perfetto_json, save_perfetto};
 pub(crate) use recorder::Recorder;
 
@@ -69,6 +69,28 @@ pub struct StepTrace {
 }
 
 impl StepTrace {
+    /// A simulated step in seconds, as if it had begun with the traced one, or at `least` when
+    /// that is later.
+    pub(crate) fn simulated(&self, timeline: &Timeline, least: Duration) -> Self {
+        let all = || self.nodes.iter().flat_map(|node| &node.actions);
+        let first = all().map(|span| span.start).min().unwrap_or_default();
+        let first = first.max(least);
+        let at = |seconds: f64| first + Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let span = |span: &Span| ActionSpan {
+            action: span.action,
+            start: at(span.start),
+            end: at(span.end),
+        };
+        let node = |spans: &Vec<Span>| NodeTrace {
+            actions: spans.iter().map(span).collect(),
+            ..NodeTrace::default()
+        };
+        Self {
+            step: self.step,
+            nodes: timeline.nodes.iter().map(node).collect(),
+        }
+    }
+
     /// The step as a timeline in seconds, from the first start to the last end: for
     /// [`render`](crate::schedule::render) and for comparing with a simulated one.
     pub fn timeline(&self) -> Timeline {

@@ -1,11 +1,11 @@
 //! Traced steps as a file for Perfetto and chrome://tracing: one row a node, arrows from every send
-//! to its receive.
+//! to its receive; below them the same steps as they are simulated.
 //!
 //! The format is the JSON of the "Trace Event Format": complete events (`X`) with start and
 //! duration in microseconds, metadata (`M`) that names rows, and flows (`s`, `f`) bound to the
 //! slices that they start and end in.
 
-use super::{ActionSpan, LayerSpan, StepTrace};
+use super::{ActionSpan, LayerSpan, StepTrace, median_times};
 use crate::error::Error;
 use crate::files::write_whole;
 use crate::ids::{MicroBatchId, NodeId};
@@ -16,19 +16,48 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Traced steps as JSON text.
+/// What happened, and what is predicted: a process of its own in the file.
+#[derive(Clone, Copy)]
+enum Origin {
+    Measured,
+    Simulated,
+}
+
+/// Traced steps as JSON text. Below the measured rows are simulated ones: each step played with the
+/// median times of all of them, from where it began.
 pub fn perfetto_json(plan: &Plan, traces: &[StepTrace]) -> String {
-    let mut events = names(plan);
+    let mut events = names(plan, Origin::Measured);
+    add(&mut events, plan, traces, Origin::Measured);
+    // A plan's own lists do not get stuck; if ever, the measured rows are there.
+    if let Ok(timeline) = plan.simulate(&median_times(traces, plan))
+        && !traces.is_empty()
+    {
+        let mut over = Duration::ZERO;
+        let simulated = traces.iter().map(|trace| {
+            let step = trace.simulated(&timeline, over);
+            let ends = step.nodes.iter().filter_map(|node| node.actions.last());
+            over = ends.map(|span| span.end).max().unwrap_or_default();
+            step
+        });
+        let simulated: Vec<_> = simulated.collect();
+        events.extend(names(plan, Origin::Simulated));
+        add(&mut events, plan, &simulated, Origin::Simulated);
+    }
+    json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
+}
+
+fn add(events: &mut Vec<Value>, plan: &Plan, traces: &[StepTrace], origin: Origin) {
     for (number, trace) in traces.iter().enumerate() {
         for (node, own) in trace.nodes.iter().enumerate() {
             let actions = own.actions.iter().filter_map(|span| slice(span, trace));
-            events.extend(actions.map(|event| on_row(event, node)));
+            events.extend(actions.map(|event| on_row(event, origin, node)));
             let layers = own.layers.iter().map(|span| layer_slice(span, plan));
-            events.extend(layers.map(|event| on_row(event, node)));
+            events.extend(layers.map(|event| on_row(event, origin, node)));
         }
-        events.extend(arrows(number, trace));
+        if let Origin::Measured = origin {
+            events.extend(arrows(number, trace));
+        }
     }
-    json!({ "displayTimeUnit": "ms", "traceEvents": events }).to_string()
 }
 
 /// Writes traced steps for Perfetto and chrome://tracing: whole or not at all.
@@ -47,18 +76,23 @@ fn microseconds(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1e3
 }
 
-fn on_row(mut event: Value, node: usize) -> Value {
-    event["pid"] = 0.into();
+fn on_row(mut event: Value, origin: Origin, node: usize) -> Value {
+    event["pid"] = (origin as u8).into();
     event["tid"] = node.into();
     event
 }
 
-fn names(plan: &Plan) -> Vec<Value> {
-    let title = format!("brigade, {}", plan.schedule);
-    let mut events = vec![on_row(
-        json!({ "ph": "M", "name": "process_name", "args": { "name": title } }),
-        0,
-    )];
+fn names(plan: &Plan, origin: Origin) -> Vec<Value> {
+    let what = match origin {
+        Origin::Measured => "measured",
+        Origin::Simulated => "simulated",
+    };
+    let title = format!("brigade, {}, {what}", plan.schedule);
+    let named = json!({ "ph": "M", "name": "process_name", "args": { "name": title } });
+    let sorted = json!({
+        "ph": "M", "name": "process_sort_index", "args": { "sort_index": origin as u8 }
+    });
+    let mut events: Vec<_> = [named, sorted].map(|event| on_row(event, origin, 0)).into();
     for node in plan.layout.nodes().iter() {
         let stages: Vec<_> = plan.layout.placement.stages_on(node).collect();
         let list: Vec<_> = stages.iter().map(ToString::to_string).collect();
@@ -68,7 +102,7 @@ fn names(plan: &Plan) -> Vec<Value> {
         let sorted = json!({
             "ph": "M", "name": "thread_sort_index", "args": { "sort_index": node.index() }
         });
-        events.extend([named, sorted].map(|event| on_row(event, node.index())));
+        events.extend([named, sorted].map(|event| on_row(event, origin, node.index())));
     }
     events
 }
@@ -171,7 +205,7 @@ fn arrows(number: usize, trace: &StepTrace) -> Vec<Value> {
             if phase == "f" {
                 event["bp"] = "e".into();
             }
-            on_row(event, node)
+            on_row(event, Origin::Measured, node)
         };
         events.extend([flow("s", leaves, *from), flow("f", lands, node)]);
     }

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::error::{Error, RunError};
 use crate::ids::StepId;
 use crate::plan::{PassKind, Plan, Walk};
+use crate::schedule::Schedule;
 use crate::stage::{Command, NodeReport, Reply};
 use crate::sync::Verdict;
 use crate::trace::{NodeTrace, StepTrace};
@@ -45,7 +46,21 @@ impl Trainer {
         config: &Config,
         optimizer: impl Optimizer,
     ) -> Result<Self, Error> {
-        Self::start_with(network, config, Arc::new(optimizer), None)
+        Self::start_with(network, config, Arc::new(optimizer), &config.schedule, None)
+    }
+
+    /// As [`Trainer::start`], in the order of this schedule instead of the configuration's: one's
+    /// own, one from a file, or one that is told measured times.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`].
+    pub fn start_with_schedule(
+        network: &Network,
+        config: &Config,
+        optimizer: impl Optimizer,
+        schedule: &dyn Schedule,
+    ) -> Result<Self, Error> {
+        Self::start_with(network, config, Arc::new(optimizer), schedule, None)
     }
 
     /// As [`Trainer::start`], with a link that fails: for tests of what the other nodes make of it.
@@ -59,17 +74,20 @@ impl Trainer {
         optimizer: impl Optimizer,
         fault: Fault,
     ) -> Result<Self, Error> {
-        Self::start_with(network, config, Arc::new(optimizer), Some(fault))
+        let schedule = &config.schedule;
+        Self::start_with(network, config, Arc::new(optimizer), schedule, Some(fault))
     }
 
     fn start_with(
         network: &Network,
         config: &Config,
         optimizer: Arc<dyn Optimizer>,
+        schedule: &dyn Schedule,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
         let network = Arc::new(network.clone());
-        let plan = Arc::new(Plan::new(&network, config, optimizer.as_ref())?);
+        let plan = Plan::with_schedule(&network, config, optimizer.as_ref(), schedule)?;
+        let plan = Arc::new(plan);
         let nodes = Nodes::start(&network, config, &plan, &optimizer, fault)?;
         let walks = vec![Arc::new(plan.training.clone())];
         Ok(Self {
