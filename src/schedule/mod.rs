@@ -12,6 +12,7 @@
 
 mod action;
 mod check;
+mod critical;
 mod definition;
 mod known;
 mod lanes;
@@ -29,6 +30,7 @@ mod wiring;
 
 pub use action::{Action, Compute, Direction, Lane, Transfer, Work};
 pub use check::{CheckError, Problem, check};
+pub use critical::critical_path;
 pub use definition::{Costs, Definition, Schedule, Task};
 pub use known::{ScheduleKind, forward_only};
 pub use lanes::{Layout, Route, SharedSum};
