@@ -1,0 +1,40 @@
+//! Interleaved zero bubble: ZB-H1 (Qi et al. 2024, arXiv 2401.10241) on several stages a node.
+
+use super::interleaved_1f1b::Rounds;
+use super::row::{Row, Step, rows};
+use super::{Definition, Task};
+use crate::error::PlanError;
+
+/// Interleaved 1F1B with the backward in two: I is handed on at once, W waits for a gap. The
+/// warm-up is shorter by half, and node r does a W only once r more I than that are done, so that
+/// gradients reach the first node early and the gaps at the end are filled with W.
+///
+/// Rounds of R micro-batches as in interleaved 1F1B: max(1, M div P) of them must divide M.
+///
+/// With v chunks every node keeps at most (v - 1) R + P chunks, each one v-th of its state of a
+/// micro-batch (fewer if there are fewer). Idle time: (P - 1) (F + I - W) / v from M = P on, while
+/// W takes no longer than I.
+pub(super) fn interleaved_zb(task: &Task) -> Result<Definition, PlanError> {
+    let rounds = Rounds::of(task, "interleaved-zb")?;
+    let nodes = task.nodes().get();
+    Ok(rows(task, |node, row| {
+        one_f_one_i(row, node, nodes, &rounds);
+    }))
+}
+
+fn one_f_one_i(row: &mut Row, node: u32, nodes: u32, rounds: &Rounds) {
+    let warm_up = rounds.warm_up(nodes - 1 - node);
+    for step in 0..rounds.all() + warm_up {
+        if step < rounds.all() {
+            row.write(Step::F(rounds.forward(step)));
+        }
+        if step >= warm_up {
+            let backward = step - warm_up;
+            row.write(Step::I(rounds.backward(backward)));
+            if backward >= node {
+                row.write(Step::Oldest);
+            }
+        }
+    }
+    row.settle();
+}
