@@ -1,5 +1,5 @@
-//! DualPipeV: forwards and backwards in pairs, on a V (DeepSeek-AI 2024, arXiv 2412.19437, as cut
-//! in half by Sea AI Lab 2025).
+//! DualPipeV: forwards and backwards in pairs, on a V (DualPipe, DeepSeek-AI 2024, arXiv
+//! 2412.19437, cut in half by Sea AI Lab 2025).
 
 use super::row::{Step, rows};
 use super::{Definition, Task};
@@ -12,6 +12,13 @@ use crate::error::PlanError;
 /// Every node keeps at most 2 P + 1 halves of its state of a micro-batch.
 /// Idle time: (P - 1) F if F, I and W take the same and a pair takes as long as its two halves:
 /// more than ZB-V, so it pays only where pairs are faster than that.
+///
+/// Two nodes, pairs in brackets:
+///
+/// ```text
+/// node 0  0F0 0F1 0F2 3F0 3I0 3W0 3F1 [0F3 3B1] [3F2 0B0] 3B2 [3F3 0B1] 3B3 0I2 0W2 0I3 0W3
+/// node 1  1F0 2F0 1F1 2F1 1F2 2B0 [2F2 1B0] [1F3 2B1] [2F3 1B1] 2B2 1B2 2I3 1I3 2W3 1W3
+/// ```
 pub(super) fn dualpipe_v(task: &Task) -> Result<Definition, PlanError> {
     use Step::{B, Both, F, I, Oldest, W};
     let (nodes, micro_batches) = (task.nodes().get(), task.micro_batches.get());

@@ -12,13 +12,13 @@ use crate::error::PlanError;
 /// Rounds are of equal size R: there are max(1, M div P) of them, and they must divide M.
 ///
 /// With v chunks, node r keeps at most min(M v, (v - 1) R + 2 (P - 1 - r) + 1) chunks, each one
-/// v-th of the node's state of a micro-batch. Idle time: (P - 1) (F + B) / v from M = P on, a v-th
-/// of 1F1B's; in exchange every micro-batch goes around v times.
+/// v-th of the node's state of a micro-batch. Idle time: (P - 1) (F + B) / v, a v-th of 1F1B's; in
+/// exchange every micro-batch goes around v times. With M < P nodes wait for each round:
+/// (P - M) (F + B) (v - 1) / v more.
 ///
 /// ```text
-///         warm-up         | steady                  | cool-down     (2 nodes, 2 micro-batches)
-/// node 0  0F0 0F1 2F0 2F1 |                         | 2B0 2B1 0B0 0B1
-/// node 1  1F0 1F1         | 3F0 3B0 3F1 3B1         | 1B0 1B1
+/// node 0  0F0 0F1 2F0 2F1         2B0     2B1     0B0     0B1
+/// node 1      1F0 1F1 3F0 3B0     3F1 3B1     1B0     1B1
 /// ```
 pub(super) fn interleaved_1f1b(task: &Task) -> Result<Definition, PlanError> {
     let rounds = Rounds::of(task, "interleaved-1f1b")?;

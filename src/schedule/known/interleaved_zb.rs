@@ -12,8 +12,13 @@ use crate::error::PlanError;
 /// Rounds of R micro-batches as in interleaved 1F1B: max(1, M div P) of them must divide M.
 ///
 /// With v chunks every node keeps at most (v - 1) R + P chunks, each one v-th of its state of a
-/// micro-batch (fewer if there are fewer). Idle time: (P - 1) (F + I - W) / v from M = P on, while
-/// W takes no longer than I.
+/// micro-batch (M v if that is less). Idle time while W takes no longer than I:
+/// (P - 1) (F + I - W) / v from M = P on; with M < P it is more.
+///
+/// ```text
+/// node 0  0F0 0F1 2F0 2F1     2I0 2W0 2I1 2W1 0I0 0W0 0I1 0W1
+/// node 1      1F0 1F1 3F0 3I0 3F1 3I1 3W0 1I0 3W1 1I1 1W0 1W1
+/// ```
 pub(super) fn interleaved_zb(task: &Task) -> Result<Definition, PlanError> {
     let rounds = Rounds::of(task, "interleaved-zb")?;
     let nodes = task.nodes().get();

@@ -11,6 +11,11 @@ use super::{Definition, Task};
 /// 1F1B's first node. Idle time if F, I and W take the same: (P - 1) F / 2 from
 /// M = 1 + 3 (P - 1) / 2 on, and F more for each micro-batch fewer. That is all before a node's
 /// first forward: from M = 2 P - 1 on, no node waits between its first action and its last.
+///
+/// ```text
+/// node 0  0F0 0F1 0F2 3F0 3I0 3W0 3F1 3I1 3W1 0I0 0W0 3F2 3I2 3W2 0I1 0W1 0I2 0W2
+/// node 1      1F0 2F0 1F1 2F1 2I0 2W0 1F2 1I0 1W0 2F2 2I1 2W1 1I1 2I2 1I2 1W1 2W2 1W2
+/// ```
 pub(super) fn zb_v(task: &Task) -> Definition {
     use Step::{F, I, W};
     let nodes = task.nodes().get();
