@@ -1,7 +1,7 @@
 //! Interleaved zero bubble: ZB-H1 (Qi et al. 2024, arXiv 2401.10241) on several stages a node.
 
 use super::interleaved_1f1b::Rounds;
-use super::row::{Row, Step, rows};
+use super::row::{Step, rows};
 use super::{Definition, Task};
 use crate::error::PlanError;
 
@@ -23,23 +23,19 @@ pub(super) fn interleaved_zb(task: &Task) -> Result<Definition, PlanError> {
     let rounds = Rounds::of(task, "interleaved-zb")?;
     let nodes = task.nodes().get();
     Ok(rows(task, |node, row| {
-        one_f_one_i(row, node, nodes, &rounds);
-    }))
-}
-
-fn one_f_one_i(row: &mut Row, node: u32, nodes: u32, rounds: &Rounds) {
-    let warm_up = rounds.warm_up(nodes - 1 - node);
-    for step in 0..rounds.all() + warm_up {
-        if step < rounds.all() {
-            row.write(Step::F(rounds.forward(step)));
-        }
-        if step >= warm_up {
-            let backward = step - warm_up;
-            row.write(Step::I(rounds.backward(backward)));
-            if backward >= node {
-                row.write(Step::Oldest);
+        let warm_up = rounds.warm_up(nodes - 1 - node);
+        for step in 0..rounds.all() + warm_up {
+            if step < rounds.all() {
+                row.write(Step::F(rounds.forward(step)));
+            }
+            if step >= warm_up {
+                let done = step - warm_up;
+                row.write(Step::I(rounds.backward(done)));
+                if done >= node {
+                    row.write(Step::Oldest);
+                }
             }
         }
-    }
-    row.settle();
+        row.settle();
+    }))
 }
