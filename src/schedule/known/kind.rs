@@ -1,6 +1,6 @@
 //! The ready schedules by name.
 
-use super::{Definition, gpipe, one_f_one_b};
+use super::{Definition, gpipe, one_f_one_b, zb_auto};
 use crate::error::PlanError;
 use crate::ids::NodeCount;
 use crate::placement::Placement;
@@ -19,17 +19,20 @@ pub enum ScheduleKind {
     /// One forward, one backward.
     #[default]
     OneFOneB,
+    /// The best of many for the costs and limits at hand.
+    ZbAuto,
 }
 
 impl ScheduleKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::GPipe, Self::OneFOneB];
+    pub const ALL: [Self; 3] = [Self::GPipe, Self::OneFOneB, Self::ZbAuto];
 
     /// Its name everywhere.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GPipe => "gpipe",
             Self::OneFOneB => "1f1b",
+            Self::ZbAuto => "zb-auto",
         }
     }
 }
@@ -48,6 +51,7 @@ impl Schedule for ScheduleKind {
         match self {
             Self::GPipe => Ok(gpipe::gpipe(task)),
             Self::OneFOneB => Ok(one_f_one_b::one_f_one_b(task)),
+            Self::ZbAuto => zb_auto::zb_auto(task),
         }
     }
 }
