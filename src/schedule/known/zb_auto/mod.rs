@@ -37,8 +37,8 @@ const TUNED_AT_LEAST: usize = 40;
 ///
 /// # Memory
 /// At no moment does a node keep more than its limit. With a limit of P micro-batches this is
-/// ZB-1P, about as fast as ZB-H1; with 2 P it is ZB-2P: nodes hardly wait from their first F to
-/// their last W, and a step takes no longer than the last node must.
+/// ZB-1P, as fast as ZB-H1. With 2 P it is ZB-2P: given enough micro-batches, nodes hardly wait
+/// from their first F to their last W, and a step takes hardly longer than the last node must.
 ///
 /// # Takes
 /// In the order of P M log P for each order tried; fewer are tried the longer they are.
