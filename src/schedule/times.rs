@@ -76,6 +76,14 @@ impl Times {
 }
 
 impl Links {
+    /// The most that a message takes on a link that is free.
+    pub fn slowest(&self) -> f64 {
+        let bytes = self.message_bytes.iter().copied().fold(0.0, f64::max);
+        let links = self.unequal.iter().map(|(.., link)| link);
+        let takes = |link: &Link| link.latency + bytes * link.per_byte;
+        links.map(takes).fold(takes(&self.all), f64::max)
+    }
+
     /// The link between two nodes.
     pub fn between(&self, from: NodeId, to: NodeId) -> Link {
         let unequal = self.unequal.iter().find(|it| (it.0, it.1) == (from, to));

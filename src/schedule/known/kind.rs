@@ -1,7 +1,7 @@
 //! The ready schedules by name.
 
 use super::{Definition, dualpipe_v, gpipe, interleaved_1f1b, interleaved_zb, looped_bfs};
-use super::{one_f_one_b, v_half, v_min, zb_h1, zb_v};
+use super::{one_f_one_b, v_half, v_min, zb_auto, zb_h1, zb_v};
 use crate::error::PlanError;
 use crate::ids::NodeCount;
 use crate::placement::Placement;
@@ -36,11 +36,13 @@ pub enum ScheduleKind {
     VMin,
     /// A V with forwards and backwards in pairs.
     DualPipeV,
+    /// The best of many for the costs and limits at hand.
+    ZbAuto,
 }
 
 impl ScheduleKind {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::GPipe,
         Self::OneFOneB,
         Self::Interleaved1F1B,
@@ -51,6 +53,7 @@ impl ScheduleKind {
         Self::VHalf,
         Self::VMin,
         Self::DualPipeV,
+        Self::ZbAuto,
     ];
 
     /// Its name everywhere.
@@ -66,12 +69,13 @@ impl ScheduleKind {
             Self::VHalf => "v-half",
             Self::VMin => "v-min",
             Self::DualPipeV => "dualpipe-v",
+            Self::ZbAuto => "zb-auto",
         }
     }
 
     fn shape(self) -> Shape {
         match self {
-            Self::GPipe | Self::OneFOneB | Self::ZbH1 => Shape::Straight,
+            Self::GPipe | Self::OneFOneB | Self::ZbH1 | Self::ZbAuto => Shape::Straight,
             Self::Interleaved1F1B | Self::LoopedBfs | Self::InterleavedZb => Shape::Looped,
             Self::ZbV | Self::VHalf | Self::VMin | Self::DualPipeV => Shape::V,
         }
@@ -136,6 +140,7 @@ impl Schedule for ScheduleKind {
             Self::VHalf => Ok(v_half::v_half(task)),
             Self::VMin => Ok(v_min::v_min(task)),
             Self::DualPipeV => dualpipe_v::dualpipe_v(task),
+            Self::ZbAuto => zb_auto::zb_auto(task),
         }
     }
 }

@@ -12,6 +12,7 @@ mod row;
 mod stable;
 mod v_half;
 mod v_min;
+mod zb_auto;
 mod zb_h1;
 mod zb_v;
 
