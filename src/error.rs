@@ -2,6 +2,7 @@
 //! running.
 
 use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, StepId};
+use crate::schedule::csv::CsvError;
 use crate::schedule::{Action, CheckError};
 use brigade_layer::LayerError;
 use std::any::Any;
@@ -81,6 +82,9 @@ pub enum PlanError {
     /// A schedule that breaks a law.
     #[error(transparent)]
     Check(#[from] Box<CheckError>),
+    /// A schedule file that is refused.
+    #[error(transparent)]
+    Csv(#[from] Box<CsvError>),
     /// The network does not fit together.
     #[error(transparent)]
     Network(#[from] LayerError),

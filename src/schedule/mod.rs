@@ -1,4 +1,5 @@
-//! In which order every node works. Pure functions over ids: no threads, no tensors, no files.
+//! In which order every node works. Pure functions over ids: no threads, no tensors, and
+//! no files but those of [`csv`].
 //!
 //! ```text
 //!  definition            lowering                          check              run, simulate, draw
@@ -13,6 +14,7 @@
 mod action;
 mod check;
 mod critical;
+pub mod csv;
 mod definition;
 mod known;
 mod lanes;
