@@ -15,8 +15,8 @@ use std::time::Duration;
 pub struct Config {
     /// Pipeline nodes. Default 1.
     pub nodes: usize,
-    /// Stages per node. Default as many as the schedule needs: 1, or 2 for interleaved and V-shaped
-    /// ones.
+    /// Stages per node. Default as many as the schedule needs: 1, or 2 for interleaved and
+    /// V-shaped ones.
     pub chunks: Option<usize>,
     /// Where to cut the network. Default balanced.
     pub cuts: Cuts,

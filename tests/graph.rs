@@ -67,8 +67,11 @@ fn same_for_all_cuts(network: &Network) {
             } else {
                 vec![first, second]
             };
-            for schedule in ScheduleKind::ALL {
-                let config = with(cuts.len() + 1, schedule, Cuts::Before(cuts.clone()), 1);
+            for (schedule, nodes) in on_stages(cuts.len() + 1) {
+                let config = with(nodes, schedule, Cuts::Before(cuts.clone()), 1);
+                if !is_legal(network, &config) {
+                    continue;
+                }
                 assert_eq!(
                     train(network, &config, 5, &data),
                     one,
@@ -78,7 +81,8 @@ fn same_for_all_cuts(network: &Network) {
             }
         }
     }
-    assert_eq!(tried, layers * (layers - 1));
+    // Two stages: all schedules, straight, looped or V on one node; three: the straight ones.
+    assert!(tried >= 3 * layers * (layers - 1) / 2, "{tried}");
     let config = Config {
         transport: Transport::Encoded,
         ..with(layers, ScheduleKind::OneFOneB, Cuts::Uniform, 1)
@@ -363,13 +367,15 @@ fn random_graphs_train_with_the_same_bits_on_any_cut() {
             &data,
         );
         for nodes in 2..=layers {
-            let kind = ScheduleKind::ALL[nodes % 2];
-            let config = small(with(nodes, kind, Cuts::Uniform, 1));
-            assert_eq!(
-                train(&network, &config, 2, &data),
-                one,
-                "graph {graph} on {nodes} nodes"
-            );
+            // Each number of nodes with another schedule.
+            let kinds = ScheduleKind::ALL.into_iter().cycle();
+            for kind in kinds.skip(graph as usize + 3 * nodes).take(3) {
+                let config = small(with(nodes, kind, Cuts::Uniform, 1));
+                if is_legal(&network, &config) {
+                    let found = train(&network, &config, 2, &data);
+                    assert_eq!(found, one, "graph {graph} on {nodes} nodes, {kind}");
+                }
+            }
         }
     }
 }

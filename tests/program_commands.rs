@@ -182,7 +182,7 @@ fn a_schedule_is_drawn() {
             &format!("schedule show {arguments}"),
         ))
     };
-    let picture = show("1f1b --nodes 3 --micro-batches 4 --width 36");
+    let picture = show("--schedule 1f1b --nodes 3 --micro-batches 4 --width 36");
     let rows = "\
 node 0 |F0F1F2........B0  F3B1  ..B2  ..B3  | idle 33%
 node 1 |..F0F1....B0  F2B1  F3B2  ..B3  ....| idle 33%
@@ -190,7 +190,7 @@ node 2 |....F0B0  F1B1  F2B2  F3B3  ........| idle 33%
 ";
     assert!(picture.contains(rows), "{picture}");
     assert!(picture.contains("by node: 3 2 1"), "{picture}");
-    assert!(show("gpipe --nodes 3 --micro-batches 4").contains("by node: 4 4 4"));
+    assert!(show("--schedule gpipe --nodes 3 --micro-batches 4").contains("by node: 4 4 4"));
     // In colour where it is asked for.
     let mut coloured = program::command(folder.path(), "schedule show");
     let output = coloured.env("CLICOLOR_FORCE", "1").output().unwrap();

@@ -3,7 +3,7 @@
 //! The laws are checked over all small cases by code of their own, beside the engine's check.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use brigade::ids::{MicroBatchCount, NodeCount, SharedId, StageId};
+use brigade::ids::{MicroBatchCount, NodeCount, NodeId, SharedId, StageId};
 use brigade::placement::Placement;
 use brigade::schedule::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +12,12 @@ const NODES: u32 = 6;
 const MICRO_BATCHES: u32 = 12;
 
 /// A chain with a skip edge from the first stage to the last and a parameter shared by both.
-fn layout(nodes: u32) -> Layout {
-    let mut layout = Layout::chain(Placement::straight(NodeCount::new(nodes)));
-    if nodes > 2 {
-        let (first, last) = (StageId::new(0), StageId::new(nodes - 1));
-        let edge = brigade::ids::EdgeId::new(nodes);
+fn layout(placement: Placement) -> Layout {
+    let stages = placement.stages().get();
+    let mut layout = Layout::chain(placement);
+    if stages > 2 {
+        let (first, last) = (StageId::new(0), StageId::new(stages - 1));
+        let edge = brigade::ids::EdgeId::new(stages);
         for (direction, from, to) in [
             (Direction::Forward, first, last),
             (Direction::Backward, last, first),
@@ -29,9 +30,9 @@ fn layout(nodes: u32) -> Layout {
         }
         layout.routes.sort_by_key(|route| route.lane);
     }
-    if nodes > 1 {
-        let holders =
-            [0, nodes - 1].map(|stage| (brigade::ids::LayerIndex::new(stage), StageId::new(stage)));
+    if stages > 1 {
+        let holders = [0, stages - 1]
+            .map(|stage| (brigade::ids::LayerIndex::new(stage), StageId::new(stage)));
         layout.shared.push(SharedSum {
             shared: SharedId::new(0),
             holders: holders.to_vec(),
@@ -40,76 +41,37 @@ fn layout(nodes: u32) -> Layout {
     layout
 }
 
-fn lowered(
-    kind: ScheduleKind,
-    nodes: u32,
-    micro_batches: u32,
-) -> (Lowered, Layout, MicroBatchCount) {
-    let (layout, micro_batches) = (layout(nodes), MicroBatchCount::new(micro_batches));
+type Case = (Lowered, Layout, MicroBatchCount);
+
+/// `None` where the schedule refuses so many micro-batches.
+fn lowered(kind: ScheduleKind, nodes: u32, micro_batches: u32) -> Option<Case> {
+    let placement = kind.place(NodeCount::new(nodes), None).unwrap();
+    let (layout, micro_batches) = (layout(placement), MicroBatchCount::new(micro_batches));
     let task = Task::new(layout.placement.clone(), micro_batches);
-    let lowered = lower(&kind.define(&task).unwrap(), &layout, micro_batches).unwrap();
-    (lowered, layout, micro_batches)
+    let definition = kind.define(&task).ok()?;
+    let lowered = lower(&definition, &layout, micro_batches).unwrap();
+    Some((lowered, layout, micro_batches))
 }
 
-fn all_small_cases(mut law: impl FnMut(ScheduleKind, u32, u32)) {
+fn all_small_cases(mut law: impl FnMut(ScheduleKind, u32, u32, Case)) {
     for kind in ScheduleKind::ALL {
+        let mut seen = 0;
         for nodes in 1..=NODES {
             for micro_batches in 1..=MICRO_BATCHES {
-                law(kind, nodes, micro_batches);
+                if let Some(case) = lowered(kind, nodes, micro_batches) {
+                    law(kind, nodes, micro_batches, case);
+                    seen += 1;
+                }
             }
         }
+        assert!(seen >= NODES * MICRO_BATCHES / 2, "{kind}: {seen}");
     }
-}
-
-fn text(row: &[Compute]) -> String {
-    row.iter()
-        .map(Compute::to_string)
-        .collect::<Vec<_>>()
-        .join(",")
-}
-
-/// Golden vectors, laid out like the timeline they mean.
-#[test]
-fn golden_vectors() {
-    let define = |kind: ScheduleKind, micro_batches| -> Vec<String> {
-        let placement = kind.place(NodeCount::new(4), None).unwrap();
-        let task = Task::new(placement, MicroBatchCount::new(micro_batches));
-        let definition = kind.define(&task).unwrap();
-        definition.nodes.iter().map(|row| text(row)).collect()
-    };
-    assert_eq!(
-        define(ScheduleKind::GPipe, 8),
-        [
-            "0F0,0F1,0F2,0F3,0F4,0F5,0F6,0F7,0B0,0B1,0B2,0B3,0B4,0B5,0B6,0B7",
-            "1F0,1F1,1F2,1F3,1F4,1F5,1F6,1F7,1B0,1B1,1B2,1B3,1B4,1B5,1B6,1B7",
-            "2F0,2F1,2F2,2F3,2F4,2F5,2F6,2F7,2B0,2B1,2B2,2B3,2B4,2B5,2B6,2B7",
-            "3F0,3F1,3F2,3F3,3F4,3F5,3F6,3F7,3B0,3B1,3B2,3B3,3B4,3B5,3B6,3B7",
-        ]
-    );
-    assert_eq!(
-        define(ScheduleKind::OneFOneB, 8),
-        [
-            "0F0,0F1,0F2,0F3,0B0,0F4,0B1,0F5,0B2,0F6,0B3,0F7,0B4,0B5,0B6,0B7",
-            "1F0,1F1,1F2,1B0,1F3,1B1,1F4,1B2,1F5,1B3,1F6,1B4,1F7,1B5,1B6,1B7",
-            "2F0,2F1,2B0,2F2,2B1,2F3,2B2,2F4,2B3,2F5,2B4,2F6,2B5,2F7,2B6,2B7",
-            "3F0,3B0,3F1,3B1,3F2,3B2,3F3,3B3,3F4,3B4,3F5,3B5,3F6,3B6,3F7,3B7",
-        ]
-    );
-    assert_eq!(
-        define(ScheduleKind::OneFOneB, 2),
-        [
-            "0F0,0F1,0B0,0B1", //
-            "1F0,1F1,1B0,1B1",
-            "2F0,2F1,2B0,2B1",
-            "3F0,3B0,3F1,3B1",
-        ]
-    );
 }
 
 #[test]
 fn every_schedule_passes_the_check() {
-    all_small_cases(|kind, nodes, micro_batches| {
-        let (lowered, layout, count) = lowered(kind, nodes, micro_batches);
+    all_small_cases(|kind, nodes, micro_batches, case| {
+        let (lowered, layout, count) = case;
         let limit = match kind {
             ScheduleKind::OneFOneB => nodes.min(micro_batches),
             _ => micro_batches,
@@ -137,30 +99,39 @@ fn every_schedule_passes_the_check() {
 
 #[test]
 fn complete_and_ordered() {
-    all_small_cases(|kind, nodes, micro_batches| {
-        let (lowered, _, _) = lowered(kind, nodes, micro_batches);
+    all_small_cases(|kind, nodes, micro_batches, case| {
+        let (lowered, layout, _) = case;
         for (node, row) in lowered.nodes.iter().enumerate() {
-            let place = |work: &str, m: u32| {
-                let wanted = format!("{node}{work}{m}");
-                let found: Vec<_> = (0..row.len())
-                    .filter(|at| row[*at].to_string() == wanted)
-                    .collect();
-                assert_eq!(found.len(), 1, "{wanted} in {kind} {nodes} {micro_batches}");
-                found[0]
+            let places: BTreeMap<String, usize> = (row.iter().enumerate())
+                .map(|(at, action)| (action.to_string(), at))
+                .collect();
+            assert_eq!(places.len(), row.len(), "nothing is done twice");
+            let place = |stage: StageId, work: &str, m: u32| {
+                let own = places.get(&format!("{stage}{work}{m}"));
+                let both = places.get(&format!("{stage}B{m}"));
+                let found = own.or(both.filter(|_| work != "F"));
+                *found
+                    .unwrap_or_else(|| panic!("{stage}{work}{m} in {kind} {nodes} {micro_batches}"))
             };
-            for m in 0..micro_batches {
-                assert!(place("F", m) < place("B", m));
-                assert!(
-                    m == 0 || place("B", m - 1) < place("B", m),
-                    "weights in ascending order"
-                );
+            for stage in layout.placement.stages_on(NodeId::new(node as u32)) {
+                for m in 0..micro_batches {
+                    let (forward, input) = (place(stage, "F", m), place(stage, "I", m));
+                    let weight = place(stage, "W", m);
+                    assert!(forward < input && input <= weight);
+                    assert!(
+                        m == 0 || place(stage, "W", m - 1) < weight,
+                        "weights in ascending order"
+                    );
+                }
             }
             let end: Vec<_> = row
                 .iter()
                 .filter(|action| action.stage().is_none())
                 .map(Action::to_string)
                 .collect();
-            let shares = nodes > 1 && (node == 0 || node == nodes as usize - 1);
+            let stages = layout.placement.stages().get();
+            let ends = [0, stages - 1].map(|stage| layout.placement.node_of(StageId::new(stage)));
+            let shares = stages > 1 && ends.contains(&NodeId::new(node as u32));
             let wanted: &[&str] = if shares {
                 &["SUM#0", "EXCHANGE", "STEP"]
             } else {
@@ -179,8 +150,8 @@ fn complete_and_ordered() {
 
 #[test]
 fn paired() {
-    all_small_cases(|kind, nodes, micro_batches| {
-        let (lowered, layout, _) = lowered(kind, nodes, micro_batches);
+    all_small_cases(|_, _, micro_batches, case| {
+        let (lowered, layout, _) = case;
         let (mut sends, mut waits, mut posts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (node, row) in lowered.nodes.iter().enumerate() {
             for action in row {
@@ -214,7 +185,8 @@ fn paired() {
         }
         assert_eq!(sends, waits);
         assert_eq!(sends, posts);
-        assert_eq!(sends.len(), layout.routes.len() * micro_batches as usize);
+        let crossing = layout.routes.iter().filter(|route| layout.crosses(route));
+        assert_eq!(sends.len(), crossing.count() * micro_batches as usize);
     });
 }
 
@@ -223,15 +195,12 @@ fn paired() {
 /// they must be).
 #[test]
 fn slots_are_enough_in_every_order_and_never_too_many() {
-    all_small_cases(|kind, nodes, micro_batches| {
-        let (lowered, layout, _) = lowered(kind, nodes, micro_batches);
+    all_small_cases(|kind, nodes, micro_batches, case| {
+        let (lowered, layout, _) = case;
         let mut most = BTreeMap::<Lane, u32>::new();
         // Every lane's worst order: its receiver goes on only when nobody else can.
-        for lazy in layout
-            .routes
-            .iter()
-            .map(|route| layout.placement.node_of(route.to).index())
-        {
+        let crossing = layout.routes.iter().filter(|route| layout.crosses(route));
+        for lazy in crossing.map(|route| layout.placement.node_of(route.to).index()) {
             for (lane, count) in most_under_way(&lowered, lazy) {
                 let most = most.entry(lane).or_default();
                 *most = (*most).max(count);
@@ -283,8 +252,11 @@ fn most_under_way(lowered: &Lowered, lazy: usize) -> BTreeMap<Lane, u32> {
 
 #[test]
 fn stash_stays_within_its_bound() {
-    all_small_cases(|kind, nodes, micro_batches| {
-        let (lowered, layout, count) = lowered(kind, nodes, micro_batches);
+    all_small_cases(|kind, nodes, micro_batches, case| {
+        let (lowered, layout, count) = case;
+        if !matches!(kind, ScheduleKind::GPipe | ScheduleKind::OneFOneB) {
+            return;
+        }
         for (node, row) in lowered.nodes.iter().enumerate() {
             let (mut kept, mut most) = (0u32, 0);
             for action in row {
@@ -353,12 +325,12 @@ fn without_slots_1f1b_is_refused() {
 #[test]
 fn damaged_schedules_are_refused() {
     let refused = |damage: &dyn Fn(&mut Vec<Vec<Action>>)| {
-        let (mut lowered, layout, count) = lowered(ScheduleKind::OneFOneB, 3, 4);
+        let (mut lowered, layout, count) = lowered(ScheduleKind::OneFOneB, 3, 4).unwrap();
         damage(&mut lowered.nodes);
         let slots = lowered.slots.clone();
         check(&lowered, &layout, count, None, &|lane| slots.of(lane)).unwrap_err()
     };
-    let (whole, _, _) = lowered(ScheduleKind::OneFOneB, 3, 4);
+    let (whole, _, _) = lowered(ScheduleKind::OneFOneB, 3, 4).unwrap();
     let mut kinds = BTreeSet::new();
     for node in 0..3 {
         for at in 0..whole.nodes[node].len() {

@@ -1,5 +1,5 @@
 //! A network of one's own in criterion: each distinct layer's F, I and W, then whole training steps
-//! with both schedules; and what the layers' times predict for the steps.
+//! with all schedules; and what the layers' times predict for the steps.
 //!
 //! `cargo bench --bench profile`, or with a part of a name: `cargo bench --bench profile -- attn`
 #![allow(missing_docs, clippy::unwrap_used)]

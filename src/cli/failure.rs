@@ -71,9 +71,11 @@ impl From<Error> for Failure {
                 "--{} is {value}; it must be {allowed}",
                 setting.trim_end_matches("_s").replace('_', "-")
             )),
-            Error::Plan(PlanError::BadCuts { .. } | PlanError::TooManyStages { .. }) => {
-                Self::Usage(error.to_string())
-            }
+            Error::Plan(
+                PlanError::BadCuts { .. }
+                | PlanError::TooManyStages { .. }
+                | PlanError::Illegal { .. },
+            ) => Self::Usage(error.to_string()),
             other => Self::Other(other.to_string()),
         }
     }

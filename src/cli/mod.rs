@@ -14,6 +14,7 @@ mod generate;
 mod interrupt;
 mod logging;
 mod options;
+mod ordering;
 mod output;
 mod plan;
 mod run_folder;
@@ -38,7 +39,7 @@ use options::RunOptions;
 Start with:
   brigade train .                      train on the text files of this folder
   brigade generate                     text from the newest run
-  brigade schedule show 1f1b           the timeline of a schedule
+  brigade schedule compare             all schedules, best first
   brigade train --help                 all options"
 )]
 struct Cli {
@@ -77,7 +78,7 @@ Examples:
   brigade generate
   brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8")]
     Generate(generate::GenerateOptions),
-    /// Look at schedules
+    /// Schedules drawn, proven, simulated, exchanged with PyTorch and compared
     #[command(subcommand_required = true)]
     Schedule {
         #[command(subcommand)]

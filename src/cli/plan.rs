@@ -2,22 +2,15 @@
 
 use super::failure::Failure;
 use super::options::RunOptions;
+use super::ordering::{self, MOST_FLOPS};
 use super::output::{Output, mib, picture, picture_width};
 use super::text::Corpus;
 use crate::Plan;
 use crate::bench::Profile;
 use crate::ids::NodeId;
 use crate::schedule::Timeline;
-use brigade_layer::Network;
 use serde_json::json;
 use std::io::Write;
-use std::time::Duration;
-
-/// Each kind of layer is measured for about so long.
-const EACH: Duration = Duration::from_millis(30);
-/// Layers whose first call would take more than this many operations are not measured: it would
-/// take longer than anyone waits for a plan.
-const MOST_FLOPS: u64 = 100_000_000_000;
 
 pub(super) fn plan(options: &RunOptions, to: &mut dyn Write) -> Result<(), Failure> {
     let config = options.checked_config()?;
@@ -25,22 +18,13 @@ pub(super) fn plan(options: &RunOptions, to: &mut dyn Write) -> Result<(), Failu
     let corpus = Corpus::of(options)?;
     let gpt = options.network.gpt(corpus.vocab);
     let network = gpt.network()?;
-    let plan = Plan::new(&network, &config, optimizer.as_ref())?;
+    // What is wrong with the setting is said before anything is measured.
+    config.validate()?;
     let windows = corpus.windows(options)?;
-    let rows = plan.training.batch.largest();
-    let profile = match too_large(&network, rows)? {
-        true => None,
-        false => {
-            let sizes = (rows, config.threads_per_node);
-            Some(Profile::measure(
-                &network,
-                &windows,
-                sizes,
-                &*optimizer,
-                EACH,
-            )?)
-        }
-    };
+    let profile = ordering::profile(&network, &windows, &config, &*optimizer)?;
+    let measured = profile.as_ref();
+    let schedule = ordering::schedule(options, &network, &windows, &*optimizer, measured)?;
+    let plan = Plan::with_schedule(&network, &config, &*optimizer, schedule.as_ref())?;
     let timeline = profile.as_ref().map(|profile| profile.simulate(&plan));
     let timeline = timeline.transpose()?;
     let tokens = options.tokens_per_step();
@@ -67,11 +51,6 @@ pub(super) fn plan(options: &RunOptions, to: &mut dyn Write) -> Result<(), Failu
         ))?;
     }
     Ok(())
-}
-
-fn too_large(network: &Network, rows: usize) -> Result<bool, Failure> {
-    let shapes = network.infer(rows)?;
-    Ok(shapes.iter().any(|layer| layer.cost.flops() > MOST_FLOPS))
 }
 
 /// Milliseconds of F and of B (I and W) of a node's stages for one micro-batch.

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::generate::{go_on, harmless};
 use super::interrupt::Interrupt;
 use super::options::{OutputOptions, RunOptions};
+use super::ordering;
 use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
 use super::summary::{Bubble, Summary, describe, facts, peaks, sharing, tokens_per_second};
@@ -73,7 +74,9 @@ impl<'a> Run<'a> {
         let gpt = options.network.gpt(corpus.vocab);
         let network = gpt.network()?;
         let interrupt = Interrupt::listen()?;
-        let trainer = Trainer::start(&network, &config, optimizer)?;
+        let schedule = ordering::schedule(options, &network, &windows, &*optimizer, None)?;
+        let trainer =
+            Trainer::start_with_schedule(&network, &config, optimizer, schedule.as_ref())?;
         let folder = match (&options.output.out, options.output.synthetic_vocab) {
             (None, Some(_)) => None,
             (out, _) => Some(RunFolder::open(out.as_deref(), trainer.plan(), settings)?),

@@ -167,6 +167,33 @@ impl Plan {
         Ok(())
     }
 
+    /// This plan, if it is of this network and configuration and its lists are sound.
+    pub(crate) fn proven(mut self, network: &Network, config: &Config) -> Result<Self, PlanError> {
+        let (batch, layout) = (config.mini_batch(), &self.layout);
+        let shapes = network.infer(batch.largest())?;
+        let other = |setting, value: String, allowed: String| PlanError::Setting {
+            setting,
+            value,
+            allowed,
+        };
+        if self.network != network_fingerprint(network, &shapes) {
+            let value = format!("a plan of network {}", self.network);
+            return Err(other("plan", value, "a plan of this network".into()));
+        }
+        if self.training.batch != batch || layout.nodes() != config.node_count() {
+            let (rows, nodes) = (self.training.batch.rows(), layout.nodes());
+            let value = format!("a plan for {rows} rows on {nodes} nodes");
+            let allowed = format!("a plan for {} rows on {} nodes", batch.rows(), config.nodes);
+            return Err(other("plan", value, allowed));
+        }
+        let lowered = &self.training.lowered;
+        check(lowered, layout, batch.micro_batches(), None, &|lane| {
+            lowered.slots.of(lane)
+        })?;
+        self.training.stash_limits = stash_peaks(lowered, layout);
+        Ok(self)
+    }
+
     /// The lists for another kind of pass or another number of rows, at most a full mini-batch.
     ///
     /// # Errors

@@ -28,18 +28,26 @@ pub(super) fn order(
     let forward_batch = batch.with_rows(forward_rows(batch, layout.nodes().index()));
     let forward = Walk::forward(PassKind::Evaluate, layout, forward_batch)?;
     let mut costs = costs(prediction);
+    // What does not even fit one micro-batch is ordered all the same, so that it can be said how
+    // much it needs.
+    let least: Vec<f64> = (layout.nodes().iter())
+        .map(|node| {
+            let stages = layout.placement.stages_on(node);
+            stages.map(|stage| costs.kept[stage.index()][0]).sum()
+        })
+        .collect();
     if let Some(most) = node_memory_bytes {
         let free = |node| most.saturating_sub(prediction.stays_bytes(node)) as f64;
-        costs.limits = layout.nodes().iter().map(free).collect();
+        let free = layout.nodes().iter().map(free);
+        costs.limits = free
+            .zip(&least)
+            .map(|(free, least)| free.max(*least))
+            .collect();
     }
     let mut best: Option<Ordered> = None;
     for _ in 0..ROUNDS {
         let task = Task::new(layout.placement.clone(), batch.micro_batches());
-        let definition = match (schedule.define(&task.with_costs(costs.clone())), &best) {
-            // With less it cannot: what does not fit is said of the order before.
-            (Err(_), Some(_)) => break,
-            (defined, _) => defined?,
-        };
+        let definition = schedule.define(&task.with_costs(costs.clone()))?;
         if (best.as_ref()).is_some_and(|before| before.definition == definition) {
             break;
         }
@@ -55,7 +63,7 @@ pub(super) fn order(
                 fits = false;
                 let limit = &mut costs.limits[node.index()];
                 let used = most_kept(&definition, node, &costs.kept);
-                *limit = (limit.min(used) - over as f64).max(0.0);
+                *limit = (limit.min(used) - over as f64).max(least[node.index()]);
             }
         }
         best = Some(Ordered {

@@ -16,6 +16,7 @@ use crate::trace::StepTrace;
 use crate::train::StepReport;
 use askama::Template;
 use page::{Page, Section};
+pub use picture::schedule_svg;
 use std::path::Path;
 
 mod axis;
@@ -27,6 +28,7 @@ mod memory;
 mod nodes;
 mod page;
 mod palette;
+mod picture;
 mod timeline;
 mod units;
 

@@ -23,6 +23,11 @@ pub(super) enum Ink {
     Backward,
     Input,
     Weight,
+    /// The same of a node's further stages.
+    ForwardLate,
+    BackwardLate,
+    InputLate,
+    WeightLate,
     Optimizer,
     Wait,
     /// Text on light boxes, and on dark ones.
@@ -36,7 +41,7 @@ pub(super) enum Ink {
 }
 
 impl Ink {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 24] = [
         Self::Text,
         Self::Muted,
         Self::Grid,
@@ -48,6 +53,10 @@ impl Ink {
         Self::Backward,
         Self::Input,
         Self::Weight,
+        Self::ForwardLate,
+        Self::BackwardLate,
+        Self::InputLate,
+        Self::WeightLate,
         Self::Optimizer,
         Self::Wait,
         Self::OnLight,
@@ -73,6 +82,10 @@ impl Ink {
             Self::Backward => "backward",
             Self::Input => "input",
             Self::Weight => "weight",
+            Self::ForwardLate => "forward-late",
+            Self::BackwardLate => "backward-late",
+            Self::InputLate => "input-late",
+            Self::WeightLate => "weight-late",
             Self::Optimizer => "optimizer",
             Self::Wait => "wait",
             Self::OnLight => "on-light",

@@ -15,6 +15,7 @@ use super::palette::Ink;
 use super::units::{grouped, percent, seconds, short, time_unit};
 use crate::error::Error;
 use crate::ids::NodeId;
+use crate::placement::Placement;
 use crate::plan::Plan;
 use crate::schedule::{Action, Span, Timeline, Work};
 use crate::trace::{StepTrace, median_step, median_times};
@@ -29,10 +30,21 @@ const FOOT: f64 = 30.0;
 /// Boxes narrower than this are not drawn one by one.
 const LEAST_BOX: f64 = 0.75;
 
-/// One of the two.
-struct Panel {
-    name: String,
-    timeline: Timeline,
+/// A timeline with its heading.
+pub(super) struct Panel<'a> {
+    pub(super) name: String,
+    /// What stands at the end of the heading.
+    pub(super) numbers: String,
+    pub(super) timeline: &'a Timeline,
+    pub(super) placement: &'a Placement,
+}
+
+/// What times are in.
+#[derive(Clone, Copy)]
+pub(super) enum Unit {
+    Seconds,
+    /// Any: numbers without a unit.
+    Any,
 }
 
 pub(super) fn section(plan: &Plan, traces: &[StepTrace]) -> Result<Option<Section>, Error> {
@@ -41,26 +53,39 @@ pub(super) fn section(plan: &Plan, traces: &[StepTrace]) -> Result<Option<Sectio
     };
     let times = median_times(traces, plan);
     let simulated = plan.simulate(&times)?;
+    let panel = |name: String, timeline| Panel {
+        name,
+        numbers: numbers(timeline),
+        timeline,
+        placement: &plan.layout.placement,
+    };
     let panels = [
-        Panel {
-            name: format!("Measured, step {}", measured.step),
-            timeline,
-        },
-        Panel {
-            name: "Simulated".to_owned(),
-            timeline: simulated,
-        },
+        panel(format!("Measured, step {}", measured.step), &timeline),
+        panel("Simulated".to_owned(), &simulated),
     ];
+    let legend = legend(&panels).into_iter();
     let figure = Figure {
         heading: format!("One step, schedule {}", plan.schedule),
-        legend: legend(&panels),
-        drawing: drawing(&panels),
+        legend: legend.map(|(ink, label)| key(ink, label)).collect(),
+        drawing: drawing(&panels, Unit::Seconds),
         caption: words(&panels, traces.len()),
     };
     Ok(Some(Section::new("Timeline", vec![vec![figure]])))
 }
 
-fn words([measured, simulated]: &[Panel; 2], traces: usize) -> String {
+fn numbers(timeline: &Timeline) -> String {
+    let (took, bubble) = (timeline.makespan, timeline.bubble());
+    format!("{}, bubble {}", seconds(took), percent(bubble))
+}
+
+fn key(ink: Ink, label: &'static str) -> Key {
+    match ink {
+        Ink::Wait => Key::line(ink, label),
+        _ => Key::block(ink, label),
+    }
+}
+
+fn words([measured, simulated]: &[Panel<'_>; 2], traces: usize) -> String {
     let [took, simulated_took] =
         [measured, simulated].map(|panel| seconds(panel.timeline.makespan));
     let [bubble, simulated_bubble] =
@@ -77,14 +102,22 @@ fn words([measured, simulated]: &[Panel; 2], traces: usize) -> String {
 }
 
 /// What a box means, with the letter of its work.
-fn kind(action: Action) -> (Ink, &'static str) {
+fn kind(action: Action, placement: &Placement) -> (Ink, &'static str) {
     match action {
-        Action::Compute(compute) => match compute.work {
-            Work::F => (Ink::Forward, "F forward"),
-            Work::B => (Ink::Backward, "B backward"),
-            Work::I => (Ink::Input, "I backward for inputs"),
-            Work::W => (Ink::Weight, "W backward for weights"),
-        },
+        Action::Compute(compute) => {
+            let node = placement.node_of(compute.stage);
+            let further = placement.stages_on(node).next() != Some(compute.stage);
+            match (compute.work, further) {
+                (Work::F, false) => (Ink::Forward, "F forward"),
+                (Work::B, false) => (Ink::Backward, "B backward"),
+                (Work::I, false) => (Ink::Input, "I backward for inputs"),
+                (Work::W, false) => (Ink::Weight, "W backward for weights"),
+                (Work::F, true) => (Ink::ForwardLate, FURTHER),
+                (Work::B, true) => (Ink::BackwardLate, FURTHER),
+                (Work::I, true) => (Ink::InputLate, FURTHER),
+                (Work::W, true) => (Ink::WeightLate, FURTHER),
+            }
+        }
         Action::Step => (Ink::Optimizer, "optimizer"),
         Action::Send(_) | Action::Post(_) | Action::Wait(_) => (Ink::Wait, WAITING),
         Action::SumShared(_) | Action::Exchange => (Ink::Wait, WAITING),
@@ -92,35 +125,37 @@ fn kind(action: Action) -> (Ink, &'static str) {
 }
 
 const WAITING: &str = "messages and waiting";
+const FURTHER: &str = "paler: a node's further stages";
 
 /// Only what there is.
-fn legend(panels: &[Panel]) -> Vec<Key> {
-    let spans = || {
-        panels
-            .iter()
-            .flat_map(|panel| panel.timeline.nodes.iter().flatten())
+pub(super) fn legend(panels: &[Panel<'_>]) -> Vec<(Ink, &'static str)> {
+    let kinds = || {
+        panels.iter().flat_map(|panel| {
+            let spans = panel.timeline.nodes.iter().flatten();
+            spans.map(|span| kind(span.action, panel.placement))
+        })
     };
     let inks = [
         Ink::Forward,
         Ink::Backward,
         Ink::Input,
         Ink::Weight,
+        Ink::ForwardLate,
         Ink::Optimizer,
     ];
-    let boxes = inks.iter().filter_map(|ink| {
-        let (ink, label) = spans()
-            .map(|span| kind(span.action))
-            .find(|(of, _)| of == ink)?;
-        Some(Key::block(ink, label))
-    });
-    let rest = [
-        Key::line(Ink::Wait, WAITING),
-        Key::block(Ink::Track, "idle"),
-    ];
-    boxes.chain(rest).collect()
+    let boxes = (inks.iter()).filter_map(|ink| kinds().find(|(of, _)| of == ink));
+    let waits = (panels.iter())
+        .flat_map(|panel| panel.timeline.nodes.iter().flatten())
+        .any(|span| draws_as_wait(span.action) && span.end > span.start);
+    let waiting = waits.then_some((Ink::Wait, WAITING));
+    boxes.chain(waiting).chain([(Ink::Track, "idle")]).collect()
 }
 
-fn drawing(panels: &[Panel; 2]) -> Drawing {
+fn draws_as_wait(action: Action) -> bool {
+    !matches!(action, Action::Compute(_) | Action::Step)
+}
+
+pub(super) fn drawing(panels: &[Panel<'_>], unit: Unit) -> Drawing {
     let rows = panels
         .iter()
         .map(|panel| panel.timeline.nodes.len())
@@ -137,34 +172,32 @@ fn drawing(panels: &[Panel; 2]) -> Drawing {
         .map(|panel| panel.timeline.makespan)
         .fold(0.0, f64::max);
     let scale = PLOT / last;
-    let bottom = 2.0 * panel_height;
+    let bottom = panels.len() as f64 * panel_height;
     draw((WIDE, bottom + FOOT), |canvas| {
         for (number, panel) in panels.iter().enumerate() {
             let top = number as f64 * panel_height;
             heading(canvas, panel, top);
             for (node, spans) in panel.timeline.nodes.iter().enumerate() {
                 let y = top + HEAD + node as f64 * (row + gap);
-                track(canvas, &panel.timeline, node, (y, row), scale);
-                boxes(canvas, spans, (y, row), scale);
+                track(canvas, panel.timeline, node, (y, row), scale);
+                boxes(canvas, spans, panel.placement, (y, row), scale);
             }
         }
-        labels(canvas, last, scale, bottom);
+        labels(canvas, last, unit, scale, bottom);
     })
 }
 
-fn heading(canvas: &Canvas, panel: &Panel, top: f64) {
+fn heading(canvas: &Canvas, panel: &Panel<'_>, top: f64) {
     let middle = top + HEAD - 13.0;
-    let (took, bubble) = (panel.timeline.makespan, panel.timeline.bubble());
     canvas.bold(
         (LEFT, middle),
         &panel.name,
         Anchor::Start,
         (Ink::Text, 13.0),
     );
-    let numbers = format!("{}, bubble {}", seconds(took), percent(bubble));
     canvas.text(
         (LEFT + PLOT, middle),
-        &numbers,
+        &panel.numbers,
         Anchor::End,
         (Ink::Text, 13.0),
     );
@@ -191,11 +224,11 @@ fn track(canvas: &Canvas, timeline: &Timeline, node: usize, (y, row): (f64, f64)
     );
 }
 
-fn boxes(canvas: &Canvas, spans: &[Span], (y, row): (f64, f64), scale: f64) {
+fn boxes(canvas: &Canvas, spans: &[Span], placement: &Placement, (y, row): (f64, f64), scale: f64) {
     let mut drawn_to = 0.0;
     for span in spans {
         let (from, to) = (span.start * scale, span.end * scale);
-        let (ink, _) = kind(span.action);
+        let (ink, _) = kind(span.action, placement);
         let tiny = to - from < LEAST_BOX;
         // Of boxes that are too small to be seen one is drawn where there is room for one.
         if tiny && (ink == Ink::Wait || from < drawn_to) {
@@ -213,8 +246,8 @@ fn boxes(canvas: &Canvas, spans: &[Span], (y, row): (f64, f64), scale: f64) {
         let text = name(span.action, wide, row);
         if let Some((text, size)) = text {
             let on = match ink {
-                Ink::Forward | Ink::Input => Ink::OnLight,
-                _ => Ink::OnDark,
+                Ink::Backward | Ink::Weight => Ink::OnDark,
+                _ => Ink::OnLight,
             };
             let middle = (LEFT + from + (wide - space) / 2.0, y + row / 2.0);
             canvas.text(middle, &text, Anchor::Middle, (on, size));
@@ -236,13 +269,16 @@ fn name(action: Action, wide: f64, row: f64) -> Option<(String, f64)> {
         .find(|(name, size)| width(name, *size) + 4.0 < wide)
 }
 
-fn labels(canvas: &Canvas, last: f64, scale: f64, bottom: f64) {
-    let (per_second, unit) = time_unit(last);
+fn labels(canvas: &Canvas, last: f64, unit: Unit, scale: f64, bottom: f64) {
+    let (per_second, unit) = match unit {
+        Unit::Seconds => time_unit(last),
+        Unit::Any => (1.0, ""),
+    };
     for tick in round_numbers(0.0, last * per_second, 8.0) {
         let x = LEFT + tick / per_second * scale;
         canvas.line((x, bottom - 2.0), (x, bottom + 4.0), Ink::Muted);
         let text = match tick {
-            0.0 => format!("0 {unit}"),
+            0.0 => format!("0 {unit}").trim_end().to_owned(),
             _ => short_tick(tick),
         };
         canvas.text(

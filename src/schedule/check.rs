@@ -3,6 +3,7 @@
 
 use super::model::{self, Capacity};
 use super::reader::Records;
+use super::slots;
 use super::stash::StashLimit;
 use super::wiring::Wiring;
 use super::{Action, Compute, Lane, Layout, Lowered, render_row};
@@ -61,6 +62,14 @@ pub enum Problem {
     /// A receive is posted although all slots of its lane are taken.
     #[error("posted while all {0} slots of its lane are taken")]
     NoFreeSlot(u32),
+    /// A send that can find all slots of its lane taken.
+    #[error("{needed} messages of this lane can be under way, and it has {slots} slots")]
+    LaneFull {
+        /// The most that can be under way.
+        needed: u32,
+        /// The lane's slots.
+        slots: u32,
+    },
     /// More kept than a node may keep.
     #[error("the node keeps {kept} micro-batches of its whole share and may keep {most}")]
     StashFull {
@@ -177,7 +186,9 @@ impl std::error::Error for CheckError {}
 /// - ordered: F before I before W, W ascending, every tensor there when needed, sums after the last
 ///   W, then exchange, step, in one order on all nodes;
 /// - paired: every wait has exactly one post before it and one send, of the same identity;
-/// - never stuck: in the engine's model, with the slots given by `slots_of` for each lane;
+/// - never stuck: in the engine's model, with the slots given by `slots_of` for each lane, which
+///   are enough whatever the order in which nodes come to their actions. A lane without slots makes
+///   its sender wait for the receiver, as the engine never does;
 /// - bounded: no node keeps more than its `stash_limit`.
 ///
 /// Its time grows with the number of actions.
@@ -210,6 +221,22 @@ pub fn check(
         records.read(node)?;
     }
     records.all_received()?;
-    let slots = Capacity::Slots(&slots);
-    model::walk(&lowered.nodes, layout, &wiring, slots, |_| ())
+    // As the engine runs it: a send never waits, so its lane must have room whatever the order.
+    let needs = slots::needs(&lowered.nodes, layout, &wiring)?;
+    for (lane, needs) in needs.iter().enumerate() {
+        let slots = slots[lane];
+        if slots > 0 && needs.slots > slots {
+            let (node, needs) = (wiring.ends(lane).0, *needs);
+            let full = Problem::LaneFull {
+                needed: needs.slots,
+                slots,
+            };
+            return Err(CheckError::new(&lowered.nodes, node, needs.index, full));
+        }
+    }
+    if slots.contains(&0) {
+        let slots = Capacity::Slots(&slots);
+        model::walk(&lowered.nodes, layout, &wiring, slots, |_| ())?;
+    }
+    Ok(())
 }

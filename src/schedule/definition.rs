@@ -105,10 +105,10 @@ impl Task {
     }
 }
 
-/// A schedule: where stages are placed, and in which order each node works. [`ScheduleKind`] has
-/// the ready ones; write your own for any other. It only orders: what is sent, waited for and
-/// summed follows from it, and every plan is proven before it runs, so a schedule can be wrong but
-/// it cannot hang or falsify a number.
+/// A schedule: where stages are placed, and in which order each node works.
+/// [`ScheduleKind`](super::ScheduleKind) has the ready ones; write your own for any other. It only
+/// orders: what is sent, waited for and summed follows from it, and every plan is proven before it
+/// runs, so a schedule can be wrong but it cannot hang or falsify a number.
 ///
 /// # Laws
 /// [`define`](Self::define) depends on nothing but its task: every node of a run calls it, and all

@@ -44,7 +44,8 @@ pub struct Stretch {
 }
 
 /// Every node's row of a timeline, `width` columns for the whole makespan: each compute action with
-/// its letter and micro-batch, dots where the node is idle.
+/// its letter and micro-batch, dots where the node is idle. Letters of a node's further stages are
+/// in lower case.
 pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
     let scale = if timeline.makespan > 0.0 {
         width as f64 / timeline.makespan
@@ -57,7 +58,8 @@ pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
         text: ".".repeat(columns),
     };
     let row = |spans: &Vec<Span>| {
-        let (mut row, mut at) = (Vec::new(), 0);
+        // A list begins with a forward of the node's first stage.
+        let (mut row, mut at, mut first) = (Vec::new(), 0, None);
         for span in spans {
             let Action::Compute(compute) = span.action else {
                 continue;
@@ -71,6 +73,11 @@ pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
             }
             let columns = end - start;
             let name = format!("{}{}", compute.work, compute.micro_batch);
+            let first = *first.get_or_insert(compute.stage);
+            let name = match compute.stage == first {
+                true => name,
+                false => name.to_lowercase(),
+            };
             row.push(Stretch {
                 compute: Some(compute),
                 text: format!("{name:<columns$.columns$}"),

@@ -95,7 +95,15 @@ struct Use {
     waits: Vec<u32>,
     done: usize,
     sent: u32,
-    most: u32,
+    needs: Needs,
+}
+
+/// The most messages of a lane that can be under way, and the entry in the sender's list that
+/// makes them so many.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Needs {
+    pub(super) slots: u32,
+    pub(super) index: usize,
 }
 
 /// The slots that the lists need, whatever the order in which they happen.
@@ -104,6 +112,23 @@ pub(super) fn count(
     layout: &Layout,
     wiring: &Wiring,
 ) -> Result<Slots, Box<CheckError>> {
+    let needs = needs(nodes, layout, wiring)?.into_iter().enumerate();
+    let used = needs.filter(|(_, needs)| needs.slots > 0);
+    Ok(Slots(
+        used.map(|(lane, needs)| (wiring.lane(lane), needs.slots))
+            .collect(),
+    ))
+}
+
+/// What every lane needs.
+///
+/// # Errors
+/// When the lists cannot end, however many slots there are.
+pub(super) fn needs(
+    nodes: &[Vec<Action>],
+    layout: &Layout,
+    wiring: &Wiring,
+) -> Result<Vec<Needs>, Box<CheckError>> {
     let (mut groups, mut lanes) = group(nodes.len(), wiring);
     for action in nodes.iter().flat_map(|row| row.iter().enumerate()) {
         if let (at, Action::Wait(transfer)) = action
@@ -129,14 +154,14 @@ pub(super) fn count(
             lane.done += 1;
         }
         lane.sent += 1;
-        lane.most = lane.most.max(lane.sent.saturating_sub(lane.done as u32));
+        let slots = lane.sent.saturating_sub(lane.done as u32);
+        if slots > lane.needs.slots {
+            let index = event.index;
+            lane.needs = Needs { slots, index };
+        }
         carried[message] = group.send(from, event.index as u32 + 1);
     })?;
-    let used = lanes.iter().enumerate().filter(|(_, lane)| lane.sent > 0);
-    Ok(Slots(
-        used.map(|(at, lane)| (wiring.lane(at), lane.most))
-            .collect(),
-    ))
+    Ok(lanes.into_iter().map(|lane| lane.needs).collect())
 }
 
 /// Groups of nodes, and every lane's.

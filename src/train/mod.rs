@@ -63,6 +63,22 @@ impl Trainer {
         Self::start_with(network, config, Arc::new(optimizer), schedule, None)
     }
 
+    /// As [`Trainer::start`], with a plan that was made before, of this network and for this
+    /// configuration. Its lists are proven again.
+    ///
+    /// # Errors
+    /// As [`Trainer::start`], and when the plan is of another network, batch or number of nodes.
+    pub fn start_with_plan(
+        network: &Network,
+        config: &Config,
+        optimizer: impl Optimizer,
+        plan: Plan,
+    ) -> Result<Self, Error> {
+        config.validate()?;
+        let plan = plan.proven(network, config)?;
+        Self::start_planned(network, config, Arc::new(optimizer), plan, None)
+    }
+
     /// As [`Trainer::start`], with a link that fails: for tests of what the other nodes make of it.
     ///
     /// # Errors
@@ -85,9 +101,18 @@ impl Trainer {
         schedule: &dyn Schedule,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
-        let network = Arc::new(network.clone());
-        let plan = Plan::with_schedule(&network, config, optimizer.as_ref(), schedule)?;
-        let plan = Arc::new(plan);
+        let plan = Plan::with_schedule(network, config, optimizer.as_ref(), schedule)?;
+        Self::start_planned(network, config, optimizer, plan, fault)
+    }
+
+    fn start_planned(
+        network: &Network,
+        config: &Config,
+        optimizer: Arc<dyn Optimizer>,
+        plan: Plan,
+        fault: Option<Fault>,
+    ) -> Result<Self, Error> {
+        let (network, plan) = (Arc::new(network.clone()), Arc::new(plan));
         let nodes = Nodes::start(&network, config, &plan, &optimizer, fault)?;
         let walks = vec![Arc::new(plan.training.clone())];
         Ok(Self {

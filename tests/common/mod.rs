@@ -1,8 +1,10 @@
 //! What the tests share: small layers, data, and runs.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+use brigade::ids::NodeCount;
 use brigade::layer::*;
-use brigade::{Config, Cuts, ScheduleKind, Trainer, nn};
+use brigade::schedule::Schedule;
+use brigade::{Config, Cuts, Plan, PlanError, ScheduleKind, Trainer, nn};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -298,6 +300,26 @@ pub fn train<D: Data + Clone>(
         evaluation: trainer.evaluate(data).unwrap().loss.to_bits(),
         file: weights.to_safetensors().unwrap(),
     }
+}
+
+/// Whether the schedule can order so many micro-batches on so many nodes, and the network has a
+/// layer for every stage.
+pub fn is_legal(network: &Network, config: &Config) -> bool {
+    match Plan::new(network, config, &adamw()) {
+        Ok(_) => true,
+        Err(PlanError::Illegal { .. } | PlanError::TooManyStages { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Every schedule on so many stages, one or two on a node, as it needs them.
+pub fn on_stages(stages: usize) -> Vec<(ScheduleKind, usize)> {
+    let nodes = |kind: ScheduleKind| match kind.place(NodeCount::new(1), Some(1)) {
+        Ok(_) if !kind.takes_any_chunks() => Some(stages),
+        _ => stages.is_multiple_of(2).then_some(stages / 2),
+    };
+    let all = ScheduleKind::ALL.into_iter();
+    all.filter_map(|kind| Some((kind, nodes(kind)?))).collect()
 }
 
 pub fn with(nodes: usize, schedule: ScheduleKind, cuts: Cuts, threads: usize) -> Config {

@@ -14,7 +14,7 @@ pub(super) use network::NetworkOptions;
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;
 pub(super) use training::TrainingOptions;
-pub(super) use values::{number, schedule, whole};
+pub(super) use values::{ScheduleArg, number, schedule, whole};
 
 /// The options of a run.
 #[derive(Clone, Debug, Args)]

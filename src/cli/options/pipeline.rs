@@ -1,8 +1,7 @@
 //! How the network is cut, and in which order the nodes work.
 
 use super::values::CutsArg;
-use super::{schedule, whole};
-use crate::ScheduleKind;
+use super::{ScheduleArg, schedule, whole};
 use clap::Args;
 
 #[derive(Clone, Debug, Args)]
@@ -23,9 +22,12 @@ pub(in crate::cli) struct PipelineOptions {
     /// Where to cut: balanced, uniform, or the first layers of all stages but the first, as 3,6,9.
     #[arg(long, default_value = "balanced", value_name = "CUTS")]
     pub(super) cuts: CutsArg,
-    /// In which order the nodes work.
-    #[arg(long, default_value = "1f1b", value_name = "NAME", value_parser = schedule())]
-    pub(in crate::cli) schedule: ScheduleKind,
+    /// In which order the nodes work: by name, or a CSV file as PyTorch writes it.
+    #[arg(
+        long, default_value = "1f1b", value_name = "NAME|FILE.csv",
+        value_parser = schedule()
+    )]
+    pub(in crate::cli) schedule: ScheduleArg,
     /// Threads of every node.
     #[arg(
         long, default_value = "1", value_name = "N",

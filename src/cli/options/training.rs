@@ -1,9 +1,9 @@
 //! How the network is trained.
 
 use super::values::BetasArg;
-use super::{RunOptions, number, whole};
-use crate::Config;
+use super::{RunOptions, ScheduleArg, number, whole};
 use crate::cli::failure::Failure;
+use crate::{Config, ScheduleKind};
 use brigade_layer::Optimizer;
 use brigade_nn::{Adam, AdamW, LearningRate, Sgd};
 use clap::{Args, ValueEnum};
@@ -95,7 +95,10 @@ impl RunOptions {
             nodes: pipeline.nodes,
             chunks: pipeline.chunks,
             cuts: pipeline.cuts.0.clone(),
-            schedule: pipeline.schedule,
+            schedule: match &pipeline.schedule {
+                ScheduleArg::Kind(kind) => *kind,
+                ScheduleArg::File(_) => ScheduleKind::default(),
+            },
             batch_size: training.batch_size,
             micro_batch_size: training.micro_batch_size,
             threads_per_node: pipeline.threads_per_node,

@@ -2,7 +2,11 @@
 
 use crate::schedule::ScheduleKind;
 use crate::{Cuts, PlanError};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A whole number.
@@ -17,10 +21,60 @@ pub(in crate::cli) fn number<T: FromStr>(text: &str) -> Result<T, String> {
         .map_err(|_| "give a number, such as 0.001 or 1e-3".to_owned())
 }
 
-/// A schedule by its name.
-pub(in crate::cli) fn schedule() -> impl TypedValueParser<Value = ScheduleKind> {
-    PossibleValuesParser::new(ScheduleKind::ALL.map(ScheduleKind::name))
-        .try_map(|name| -> Result<ScheduleKind, PlanError> { name.parse() })
+/// A schedule by its name, or a file.
+#[derive(Clone, Debug)]
+pub(in crate::cli) enum ScheduleArg {
+    Kind(ScheduleKind),
+    File(PathBuf),
+}
+
+impl fmt::Display for ScheduleArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => kind.fmt(f),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What ends in `.csv` is a file; anything else must be a name.
+pub(in crate::cli) fn schedule() -> impl TypedValueParser<Value = ScheduleArg> {
+    ScheduleParser
+}
+
+#[derive(Clone)]
+struct ScheduleParser;
+
+impl ScheduleParser {
+    fn names() -> impl TypedValueParser<Value = ScheduleKind> {
+        PossibleValuesParser::new(ScheduleKind::ALL.map(ScheduleKind::name))
+            .try_map(|name| -> Result<ScheduleKind, PlanError> { name.parse() })
+    }
+}
+
+impl TypedValueParser for ScheduleParser {
+    type Value = ScheduleArg;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<ScheduleArg, clap::Error> {
+        let path = PathBuf::from(value);
+        match path.extension().is_some_and(|extension| extension == "csv") {
+            true => Ok(ScheduleArg::File(path)),
+            false => {
+                let kind = Self::names().parse_ref(command, arg, value)?;
+                Ok(ScheduleArg::Kind(kind))
+            }
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = ScheduleKind::ALL.map(ScheduleKind::name);
+        Some(Box::new(names.into_iter().map(PossibleValue::new)))
+    }
 }
 
 /// Where to cut the network.

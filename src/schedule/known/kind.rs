@@ -73,7 +73,17 @@ impl ScheduleKind {
         }
     }
 
-    fn shape(self) -> Shape {
+    /// Whether its order depends on what things take.
+    pub const fn uses_costs(self) -> bool {
+        matches!(self, Self::ZbAuto)
+    }
+
+    /// Whether it can use any number of stages a node: it goes once around the nodes for each.
+    pub const fn takes_any_chunks(self) -> bool {
+        matches!(self.shape(), Shape::Looped)
+    }
+
+    const fn shape(self) -> Shape {
         match self {
             Self::GPipe | Self::OneFOneB | Self::ZbH1 | Self::ZbAuto => Shape::Straight,
             Self::Interleaved1F1B | Self::LoopedBfs | Self::InterleavedZb => Shape::Looped,
