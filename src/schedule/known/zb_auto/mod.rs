@@ -84,11 +84,19 @@ fn row(stage: StageId, parts: &[Work]) -> Vec<Compute> {
 
 fn pipeline(task: &Task) -> Result<Pipeline, PlanError> {
     let stages = task.placement.stages();
-    let costs = task.costs.clone().unwrap_or_else(|| Costs {
-        times: Times::equal(stages.index(), 1.0, 1.0, 1.0),
-        ..Costs::default()
-    });
-    let times = &costs.times;
+    let costs = task.costs.clone().unwrap_or_default();
+    let equal = Times::equal(stages.index(), 1.0, 1.0, 1.0);
+    let known = [
+        &costs.times.forward,
+        &costs.times.input,
+        &costs.times.weight,
+    ];
+    // Where nothing takes time, every order is as good as any.
+    let known = known
+        .into_iter()
+        .flatten()
+        .any(|time| sane(Some(time)) > 0.0);
+    let times = if known { &costs.times } else { &equal };
     let mut pipeline = Pipeline {
         micro_batches: task.micro_batches.index(),
         times: Vec::new(),

@@ -1,0 +1,199 @@
+//! How true predictions come, for every schedule.
+//!
+//! 1. Layers that sleep, on 2, 4 and 8 nodes: prediction is what sleeping takes here (measured
+//!    beforehand, alone), simulated. Expected within 2%. Needs no cores.
+//! 2. GPTs on two nodes: prediction is what layers, updates and links took in a GPipe run of the
+//!    same network, simulated for the other schedules. Expected: median error at most 5%, worst
+//!    10%. Needs two cores that nobody else uses.
+//!
+//! `cargo bench --bench predict`, or with `-- sleep` or `-- gpt` only one of them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use brigade::bench::Profile;
+use brigade::layer::{Network, TensorSpec};
+use brigade::nn::{AdamW, Gpt, MeanSquaredError, Sgd, TokenWindows};
+use brigade::schedule::{Measured, Times};
+use brigade::{Config, Cuts, Plan, ScheduleKind, Trainer};
+use common::{Toy, numbers, toy};
+use std::time::{Duration, Instant};
+
+fn main() {
+    let names = std::env::args().skip(1);
+    let names: Vec<String> = names.filter(|name| !name.starts_with('-')).collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|given| given == name);
+    if wanted("sleep") {
+        sleeping();
+    }
+    if wanted("gpt") {
+        gpts();
+    }
+}
+
+fn median(mut list: Vec<f64>) -> f64 {
+    list.sort_by(f64::total_cmp);
+    list[list.len() / 2]
+}
+
+fn summary(what: &str, errors: &[f64]) {
+    let sizes: Vec<_> = errors.iter().map(|error| error.abs()).collect();
+    let worst = sizes.iter().copied().fold(0.0, f64::max);
+    println!(
+        "{what}: {} predictions, median error {:.2}%, worst {:.2}%\n",
+        errors.len(),
+        100.0 * median(sizes),
+        100.0 * worst
+    );
+}
+
+/// F, I and W of a node's whole share.
+const SLEEPS_MS: [f64; 3] = [16.0, 20.0, 12.0];
+
+fn sleeping() {
+    let mut errors = Vec::new();
+    for nodes in [2, 4, 8] {
+        for schedule in ScheduleKind::ALL {
+            let straight = config(schedule, nodes, nodes);
+            let legal = |network: &Network, config: &Config| {
+                Plan::new(network, config, &Sgd::default()).is_ok()
+            };
+            let network = sleepers(nodes, 1.0);
+            let (network, config, share) = match legal(&network, &straight) {
+                true => (network, straight, 1.0),
+                false => (
+                    sleepers(2 * nodes, 0.5),
+                    config(schedule, nodes, 2 * nodes),
+                    0.5,
+                ),
+            };
+            let [f, i, w] = SLEEPS_MS.map(|ms| really(share * ms));
+            let times = Times::equal(config_stages(&config), f, i, w);
+            let told = Measured {
+                schedule,
+                times: times.clone(),
+            };
+            let optimizer = Sgd::default();
+            let mut trainer =
+                Trainer::start_with_schedule(&network, &config, optimizer, &told).unwrap();
+            let predicted = trainer.plan().simulate(&times).unwrap().makespan;
+            let data = numbers(2 * nodes);
+            trainer.step(&data).unwrap();
+            let steps = (0..3).map(|_| trainer.step(&data).unwrap().duration.as_secs_f64());
+            errors.push(show(nodes, schedule, predicted, median(steps.collect())));
+        }
+    }
+    summary("sleeping layers", &errors);
+}
+
+fn show(nodes: usize, schedule: ScheduleKind, predicted: f64, measured: f64) -> f64 {
+    let error = measured / predicted - 1.0;
+    println!(
+        "{nodes} nodes  {:16} predicted {:8.2} ms, measured {:8.2} ms  {:+6.2}%",
+        schedule.name(),
+        1e3 * predicted,
+        1e3 * measured,
+        100.0 * error
+    );
+    error
+}
+
+fn config_stages(config: &Config) -> usize {
+    match &config.cuts {
+        Cuts::Before(cuts) => cuts.len() + 1,
+        _ => config.nodes,
+    }
+}
+
+fn config(schedule: ScheduleKind, nodes: usize, stages: usize) -> Config {
+    Config {
+        nodes,
+        schedule,
+        cuts: Cuts::Before((1..stages).collect()),
+        batch_size: 2 * nodes,
+        micro_batch_size: 1,
+        ..Config::default()
+    }
+}
+
+fn sleepers(layers: usize, share: f64) -> Network {
+    let mut builder = Network::builder()
+        .input(TensorSpec::f32([6]))
+        .target(TensorSpec::f32([6]));
+    for layer in 0..layers {
+        let toy = Toy {
+            sleep: SLEEPS_MS.map(|ms| Duration::from_secs_f64(share * ms / 1e3)),
+            params: 1,
+            ..toy()
+        };
+        builder = builder.layer(&format!("l{layer}"), toy);
+    }
+    builder.loss("loss", MeanSquaredError).build().unwrap()
+}
+
+/// What sleeping so long takes: a little longer than asked for.
+fn really(ms: f64) -> f64 {
+    let took = |_| {
+        let started = Instant::now();
+        std::thread::sleep(Duration::from_secs_f64(ms / 1e3));
+        started.elapsed().as_secs_f64()
+    };
+    median((0..15).map(took).collect())
+}
+
+fn gpts() {
+    let mut errors = Vec::new();
+    for (width, blocks, micro_batch_size) in [(128, 4, 4), (192, 4, 2), (256, 6, 2)] {
+        let gpt = Gpt {
+            width,
+            blocks,
+            context: 128,
+            ..Gpt::default()
+        };
+        let rows = 8 * micro_batch_size;
+        println!("GPT of {blocks} blocks of width {width}, 8 micro-batches of {micro_batch_size}");
+        let tokens: Vec<i32> = (0..8192).map(|n| n * 31 % 256).collect();
+        let data = TokenWindows::random(tokens, gpt.context, rows, 1).unwrap();
+        let (network, optimizer) = (gpt.network().unwrap(), AdamW::new(1e-3));
+        let config = |schedule| Config {
+            nodes: 2,
+            schedule,
+            batch_size: rows,
+            micro_batch_size,
+            ..Config::default()
+        };
+        let profile = {
+            let gpipe = config(ScheduleKind::GPipe);
+            let mut trainer = Trainer::start(&network, &gpipe, optimizer.clone()).unwrap();
+            for _ in 0..5 {
+                trainer.step(&data).unwrap();
+            }
+            let traces: Vec<_> = (0..15)
+                .map(|_| trainer.step_traced(&data).unwrap().1)
+                .collect();
+            Profile::of_traces(&network, trainer.plan(), &traces)
+        };
+        for schedule in ScheduleKind::ALL {
+            if schedule == ScheduleKind::GPipe {
+                continue;
+            }
+            let config = config(schedule);
+            let plan = Plan::new(&network, &config, &optimizer).unwrap();
+            let told = Measured {
+                schedule,
+                times: profile.times(&plan),
+            };
+            let mut trainer =
+                Trainer::start_with_schedule(&network, &config, optimizer.clone(), &told).unwrap();
+            let predicted = profile.simulate(trainer.plan()).unwrap().makespan;
+            let mut steps = Vec::new();
+            for _ in 0..20 {
+                steps.push(trainer.step(&data).unwrap().duration.as_secs_f64());
+            }
+            let measured = median(steps.split_off(5));
+            errors.push(show(2, schedule, predicted, measured));
+        }
+    }
+    summary("GPTs", &errors);
+}
