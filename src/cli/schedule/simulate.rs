@@ -165,8 +165,15 @@ fn title(setting: &Setting) -> String {
     )
 }
 
-/// Numbers without zeros behind them.
+/// Numbers without zeros behind them; of very many the first and the last.
 pub(super) fn numbers(list: &[f64]) -> String {
+    const MOST: usize = 64;
+    if let [first @ .., _, _, last] = list
+        && list.len() > MOST
+    {
+        let first = numbers(&first[..8]);
+        return format!("{first} ... {}", numbers(&[*last]));
+    }
     let short = |number: &f64| {
         let text = format!("{number:.4}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
