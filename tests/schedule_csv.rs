@@ -251,3 +251,69 @@ fn a_file_that_is_no_text_or_not_there_is_refused() {
     let error = read().unwrap_err().to_string();
     assert!(error.contains("larger than"), "{error}");
 }
+
+/// What an error says: row, column, cell, and a part of the message.
+type Place<'a> = (usize, usize, &'a str, &'a str);
+
+#[track_caller]
+fn refused(text: &str, dialect: Dialect, (row, column, cell, says): Place) {
+    let error = CsvSchedule::parse("bad", text, dialect).expect_err(text);
+    let found = (error.row, error.column, error.cell.as_str());
+    assert_eq!(found, (row, column, cell), "{text:?}: {error}");
+    assert!(error.to_string().contains(says), "{text:?}: {error}");
+}
+
+#[test]
+fn bad_files_are_refused_with_the_cell() {
+    let mut seen = 0;
+    for line in include_str!("goldens/bad_schedules.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let [file, place, says] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let mut place = place.splitn(3, ' ');
+        let mut number = || place.next().unwrap().parse().unwrap();
+        let (row, column) = (number(), number());
+        let cell = place.next().unwrap_or_default();
+        let text = file.split(" / ").collect::<Vec<_>>().join("\n");
+        refused(&text, Dialect::Current, (row, column, cell, says));
+        seen += 1;
+    }
+    assert!(seen > 70, "{seen}");
+}
+
+#[test]
+fn bad_files_that_no_table_can_show() {
+    let current = Dialect::Current;
+    refused("", current, (1, 1, "", "the file is empty"));
+    let says = "a carriage return inside a line";
+    refused("0F0,0B0\r1F0", current, (1, 2, "0B0", says));
+    let digit = "\u{661}F0";
+    refused(digit, current, (1, 1, digit, "no such action"));
+    let many = "0F0\n".repeat(65_537);
+    refused(&many, current, (65_537, 1, "0F0", "more than 65536 rows"));
+    // The letters of 2024: B is only the half of a backward.
+    let old = Dialect::Year2024;
+    refused("0F0,0B0", old, (1, 3, "", "the row ends without 0W0"));
+    refused("0F0,0I0,0W0", old, (1, 2, "0I0", "the other dialect"));
+    let long = "0".repeat(99) + "F";
+    let error = CsvSchedule::parse("bad", &long, current).unwrap_err();
+    assert_eq!(error.cell.chars().count(), 61, "{error}");
+}
+
+#[test]
+fn what_only_looks_odd_is_read() {
+    let good = [
+        "0F0,0B0",
+        "0F0,0B0\r\n",
+        " 0F0 ,\t0B0 , ",
+        "\"0F0\",\"0B0\"",
+        "0F0,0F1,0B0,0B1,",
+        "(0F0; 0B0)OVERLAP_F_B",
+    ];
+    for text in good {
+        CsvSchedule::parse("odd", text, Dialect::Current).unwrap();
+    }
+}
