@@ -289,7 +289,7 @@ fn bad_files_that_no_table_can_show() {
     let current = Dialect::Current;
     refused("", current, (1, 1, "", "the file is empty"));
     let says = "a carriage return inside a line";
-    refused("0F0,0B0\r1F0", current, (1, 2, "0B0", says));
+    refused("0F0,0B0\r1F0", current, (1, 2, "0B0\r1F0", says));
     let digit = "\u{661}F0";
     refused(digit, current, (1, 1, digit, "no such action"));
     let many = "0F0\n".repeat(65_537);

@@ -48,9 +48,6 @@ pub enum CsvProblem {
     /// A line that ends as no system of today ends lines.
     #[error("a carriage return inside a line; end lines with LF or CR LF")]
     CarriageReturn,
-    /// A quote that is never closed.
-    #[error("a quote is open at the end of the line; actions need no quotes")]
-    OpenQuote,
     /// An idle slot in a file with communication.
     #[error("a blank cell in a file that sends and receives; leave it out")]
     Blank,
