@@ -174,8 +174,7 @@ impl Walk<'_> {
                 self.crosses(stage, direction, false)?;
                 match direction {
                     Direction::Forward => self.needs(stage, Kind::Compute(Work::F), m)?,
-                    Direction::Backward if self.has(stage, FULL, m) => {}
-                    Direction::Backward => self.needs(stage, INPUTS, m)?,
+                    Direction::Backward => self.needs_gradient(stage, m)?,
                 }
             }
             Kind::Receive(direction) => {
@@ -206,11 +205,27 @@ impl Walk<'_> {
         }
     }
 
+    /// What a stage works on: of the stage before or after, or received from it.
     fn received(&self, stage: u32, way: Direction, m: u32) -> Result<(), CsvProblem> {
-        let comes = self.format == Format::ComputeComms && self.stages.crosses(stage, way, true);
-        match comes {
-            true => self.needs(stage, Kind::Receive(way), m),
-            false => Ok(()),
+        let Some(peer) = self.stages.peer(stage, way, true) else {
+            return Ok(());
+        };
+        if self.stages.crosses(stage, way, true) {
+            return match self.format {
+                Format::ComputeComms => self.needs(stage, Kind::Receive(way), m),
+                Format::ComputeOnly => Ok(()),
+            };
+        }
+        match way {
+            Direction::Forward => self.needs(peer, Kind::Compute(Work::F), m),
+            Direction::Backward => self.needs_gradient(peer, m),
+        }
+    }
+
+    fn needs_gradient(&self, stage: u32, m: u32) -> Result<(), CsvProblem> {
+        match self.has(stage, FULL, m) {
+            true => Ok(()),
+            false => self.needs(stage, INPUTS, m),
         }
     }
 
