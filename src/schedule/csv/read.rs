@@ -8,8 +8,8 @@ use crate::placement::Placement;
 use crate::schedule::{Compute, Definition, Work};
 use std::collections::BTreeMap;
 
-/// A file needs some ten times its size in memory: as text, as cells, as a definition. 64 nodes of 4
-/// stages with 1024 micro-batches and all their messages take some 30 MB.
+/// A file needs some ten times its size in memory: as text, as cells, as a definition. 64 nodes of
+/// 4 stages with 1024 micro-batches and all their messages take some 30 MB.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 /// Every row is a node.
 pub(super) const MOST_ROWS: usize = 65_536;
