@@ -68,6 +68,11 @@ pub enum CsvProblem {
     /// Done again.
     #[error("done before; leave it out here or there")]
     Twice,
+    /// W after a backward that was the full one in this dialect.
+    #[error(
+        "the full backward before did this too; leave it out, or read the file in the dialect of 2024, where B is only the backward for inputs"
+    )]
+    AfterFull,
     /// Done before what it needs.
     #[error("needs {0} before it on this row")]
     Needs(String),

@@ -168,7 +168,7 @@ impl Walk<'_> {
                         self.needs(stage, Kind::Compute(Work::F), m)?;
                         self.received(stage, backward, m)?;
                     }
-                    Work::W if self.has(stage, FULL, m) => return Err(CsvProblem::Twice),
+                    Work::W if self.has(stage, FULL, m) => return Err(CsvProblem::AfterFull),
                     Work::W => self.needs(stage, INPUTS, m)?,
                 }
             }
