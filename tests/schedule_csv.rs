@@ -4,7 +4,7 @@
 //! `goldens/torch_schedules.py` made the golden files, and has PyTorch judge what is exported here.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use brigade::ids::{MicroBatchCount, NodeCount, StageId};
+use brigade::ids::{EdgeId, MicroBatchCount, NodeCount, StageId};
 use brigade::placement::Placement;
 use brigade::schedule::csv::*;
 use brigade::schedule::*;
@@ -244,12 +244,28 @@ fn what_pytorch_cannot_do_is_not_exported() {
         ..plan.clone()
     };
     assert!(says(&nothing, &layout).contains("without backward"));
+    let elsewhere = Layout::chain(Placement::straight(NodeCount::new(3)));
+    assert!(says(&plan, &elsewhere).contains("a plan of 1 lists for 3 nodes"));
     let edge = layout.routes[0];
     layout.routes.remove(0);
     assert!(says(&plan, &layout).contains("stage 0 without a message to stage 1"));
     layout.routes.insert(0, edge);
     layout.routes[0].to = StageId::new(2);
     assert!(says(&plan, &layout).contains("from stage 0 to stage 2"));
+}
+
+#[test]
+fn several_edges_between_two_stages_are_one_message() {
+    let file = CsvSchedule::parse("two", "0F0,0B0\n1F0,1B0", Dialect::Current).unwrap();
+    let (plan, mut layout) = lowered(&file, 1);
+    let one = compute_comms(&plan, &layout, Dialect::Current).unwrap();
+    for mut route in layout.routes.clone() {
+        route.lane.edge = EdgeId::new(7);
+        layout.routes.push(route);
+    }
+    let plan = lower(file.definition(), &layout, file.micro_batches()).unwrap();
+    let two = compute_comms(&plan, &layout, Dialect::Current).unwrap();
+    assert_eq!(one, two);
 }
 
 #[test]
