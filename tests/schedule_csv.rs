@@ -4,7 +4,7 @@
 //! `goldens/torch_schedules.py` made the golden files, and has PyTorch judge what is exported here.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use brigade::ids::{MicroBatchCount, NodeCount, StageId};
+use brigade::ids::{EdgeId, MicroBatchCount, NodeCount, StageId};
 use brigade::placement::Placement;
 use brigade::schedule::csv::*;
 use brigade::schedule::*;
@@ -171,6 +171,46 @@ fn exports_are_left_for_pytorch_to_judge() {
     }
 }
 
+/// The cell at the other end of a `2SEND_F0` or `2SEND_B0`.
+fn mate(cell: &str) -> Option<String> {
+    let (stage, message) = cell.split_once("SEND_")?;
+    let stage: u32 = stage.parse().ok()?;
+    let peer = match message.starts_with('F') {
+        true => stage + 1,
+        false => stage - 1,
+    };
+    Some(format!("{peer}RECV_{message}"))
+}
+
+#[test]
+fn an_export_never_hangs_even_if_sends_wait_for_their_receives() {
+    for (name, _, file) in goldens() {
+        let (lowered, layout) = lowered(&file, file.micro_batches().get());
+        let text = compute_comms(&lowered, &layout, Dialect::Year2025).unwrap();
+        let mut rows: Vec<Vec<&str>> = text.lines().map(|row| row.split(',').collect()).collect();
+        rows.iter_mut().for_each(|row| row.reverse());
+        while rows.iter().any(|row| !row.is_empty()) {
+            let left: usize = rows.iter().map(Vec::len).sum();
+            for node in 0..rows.len() {
+                let Some(cell) = rows[node].last() else {
+                    continue;
+                };
+                if let Some(mate) = mate(cell) {
+                    let peer = rows
+                        .iter()
+                        .position(|row| row.last() == Some(&mate.as_str()));
+                    let Some(peer) = peer else { continue };
+                    rows[peer].pop();
+                    rows[node].pop();
+                } else if !cell.contains("RECV_") {
+                    rows[node].pop();
+                }
+            }
+            assert!(left > rows.iter().map(Vec::len).sum(), "{name} hangs");
+        }
+    }
+}
+
 #[test]
 fn a_small_export_to_the_letter() {
     let text = "0F0,0F1,0B0,0B1\n1F0,1B0,1F1,1B1\n";
@@ -204,12 +244,28 @@ fn what_pytorch_cannot_do_is_not_exported() {
         ..plan.clone()
     };
     assert!(says(&nothing, &layout).contains("without backward"));
+    let elsewhere = Layout::chain(Placement::straight(NodeCount::new(3)));
+    assert!(says(&plan, &elsewhere).contains("a plan of 1 lists for 3 nodes"));
     let edge = layout.routes[0];
     layout.routes.remove(0);
     assert!(says(&plan, &layout).contains("stage 0 without a message to stage 1"));
     layout.routes.insert(0, edge);
     layout.routes[0].to = StageId::new(2);
     assert!(says(&plan, &layout).contains("from stage 0 to stage 2"));
+}
+
+#[test]
+fn several_edges_between_two_stages_are_one_message() {
+    let file = CsvSchedule::parse("two", "0F0,0B0\n1F0,1B0", Dialect::Current).unwrap();
+    let (plan, mut layout) = lowered(&file, 1);
+    let one = compute_comms(&plan, &layout, Dialect::Current).unwrap();
+    for mut route in layout.routes.clone() {
+        route.lane.edge = EdgeId::new(7);
+        layout.routes.push(route);
+    }
+    let plan = lower(file.definition(), &layout, file.micro_batches()).unwrap();
+    let two = compute_comms(&plan, &layout, Dialect::Current).unwrap();
+    assert_eq!(one, two);
 }
 
 #[test]
@@ -250,4 +306,70 @@ fn a_file_that_is_no_text_or_not_there_is_refused() {
     fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
     let error = read().unwrap_err().to_string();
     assert!(error.contains("larger than"), "{error}");
+}
+
+/// What an error says: row, column, cell, and a part of the message.
+type Place<'a> = (usize, usize, &'a str, &'a str);
+
+#[track_caller]
+fn refused(text: &str, dialect: Dialect, (row, column, cell, says): Place) {
+    let error = CsvSchedule::parse("bad", text, dialect).expect_err(text);
+    let found = (error.row, error.column, error.cell.as_str());
+    assert_eq!(found, (row, column, cell), "{text:?}: {error}");
+    assert!(error.to_string().contains(says), "{text:?}: {error}");
+}
+
+#[test]
+fn bad_files_are_refused_with_the_cell() {
+    let mut seen = 0;
+    for line in include_str!("goldens/bad_schedules.txt").lines() {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let [file, place, says] = line.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let mut place = place.splitn(3, ' ');
+        let mut number = || place.next().unwrap().parse().unwrap();
+        let (row, column) = (number(), number());
+        let cell = place.next().unwrap_or_default();
+        let text = file.split(" / ").collect::<Vec<_>>().join("\n");
+        refused(&text, Dialect::Current, (row, column, cell, says));
+        seen += 1;
+    }
+    assert!(seen > 70, "{seen}");
+}
+
+#[test]
+fn bad_files_that_no_table_can_show() {
+    let current = Dialect::Current;
+    refused("", current, (1, 1, "", "the file is empty"));
+    let says = "a carriage return inside a line";
+    refused("0F0,0B0\r1F0", current, (1, 2, "0B0\r1F0", says));
+    let digit = "\u{661}F0";
+    refused(digit, current, (1, 1, digit, "no such action"));
+    let many = "0F0\n".repeat(65_537);
+    refused(&many, current, (65_537, 1, "0F0", "more than 65536 rows"));
+    // The letters of 2024: B is only the half of a backward.
+    let old = Dialect::Year2024;
+    refused("0F0,0B0", old, (1, 3, "", "the row ends without 0W0"));
+    refused("0F0,0I0,0W0", old, (1, 2, "0I0", "the other dialect"));
+    let long = "0".repeat(99) + "F";
+    let error = CsvSchedule::parse("bad", &long, current).unwrap_err();
+    assert_eq!(error.cell.chars().count(), 61, "{error}");
+}
+
+#[test]
+fn what_only_looks_odd_is_read() {
+    let good = [
+        "0F0,0B0",
+        "0F0,0B0\r\n",
+        " 0F0 ,\t0B0 , ",
+        "\"0F0\",\"0B0\"",
+        "0F0,0F1,0B0,0B1,",
+        "(0F0; 0B0)OVERLAP_F_B",
+    ];
+    for text in good {
+        CsvSchedule::parse("odd", text, Dialect::Current).unwrap();
+    }
 }

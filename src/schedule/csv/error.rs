@@ -48,9 +48,6 @@ pub enum CsvProblem {
     /// A line that ends as no system of today ends lines.
     #[error("a carriage return inside a line; end lines with LF or CR LF")]
     CarriageReturn,
-    /// A quote that is never closed.
-    #[error("a quote is open at the end of the line; actions need no quotes")]
-    OpenQuote,
     /// An idle slot in a file with communication.
     #[error("a blank cell in a file that sends and receives; leave it out")]
     Blank,
@@ -71,6 +68,11 @@ pub enum CsvProblem {
     /// Done again.
     #[error("done before; leave it out here or there")]
     Twice,
+    /// W after a backward that was the full one in this dialect.
+    #[error(
+        "the full backward before did this too; leave it out, or read the file in the dialect of 2024, where B is only the backward for inputs"
+    )]
+    AfterFull,
     /// Done before what it needs.
     #[error("needs {0} before it on this row")]
     Needs(String),

@@ -67,8 +67,9 @@ struct Walk<'a> {
     stages: Stages<'a>,
     format: Format,
     dialect: Dialect,
-    /// Sends and reductions have waits in this file.
-    waits: [bool; 2],
+    /// Whether sends, and reductions, have waits in this file.
+    sends_wait: bool,
+    sums_wait: bool,
     reduces: bool,
     done: Vec<u16>,
     states: Vec<StageState>,
@@ -88,7 +89,8 @@ pub(super) fn verify(
         stages,
         format,
         dialect,
-        waits: [false; 2],
+        sends_wait: false,
+        sums_wait: false,
         reduces: false,
         done: vec![0; cells],
         states: vec![StageState::default(); stages.node_of.len()],
@@ -96,8 +98,8 @@ pub(super) fn verify(
     };
     for Entry { action, .. } in rows.iter().flat_map(|row| &row.entries) {
         match action.kind {
-            Kind::WaitSend(_) => walk.waits[0] = true,
-            Kind::WaitReduce => walk.waits[1] = true,
+            Kind::WaitSend(_) => walk.sends_wait = true,
+            Kind::WaitReduce => walk.sums_wait = true,
             Kind::Reduce => walk.reduces = true,
             Kind::Unshard | Kind::Reshard => walk.states[action.stage as usize].sharded = true,
             Kind::Compute(_) | Kind::Send(_) | Kind::Receive(_) => {}
@@ -166,7 +168,7 @@ impl Walk<'_> {
                         self.needs(stage, Kind::Compute(Work::F), m)?;
                         self.received(stage, backward, m)?;
                     }
-                    Work::W if self.has(stage, FULL, m) => return Err(CsvProblem::Twice),
+                    Work::W if self.has(stage, FULL, m) => return Err(CsvProblem::AfterFull),
                     Work::W => self.needs(stage, INPUTS, m)?,
                 }
             }
@@ -174,8 +176,7 @@ impl Walk<'_> {
                 self.crosses(stage, direction, false)?;
                 match direction {
                     Direction::Forward => self.needs(stage, Kind::Compute(Work::F), m)?,
-                    Direction::Backward if self.has(stage, FULL, m) => {}
-                    Direction::Backward => self.needs(stage, INPUTS, m)?,
+                    Direction::Backward => self.needs_gradient(stage, m)?,
                 }
             }
             Kind::Receive(direction) => {
@@ -206,11 +207,27 @@ impl Walk<'_> {
         }
     }
 
+    /// What a stage works on: of the stage before or after, or received from it.
     fn received(&self, stage: u32, way: Direction, m: u32) -> Result<(), CsvProblem> {
-        let comes = self.format == Format::ComputeComms && self.stages.crosses(stage, way, true);
-        match comes {
-            true => self.needs(stage, Kind::Receive(way), m),
-            false => Ok(()),
+        let Some(peer) = self.stages.peer(stage, way, true) else {
+            return Ok(());
+        };
+        if self.stages.crosses(stage, way, true) {
+            return match self.format {
+                Format::ComputeComms => self.needs(stage, Kind::Receive(way), m),
+                Format::ComputeOnly => Ok(()),
+            };
+        }
+        match way {
+            Direction::Forward => self.needs(peer, Kind::Compute(Work::F), m),
+            Direction::Backward => self.needs_gradient(peer, m),
+        }
+    }
+
+    fn needs_gradient(&self, stage: u32, m: u32) -> Result<(), CsvProblem> {
+        match self.has(stage, FULL, m) {
+            true => Ok(()),
+            false => self.needs(stage, INPUTS, m),
         }
     }
 
@@ -240,7 +257,7 @@ impl Walk<'_> {
         }
         // One at a time, as PyTorch wants it.
         match (kind, self.reducing) {
-            (Kind::Reduce, Some(other)) if self.waits[1] => {
+            (Kind::Reduce, Some(other)) if self.sums_wait => {
                 let wait = self.text(other, Kind::WaitReduce, 0);
                 return Err(CsvProblem::Needs(wait));
             }
@@ -286,7 +303,11 @@ impl Walk<'_> {
             }
             for m in 0..self.stages.micro_batches {
                 let sent = [Kind::Send(direction), Kind::WaitSend(direction)];
-                let expected = if self.waits[0] { &sent[..] } else { &sent[..1] };
+                let expected = if self.sends_wait {
+                    &sent[..]
+                } else {
+                    &sent[..1]
+                };
                 let missing = expected.iter().find(|kind| !self.has(stage, **kind, m));
                 if let Some(kind) = missing {
                     return Some(self.text(stage, *kind, m));
@@ -296,7 +317,7 @@ impl Walk<'_> {
         let state = self.states[stage as usize];
         match state {
             _ if self.reduces && !state.reduced => Some(self.text(stage, Kind::Reduce, 0)),
-            _ if self.waits[1] && !state.waited => Some(self.text(stage, Kind::WaitReduce, 0)),
+            _ if self.sums_wait && !state.waited => Some(self.text(stage, Kind::WaitReduce, 0)),
             _ => None,
         }
     }

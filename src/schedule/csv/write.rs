@@ -125,7 +125,14 @@ type Arrival = (u32, Direction, u32);
 
 /// Walks all lists, one action of computing a turn on every node.
 fn with_receives(lowered: &Lowered, layout: &Layout) -> Result<Vec<Vec<Action>>, PlanError> {
-    let mut rows = vec![Vec::new(); lowered.nodes.len()];
+    let (lists, nodes) = (lowered.nodes.len(), layout.nodes());
+    if lists != nodes.index() {
+        return Err(refused(format!(
+            "a plan of {lists} lists for {nodes} nodes"
+        )));
+    }
+    let stages = layout.placement.stages();
+    let mut rows = vec![Vec::new(); lists];
     let mut left: Vec<_> = lowered.nodes.iter().map(|list| &list[..]).collect();
     let mut arrived = BTreeSet::<Arrival>::new();
     loop {
@@ -144,6 +151,10 @@ fn with_receives(lowered: &Lowered, layout: &Layout) -> Result<Vec<Vec<Action>>,
                         if !arrived.contains(&arrival) {
                             break;
                         }
+                    }
+                    schedule::Action::Send(t) if t.peer.index() >= stages.index() => {
+                        let peer = t.peer;
+                        return Err(refused(format!("stage {peer}: there are {stages} stages")));
                     }
                     schedule::Action::Send(t) => {
                         let (way, m) = (t.lane.direction, t.micro_batch.get());
