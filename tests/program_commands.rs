@@ -1,4 +1,4 @@
-//! The other commands of the program: plan, config, generate, schedule, completions.
+//! The other commands of the program: plan, config, generate, completions.
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -171,31 +171,6 @@ fn text_comes_from_a_run_and_does_not_depend_on_nodes() {
         1,
         "cannot read runs/1/weights.safetensors",
     );
-}
-
-#[test]
-fn a_schedule_is_drawn() {
-    let folder = folder_with_text();
-    let show = |arguments: &str| {
-        text(&brigade(
-            folder.path(),
-            &format!("schedule show {arguments}"),
-        ))
-    };
-    let picture = show("--schedule 1f1b --nodes 3 --micro-batches 4 --width 36");
-    let rows = "\
-node 0 |F0F1F2........B0  F3B1  ..B2  ..B3  | idle 33%
-node 1 |..F0F1....B0  F2B1  F3B2  ..B3  ....| idle 33%
-node 2 |....F0B0  F1B1  F2B2  F3B3  ........| idle 33%
-";
-    assert!(picture.contains(rows), "{picture}");
-    assert!(picture.contains("by node: 3 2 1"), "{picture}");
-    assert!(show("--schedule gpipe --nodes 3 --micro-batches 4").contains("by node: 4 4 4"));
-    // In colour where it is asked for.
-    let mut coloured = program::command(folder.path(), "schedule show");
-    let output = coloured.env("CLICOLOR_FORCE", "1").output().unwrap();
-    assert!(text(&output).contains("\u{1b}["));
-    assert!(!show("").contains('\u{1b}'));
 }
 
 #[test]
