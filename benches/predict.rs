@@ -142,6 +142,9 @@ fn really(ms: f64) -> f64 {
     median((0..15).map(took).collect())
 }
 
+/// How often a GPipe run and one of another schedule take turns.
+const ROUNDS: usize = 7;
+
 fn gpts() {
     let mut errors = Vec::new();
     for (width, blocks, micro_batch_size) in [(128, 4, 4), (192, 4, 2), (256, 6, 2)] {
@@ -163,36 +166,42 @@ fn gpts() {
             micro_batch_size,
             ..Config::default()
         };
-        let profile = {
-            let gpipe = config(ScheduleKind::GPipe);
-            let mut trainer = Trainer::start(&network, &gpipe, optimizer.clone()).unwrap();
-            for _ in 0..5 {
-                trainer.step(&data).unwrap();
-            }
-            let traces: Vec<_> = (0..15)
-                .map(|_| trainer.step_traced(&data).unwrap().1)
+        let gpipe = config(ScheduleKind::GPipe);
+        let mut gpipe = Trainer::start(&network, &gpipe, optimizer.clone()).unwrap();
+        let mut profile = |rounds: usize| {
+            gpipe.step(&data).unwrap();
+            let traces: Vec<_> = (0..rounds)
+                .map(|_| gpipe.step_traced(&data).unwrap().1)
                 .collect();
-            Profile::of_traces(&network, trainer.plan(), &traces)
+            (traces, gpipe.plan().clone())
         };
+        profile(10);
         for schedule in ScheduleKind::ALL {
             if schedule == ScheduleKind::GPipe {
                 continue;
             }
             let config = config(schedule);
+            let (traces, gpipe) = profile(5);
+            let known = Profile::of_traces(&network, &gpipe, &traces);
             let plan = Plan::new(&network, &config, &optimizer).unwrap();
             let told = Measured {
                 schedule,
-                times: profile.times(&plan),
+                times: known.times(&plan),
             };
             let mut trainer =
                 Trainer::start_with_schedule(&network, &config, optimizer.clone(), &told).unwrap();
-            let predicted = profile.simulate(trainer.plan()).unwrap().makespan;
-            let mut steps = Vec::new();
-            for _ in 0..20 {
-                steps.push(trainer.step(&data).unwrap().duration.as_secs_f64());
+            // In turn, so that a machine that becomes slower meanwhile does so for both.
+            let (mut steps, mut traces) = (Vec::new(), Vec::new());
+            for _ in 0..ROUNDS {
+                traces.extend(profile(3).0);
+                trainer.step(&data).unwrap();
+                for _ in 0..3 {
+                    steps.push(trainer.step(&data).unwrap().duration.as_secs_f64());
+                }
             }
-            let measured = median(steps.split_off(5));
-            errors.push(show(2, schedule, predicted, measured));
+            let profile = Profile::of_traces(&network, &gpipe, &traces);
+            let predicted = profile.simulate(trainer.plan()).unwrap().makespan;
+            errors.push(show(2, schedule, predicted, median(steps)));
         }
     }
     summary("GPTs", &errors);

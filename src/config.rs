@@ -38,7 +38,9 @@ pub struct Config {
     pub node_memory_bytes: Option<u64>,
     /// How tensors travel between nodes. Default moved between threads.
     pub transport: Transport,
-    /// Seconds without any progress of any node after which waiting is an error. Default 300.
+    /// Seconds without any progress of any node after which waiting is an error; an action may
+    /// take 20 times what is predicted for it before that counts. Between processes also seconds
+    /// without a sign of life. Default 60.
     pub deadline_s: f64,
     /// Whether threads are pinned to cores. Default automatic.
     pub pinning: Pinning,
@@ -58,7 +60,7 @@ impl Default for Config {
             clip: None,
             node_memory_bytes: None,
             transport: Transport::default(),
-            deadline_s: 300.0,
+            deadline_s: 60.0,
             pinning: Pinning::default(),
         }
     }

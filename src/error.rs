@@ -88,6 +88,12 @@ pub enum PlanError {
     /// The network does not fit together.
     #[error(transparent)]
     Network(#[from] LayerError),
+    /// The processes of a job do not fit together.
+    #[error("{problem}")]
+    Processes {
+        /// Why not, and what to change.
+        problem: String,
+    },
     /// A plan or an action that cannot be read.
     #[error("cannot read {what}: {problem}")]
     Unreadable {
@@ -155,6 +161,22 @@ pub enum Cause {
         /// What the other nodes were doing.
         peers: String,
     },
+    /// A process of the job does not answer.
+    #[error("rank {rank} {what}")]
+    ProcessLost {
+        /// Which.
+        rank: usize,
+        /// What is known of it.
+        what: String,
+    },
+    /// What went wrong in another process, in its words.
+    #[error("{cause}")]
+    Told {
+        /// What it said.
+        cause: String,
+        /// Whether it was a consequence of something else there.
+        consequence: bool,
+    },
     /// A message could not be read.
     #[error("a message from node {peer} cannot be read: {problem}")]
     BadMessage {
@@ -181,11 +203,13 @@ pub enum Cause {
 
 impl Cause {
     /// Whether this is a consequence of what happened on another node.
-    fn is_consequence(&self) -> bool {
-        matches!(
-            self,
-            Self::Peer(_) | Self::LinkLost { .. } | Self::Stuck { .. }
-        )
+    pub(crate) fn is_consequence(&self) -> bool {
+        match self {
+            Self::Peer(_) | Self::LinkLost { .. } | Self::Stuck { .. } => true,
+            Self::ProcessLost { .. } => true,
+            Self::Told { consequence, .. } => *consequence,
+            _ => false,
+        }
     }
 }
 

@@ -3,21 +3,58 @@
 use crate::error::Error;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a file under a hidden name beside its own and then gives it its own: whoever looks finds
-/// what was there before or all of it, also if the process is killed meanwhile.
+/// Writes a file whole: whoever looks finds what was there before or all of it, also if the process
+/// is killed meanwhile.
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let part = part_of(path);
-    let written = File::create(&part)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&part, path));
-    written.map_err(|error| {
-        // A full disk is not to stay full because of us.
-        let _ = fs::remove_file(&part);
-        write_error(path, &error)
-    })
+    let mut file = WholeFile::create(path)?;
+    file.write(content)?;
+    file.finish()
+}
+
+/// A file that is written under a hidden name beside its own, and gets its own when it is finished.
+#[derive(Debug)]
+pub(crate) struct WholeFile {
+    path: PathBuf,
+    part: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl WholeFile {
+    pub(crate) fn create(path: &Path) -> Result<Self, Error> {
+        let part = part_of(path);
+        let file = File::create(&part).map_err(|error| write_error(path, &error))?;
+        let (path, file) = (path.to_owned(), Some(BufWriter::new(file)));
+        Ok(Self { path, part, file })
+    }
+
+    pub(crate) fn write(&mut self, content: &[u8]) -> Result<(), Error> {
+        let file = self.file.as_mut();
+        let written = file.map_or(Ok(()), |file| file.write_all(content));
+        written.map_err(|error| write_error(&self.path, &error))
+    }
+
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
+        let file = self.file.take();
+        let written = file
+            .map_or(Ok(()), |file| file.into_inner()?.sync_all())
+            .and_then(|()| fs::rename(&self.part, &self.path));
+        written.map_err(|error| {
+            let _ = fs::remove_file(&self.part);
+            write_error(&self.path, &error)
+        })
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // A full disk is not to stay full because of us.
+            let _ = fs::remove_file(&self.part);
+        }
+    }
 }
 
 fn part_of(path: &Path) -> PathBuf {

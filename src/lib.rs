@@ -45,6 +45,7 @@
 //! | [`partition`], [`placement`], [`schedule`] | which layers make a stage, on which node, in which order |
 //! | [`plan`] | all of it together, with what it takes |
 //! | [`Trainer`] | runs it |
+//! | [`process`] | this process among those of an MPI job |
 //! | [`trace`] | what really happened in a step, and when |
 //! | [`mod@bench`] | a network of one's own, measured |
 //! | [`checkpoint`] | what is saved |
@@ -59,7 +60,8 @@
 //! Errors come in two families: [`PlanError`] is decidable before a thread starts and says what to
 //! change; [`RunError`] says on which node, in which step and at which action what happened.
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "mpi"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub mod batch;
 pub mod bench;
@@ -70,9 +72,11 @@ pub mod config;
 mod error;
 mod files;
 pub mod ids;
+mod launch;
 pub mod partition;
 pub mod placement;
 pub mod plan;
+pub mod process;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod schedule;

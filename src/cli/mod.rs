@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod config_file;
+mod ending;
 mod failure;
 mod generate;
 mod interrupt;
@@ -23,6 +24,7 @@ mod summary;
 mod text;
 mod train;
 
+use crate::process;
 use failure::{Failure, in_one_line};
 use options::RunOptions;
 
@@ -108,16 +110,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = arguments.into_iter().collect();
     let done = catch_unwind(AssertUnwindSafe(|| parse(arguments).and_then(obey)));
     let failure = match done {
-        Ok(Ok(())) | Ok(Err(Failure::Closed)) => return ExitCode::SUCCESS,
-        Ok(Err(failure)) => failure,
+        Ok(Ok(())) | Ok(Err(Failure::Closed)) => None,
+        Ok(Err(failure)) => Some(failure),
         Err(panic) => {
             let text = crate::error::panic_text(panic.as_ref());
-            Failure::Other(format!("a bug in brigade: {text}; please report it"))
+            let text = format!("a bug in brigade: {text}; please report it");
+            Some(Failure::Other(text))
         }
     };
     // Where errors cannot be printed, the exit code has to do.
-    let _ = writeln!(io::stderr(), "error: {failure}");
-    ExitCode::from(failure.exit_code())
+    for line in ending::lines(failure.as_ref().map(ToString::to_string)) {
+        let _ = writeln!(io::stderr(), "error: {line}");
+    }
+    failure.map_or(ExitCode::SUCCESS, |failure| {
+        ExitCode::from(failure.exit_code())
+    })
 }
 
 /// A panic on a node becomes an error with its place in the plan, any other one a line that says
@@ -166,7 +173,12 @@ fn usage(error: clap::Error) -> Failure {
 
 fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
     logging::start(cli.verbose);
-    let to = &mut io::stdout().lock();
+    let (mut stdout, mut nowhere) = (io::stdout().lock(), io::sink());
+    let to: &mut dyn Write = if process::is_first() {
+        &mut stdout
+    } else {
+        &mut nowhere
+    };
     // The options of a run as a file: what `config` prints and a run folder keeps.
     let settings = |without: &[&str]| {
         let command = Cli::command();

@@ -4,6 +4,7 @@
 use super::failure::Failure;
 use super::options::{RunOptions, ScheduleArg};
 use crate::bench::Profile;
+use crate::process::Processes;
 use crate::schedule::csv::{CsvSchedule, Dialect};
 use crate::schedule::{Measured, Schedule, ScheduleKind};
 use crate::{Config, Plan};
@@ -70,6 +71,12 @@ pub(super) fn schedule(
         ..config
     };
     let times = measured.times(&Plan::new(network, &straight, optimizer)?);
+    // No two processes measure the same: what the first one did counts for all.
+    let processes = Processes::meet()?;
+    let shared = processes
+        .share(times, straight.deadline())
+        .map_err(|cause| Failure::Other(cause.to_string()))?;
+    let times = shared.into_iter().next().unwrap_or_default();
     Ok(Box::new(Measured {
         schedule: kind,
         times,

@@ -3,9 +3,9 @@
 
 use super::failure::Failure;
 use super::output::StepLine;
+use crate::Plan;
 use crate::files::write_whole;
 use crate::trace::{StepTrace, save_perfetto};
-use crate::{Plan, Weights};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -74,9 +74,9 @@ impl RunFolder {
         Ok(save_perfetto(self.path.join("trace.json"), plan, traces)?)
     }
 
-    /// Adds the weights.
-    pub(super) fn weights(&self, weights: &Weights) -> Result<(), Failure> {
-        Ok(weights.save(self.path.join(WEIGHTS))?)
+    /// Where the weights belong.
+    pub(super) fn weights(&self) -> PathBuf {
+        self.path.join(WEIGHTS)
     }
 
     /// One line, handed over at once.

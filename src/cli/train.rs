@@ -9,6 +9,7 @@ use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
 use super::summary::{Bubble, Summary, describe, facts, peaks, sharing, tokens_per_second};
 use super::text::Corpus;
+use crate::process;
 use crate::report::Report;
 use crate::trace::StepTrace;
 use crate::{StepReport, Trainer};
@@ -45,6 +46,11 @@ pub(super) fn train(
     run.finish()
 }
 
+/// Whether the run leaves a folder behind.
+fn writes(options: &RunOptions) -> bool {
+    options.output.out.is_some() || options.output.synthetic_vocab.is_none()
+}
+
 /// A training in progress.
 struct Run<'a> {
     options: &'a RunOptions,
@@ -77,9 +83,10 @@ impl<'a> Run<'a> {
         let schedule = ordering::schedule(options, &network, &windows, &*optimizer, None)?;
         let trainer =
             Trainer::start_with_schedule(&network, &config, optimizer, schedule.as_ref())?;
-        let folder = match (&options.output.out, options.output.synthetic_vocab) {
-            (None, Some(_)) => None,
-            (out, _) => Some(RunFolder::open(out.as_deref(), trainer.plan(), settings)?),
+        let (out, writes) = (options.output.out.as_deref(), writes(options));
+        let folder = match writes && process::is_first() {
+            true => Some(RunFolder::open(out, trainer.plan(), settings)?),
+            false => None,
         };
         let parameters = gpt.parameters();
         output.say(&format!(
@@ -117,6 +124,7 @@ impl<'a> Run<'a> {
             let mut line = StepLine::from(&report);
             self.steps.push(report);
             let stop = self.stopped();
+            let stop = self.trainer.any(stop)?;
             if step + 1 == traced.end || stop && step + 1 < traced.end {
                 self.save_traces()?;
             }
@@ -201,11 +209,13 @@ impl<'a> Run<'a> {
 
     /// Saves first, then says how it went.
     fn finish(mut self) -> Result<(), Failure> {
-        if let Some(folder) = &self.folder {
-            folder.weights(&self.trainer.weights()?)?;
+        if writes(self.options) {
+            let path = self.folder.as_ref().map(RunFolder::weights);
+            self.trainer.save_weights(path.unwrap_or_default())?;
         }
         self.report(None, None)?;
         let stopped = self.stopped();
+        let stopped = self.trainer.any(stopped)?;
         let validation = match stopped {
             true => None,
             false => {
@@ -253,7 +263,8 @@ impl<'a> Run<'a> {
             ..Sampling::default()
         };
         let (context, mut text) = (self.options.network.context, Vec::new());
-        let interrupt = &self.interrupt;
+        // Several processes would not stop at the same byte.
+        let interrupt = (process::count() == 1).then_some(&self.interrupt);
         go_on(
             &mut self.trainer,
             context,
@@ -261,7 +272,7 @@ impl<'a> Run<'a> {
             (bytes, sampling),
             |byte| {
                 text.push(harmless(byte));
-                Ok(!interrupt.asked())
+                Ok(!interrupt.is_some_and(Interrupt::asked))
             },
         )?;
         Ok(Some(String::from_utf8_lossy(&text).into_owned()))
@@ -269,11 +280,14 @@ impl<'a> Run<'a> {
 
     /// Writes the report, as far as the run has come.
     fn report(&mut self, summary: Option<&Summary>, sample: Option<&str>) -> Result<(), Failure> {
+        if !writes(self.options) {
+            return Ok(());
+        }
+        // After a failure the nodes answer no more: the page does without what they would say.
+        let nodes = self.trainer.report().unwrap_or_default();
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        // After a failure the nodes answer no more: the page does without what they would say.
-        let nodes = self.trainer.report().unwrap_or_default();
         let facts = facts(self.options, &self.source, summary);
         let page = Report {
             title: "A training run",

@@ -20,7 +20,8 @@ pub struct NodeMemory {
     /// and what the layer at work takes.
     pub working_bytes: u64,
     /// Tensors on their way to it in a training step: all slots of all lanes that lead to it, and
-    /// the gradients of shared parameters that are summed here.
+    /// the gradients of shared parameters that are summed here. Between processes also those on
+    /// their way from it.
     pub slot_bytes: u64,
     /// The most that an evaluation or prediction holds beside parameters, gradients and state.
     pub forward_bytes: u64,
@@ -43,6 +44,9 @@ pub(super) struct Prediction<'a> {
     /// States of the optimizer for each parameter.
     pub(super) states: usize,
     pub(super) threads: usize,
+    /// Whether nodes are in several processes: what is sent stays with its sender until it has
+    /// left.
+    pub(super) across: bool,
 }
 
 impl Prediction<'_> {
@@ -180,11 +184,12 @@ impl Prediction<'_> {
     }
 
     fn slot_bytes(&self, node: NodeId, walk: &Walk) -> u64 {
-        let incoming = self.layout.routes.iter().filter(|route| {
-            let to = self.layout.placement.node_of(route.to);
-            self.layout.crosses(route) && to == node
+        let crossing = self.layout.routes.iter().filter(|route| {
+            let placement = &self.layout.placement;
+            let (from, to) = (placement.node_of(route.from), placement.node_of(route.to));
+            self.layout.crosses(route) && (to == node || self.across && from == node)
         });
-        incoming
+        crossing
             .map(|route| {
                 let edge = self.network.edges()[route.lane.edge.index()];
                 let tensor = self.shapes[edge.from.index()].outputs[edge.output];
@@ -196,15 +201,22 @@ impl Prediction<'_> {
     /// Gradients of other nodes' holders, on the node that sums them.
     fn shared_bytes(&self, node: NodeId, sum: &SharedSum) -> u64 {
         let placed = |(_, stage): &(LayerIndex, StageId)| self.layout.placement.node_of(*stage);
-        let Some((first, _)) = sum.holders.first().filter(|holder| placed(holder) == node) else {
+        let Some(first) = sum.holders.first() else {
             return 0;
         };
-        let remote = sum
-            .holders
-            .iter()
-            .filter(|holder| placed(holder) != node)
-            .count() as u64;
-        remote * shared_size(self.network, *first, sum)
+        let holders = |here: bool| {
+            let holders = sum.holders.iter();
+            { holders }
+                .filter(|holder| (placed(holder) == node) == here)
+                .count() as u64
+        };
+        let extra = match placed(first) == node {
+            true => holders(false),
+            // What comes back while the own gradients are still on their way.
+            false if self.across => holders(true),
+            false => 0,
+        };
+        extra * shared_size(self.network, first.0, sum)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::write_whole;
 use crate::ids::{NodeId, StageId};
+use crate::launch::launch;
 use crate::partition::Partition;
 use crate::schedule::{
     Definition, Layout, Lowered, Schedule, Timeline, Times, check, forward_only, lower, simulate,
@@ -75,6 +76,9 @@ pub struct Plan {
     pub sent_bytes: Vec<u64>,
     /// SHA-256 of the network's description, in hexadecimal.
     pub network: String,
+    /// The machine of every node, where several processes train.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 impl Plan {
@@ -116,6 +120,7 @@ impl Plan {
             shapes: &shapes,
             states: optimizer.state_names().len(),
             threads: config.threads_per_node,
+            across: launch().is_some(),
         };
         let Ordered {
             definition,
@@ -137,6 +142,7 @@ impl Plan {
             memory,
             sent_bytes,
             network: network_fingerprint(network, &shapes),
+            hosts: Vec::new(),
         };
         plan.fits(config.node_memory_bytes)?;
         tracing::info!(

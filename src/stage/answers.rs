@@ -31,6 +31,28 @@ pub(super) fn weights(stages: &mut Stages) -> Result<Vec<ParamReport>, Cause> {
     Ok(weights)
 }
 
+/// The parameter with this key, if it is here.
+pub(super) fn param(stages: &mut Stages, key: &str) -> Result<Option<ParamReport>, Cause> {
+    let mut found = None;
+    for (_, stage) in stages.iter_mut() {
+        stage.visit_params(&mut |layer, param| {
+            let info = param.info();
+            if info.primary && info.key == key {
+                let (key, shape) = (info.key.clone(), info.shape);
+                let values = values_of(param)?;
+                found = Some(ParamReport {
+                    layer,
+                    key,
+                    shape,
+                    values,
+                });
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
 /// Gives a node's parameters the values with their keys, every holder of a shared one alike.
 pub(super) fn load(
     stages: &mut Stages,

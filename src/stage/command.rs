@@ -6,6 +6,7 @@ use crate::plan::Walk;
 use crate::sync::Verdict;
 use crate::trace::NodeTrace;
 use brigade_layer::{Data, ParamBytes, PoolReport, Shape, Tensor};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     /// Take these values, by key.
     Load(Arc<BTreeMap<String, Vec<f32>>>),
     Weights,
+    /// The values of the parameter with this key, from whoever holds it first.
+    Param(Arc<str>),
     Digests,
     Report,
 }
@@ -41,7 +44,7 @@ pub(crate) struct Outcome {
 }
 
 /// A parameter's values, with its layer so that all can be put in order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ParamReport {
     /// The layer.
     pub(crate) layer: LayerIndex,
@@ -54,7 +57,7 @@ pub(crate) struct ParamReport {
 }
 
 /// What a node holds and has done.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct NodeReport {
     /// The node.

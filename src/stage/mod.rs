@@ -1,6 +1,7 @@
 //! What runs on a node: THE executor, the stages it computes, and what they keep for their backward
 //! passes.
 
+mod allowance;
 mod answers;
 mod command;
 mod feeds;

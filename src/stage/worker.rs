@@ -1,5 +1,6 @@
 //! THE executor: one node's thread, which walks its list. The only place where actions become work.
 
+use super::allowance::Allowance;
 use super::answers;
 use super::command::{Command, NodeReport, Outcome, Reply, Request};
 use super::holders::StageHolders;
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     stages: Vec<(StageId, Stage)>,
     mail: Mailbox,
     at: Position,
+    allowance: Allowance,
     busy: Duration,
     waited: Duration,
 }
@@ -62,6 +64,7 @@ impl Worker {
             stages: Vec::new(),
             mail: Mailbox::default(),
             at: Position::default(),
+            allowance: Allowance::default(),
             busy: Duration::ZERO,
             waited: Duration::ZERO,
         };
@@ -126,7 +129,12 @@ impl Worker {
             seed,
             ..
         } = &self.setup;
+        let shapes = network.infer(plan.training.batch.largest())?;
         for stage in plan.layout.placement.stages_on(*node) {
+            let costs = &shapes[plan.partition.layers_of(stage)];
+            let forward: u64 = costs.iter().map(|layer| layer.cost.forward_flops).sum();
+            let all: u64 = costs.iter().map(|layer| layer.cost.flops()).sum();
+            self.allowance.expect(stage, forward, all - forward);
             let program = Program::new(network, &plan.partition, &plan.layout, stage);
             self.stages
                 .push((stage, Stage::build(program, network, pool, *seed)?));
@@ -154,6 +162,8 @@ impl Worker {
                 answers::load(&mut self.stages, &values, &self.setup.pool).map(|()| Reply::Done)
             }
             Command::Weights => answers::weights(&mut self.stages).map(Reply::Weights),
+            Command::Param(key) => answers::param(&mut self.stages, &key)
+                .map(|own| Reply::Weights(own.into_iter().collect())),
             Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),
             Command::Report => self.report().map(|report| Reply::Report(Box::new(report))),
         }
@@ -172,7 +182,7 @@ impl Worker {
         tracing::debug!(%node, pass = %request.pass, kind = ?walk.kind, step = %request.step, "pass");
         (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
         self.mail.clear();
-        self.setup.link.begin(&walk.lowered);
+        self.setup.link.begin(&request.walk)?;
         for (stage, runner) in &mut self.stages {
             runner.begin(walk.stash_limits[stage.index()], request.traced.is_some());
         }
@@ -193,7 +203,8 @@ impl Worker {
             self.at.index = index;
             self.at.action = Some(*action);
             tracing::trace!(node = %self.setup.node, index, %action, "begins");
-            self.setup.link.progress(index);
+            let allowed = self.allowance.of(*action);
+            self.setup.link.progress(index, allowed);
             let started = Instant::now();
             self.act(*action, walk, &mut pass)?;
             self.account(*action, started, &mut pass);
@@ -278,6 +289,7 @@ impl Worker {
     /// Adds what an action took to the figures.
     fn account(&mut self, action: Action, started: Instant, pass: &mut Pass) {
         let ended = Instant::now();
+        self.allowance.saw(action, ended - started);
         match action {
             Action::Compute(_) => self.busy += ended - started,
             Action::Wait(_) => self.waited += ended - started,

@@ -154,11 +154,11 @@ pub fn layer_times(traces: &[StepTrace], layers: usize) -> Vec<LayerTime> {
 }
 
 /// The mean time of every kernel in a step over all layers, the longest first.
-pub fn kernel_times(traces: &[StepTrace]) -> Vec<(&'static str, Duration)> {
-    let mut sums = BTreeMap::<&'static str, Duration>::new();
+pub fn kernel_times(traces: &[StepTrace]) -> Vec<(&str, Duration)> {
+    let mut sums = BTreeMap::<&str, Duration>::new();
     let nodes = traces.iter().flat_map(|trace| &trace.nodes);
     for (_, time) in nodes.flat_map(|node| &node.kernels) {
-        *sums.entry(time.kernel).or_default() += time.total;
+        *sums.entry(&*time.kernel).or_default() += time.total;
     }
     let steps = traces.len().max(1) as u32;
     let mut times: Vec<_> = (sums.into_iter())

@@ -10,6 +10,7 @@
 use crate::ids::{LayerIndex, MicroBatchId, StepId};
 use crate::schedule::{Action, Span, Timeline, Work};
 use brigade_layer::KernelTime;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 mod medians;
@@ -22,7 +23,7 @@ pub use perfetto::{perfetto_json, save_perfetto};
 pub(crate) use recorder::Recorder;
 
 /// One action as it happened. Times count from the start of the trainer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionSpan {
     /// The action.
     pub action: Action,
@@ -33,7 +34,7 @@ pub struct ActionSpan {
 }
 
 /// One call of a layer, within an action of its stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerSpan {
     /// The layer.
     pub layer: LayerIndex,
@@ -48,7 +49,7 @@ pub struct LayerSpan {
 }
 
 /// One node's part of a traced step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeTrace {
     /// Its actions, in order.
     pub actions: Vec<ActionSpan>,

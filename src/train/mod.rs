@@ -1,9 +1,10 @@
 //! The trainer: plans once, starts the nodes, and asks them for steps.
 
 use crate::config::Config;
-use crate::error::{Error, RunError};
+use crate::error::{Error, PlanError, RunError};
 use crate::ids::StepId;
 use crate::plan::{PassKind, Plan, Walk};
+use crate::process::Processes;
 use crate::schedule::Schedule;
 use crate::stage::{Command, NodeReport, Reply};
 use crate::sync::Verdict;
@@ -13,6 +14,7 @@ use brigade_layer::{Data, LayerError, Measure, Network, Optimizer, Tensor};
 use std::sync::Arc;
 use std::time::Instant;
 
+mod agreement;
 mod nodes;
 mod passes;
 mod reports;
@@ -74,8 +76,7 @@ impl Trainer {
         optimizer: impl Optimizer,
         plan: Plan,
     ) -> Result<Self, Error> {
-        config.validate()?;
-        let plan = plan.proven(network, config)?;
+        let plan = (config.validate()).and_then(|()| plan.proven(network, config));
         Self::start_planned(network, config, Arc::new(optimizer), plan, None)
     }
 
@@ -101,7 +102,7 @@ impl Trainer {
         schedule: &dyn Schedule,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
-        let plan = Plan::with_schedule(network, config, optimizer.as_ref(), schedule)?;
+        let plan = Plan::with_schedule(network, config, optimizer.as_ref(), schedule);
         Self::start_planned(network, config, optimizer, plan, fault)
     }
 
@@ -109,11 +110,13 @@ impl Trainer {
         network: &Network,
         config: &Config,
         optimizer: Arc<dyn Optimizer>,
-        plan: Plan,
+        plan: Result<Plan, PlanError>,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
+        let processes = Processes::meet()?;
+        let plan = agreement::agree(processes, plan, config, optimizer.as_ref())?;
         let (network, plan) = (Arc::new(network.clone()), Arc::new(plan));
-        let nodes = Nodes::start(&network, config, &plan, &optimizer, fault)?;
+        let nodes = Nodes::start(&network, config, &plan, &optimizer, (processes, fault))?;
         let walks = vec![Arc::new(plan.training.clone())];
         Ok(Self {
             network,
@@ -155,7 +158,10 @@ impl Trainer {
         &mut self,
         data: &D,
     ) -> Result<(StepReport, StepTrace), Error> {
-        let (report, nodes) = self.train(data, Some(self.started))?;
+        // Clocks of several machines agree on when all have met.
+        self.nodes.share(())?;
+        let since = self.nodes.epoch(self.started)?;
+        let (report, nodes) = self.train(data, Some(since))?;
         let step = report.step;
         Ok((report, StepTrace { step, nodes }))
     }
@@ -251,7 +257,19 @@ impl Trainer {
                 None
             }
         };
-        Ok(replies.into_iter().filter_map(report).collect())
+        let own: Vec<_> = replies.into_iter().filter_map(report).collect();
+        let mut all: Vec<NodeReport> = self.nodes.share(own)?.into_iter().flatten().collect();
+        all.sort_by_key(|report| report.node);
+        Ok(all)
+    }
+
+    /// Whether any of the processes says yes: for decisions that all have to take alike, such as to
+    /// stop.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn any(&mut self, yes: bool) -> Result<bool, Error> {
+        Ok(self.nodes.share(yes)?.contains(&true))
     }
 
     /// Every node's own error after a failure: the cause on one, its consequences on the others.

@@ -4,11 +4,14 @@ use crate::config::{Config, Pinning};
 use crate::error::{Cause, Error, RunError};
 use crate::ids::{NodeId, PassId, StepId};
 use crate::plan::Plan;
+use crate::process::{self, Processes};
 use crate::stage::{Command, Reply, Worker, WorkerSetup};
-use crate::wire::{Fault, FaultyLink, Link, local_links};
-use brigade_layer::{Network, Optimizer, Pool};
+use crate::wire::{Fault, FaultyLink, Link, Session, local_links, pack};
+use brigade_layer::{LayerError, Network, Optimizer, Pool, Shape, Tensor};
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,8 +19,10 @@ use std::time::{Duration, Instant};
 /// How long, after one node has failed, the others are given to say that they have noticed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The threads of a pipeline in this process.
+/// The threads of a pipeline in this process, and what joins them with those of others.
 pub(super) struct Nodes {
+    here: Vec<NodeId>,
+    session: Option<Arc<Session>>,
     commands: Vec<Sender<Command>>,
     replies: Receiver<(NodeId, Reply)>,
     threads: Vec<Option<JoinHandle<()>>>,
@@ -30,36 +35,46 @@ impl Nodes {
         config: &Config,
         plan: &Arc<Plan>,
         optimizer: &Arc<dyn Optimizer>,
-        fault: Option<Fault>,
+        (processes, fault): (Processes, Option<Fault>),
     ) -> Result<Self, Error> {
-        let count = plan.layout.nodes();
-        let pools: Vec<_> = count
-            .iter()
-            .map(|_| Pool::new(config.node_memory_bytes))
+        let ranks = processes.ranks_of(plan.layout.nodes())?;
+        let own = process::rank();
+        let is_here = |node: &NodeId| processes.world().is_none() || ranks[node.index()] == own;
+        let pools: Vec<_> = (plan.layout.nodes().iter().filter(is_here))
+            .map(|node| (node, Pool::new(config.node_memory_bytes)))
             .collect();
-        let micro_batches = plan.training.batch.micro_batches();
-        let links = local_links(
+        let local = local_links(
             &plan.layout,
-            micro_batches,
-            config.transport,
-            config.deadline(),
+            plan.training.batch.micro_batches(),
+            (config.transport, config.deadline()),
             &pools,
         );
+        let (session, links) = match processes.world() {
+            None => (None, local.boxed()),
+            Some(world) => {
+                let (session, links) = world
+                    .open(local, (network, plan), ranks, config.deadline())
+                    .map_err(|cause| at_start(pools[0].0, cause))?;
+                (Some(session), links)
+            }
+        };
         let cores = cores(config);
         tracing::info!(
-            nodes = count.index(),
+            nodes = pools.len(),
             threads = config.threads_per_node,
             pinned = !cores.is_empty(),
             "starting"
         );
-        let (answer, replies) = bounded(2 * count.index());
+        let (answer, replies) = bounded(2 * pools.len());
         let mut nodes = Self {
+            here: pools.iter().map(|(node, _)| *node).collect(),
+            session,
             commands: Vec::new(),
             replies,
             threads: Vec::new(),
             errors: Vec::new(),
         };
-        for ((node, link), pool) in count.iter().zip(links).zip(pools) {
+        for (at, ((node, pool), link)) in pools.into_iter().zip(links).enumerate() {
             let link: Box<dyn Link> = match fault.filter(|fault| fault.node == node.index()) {
                 Some(fault) => Box::new(FaultyLink::new(link, fault, node)),
                 None => link,
@@ -78,7 +93,7 @@ impl Nodes {
                 commands,
                 replies: answer.clone(),
             };
-            let first = node.index() * config.threads_per_node;
+            let first = at * config.threads_per_node;
             let own = cores
                 .get(first..first + config.threads_per_node)
                 .map(<[CoreId]>::to_vec);
@@ -100,7 +115,78 @@ impl Nodes {
         }
         drop(answer);
         nodes.gather()?;
+        // Nobody trains before everybody can.
+        nodes.share(())?;
         Ok(nodes)
+    }
+
+    /// Every process brings something; all get all of it.
+    pub(super) fn share<T: Serialize + DeserializeOwned>(
+        &mut self,
+        mine: T,
+    ) -> Result<Vec<T>, Error> {
+        let Some(session) = &self.session else {
+            return Ok(vec![mine]);
+        };
+        let all = session.gather(pack(&mine), None).and_then(process::open);
+        all.map_err(|cause| self.lost(cause))
+    }
+
+    /// What every node has, in the order of the nodes.
+    pub(super) fn share_by_node<T: Serialize + DeserializeOwned>(
+        &mut self,
+        mine: Vec<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mine: Vec<_> = self.here.iter().copied().zip(mine).collect();
+        let mut all: Vec<_> = self.share(mine)?.into_iter().flatten().collect();
+        all.sort_by_key(|(node, _)| *node);
+        Ok(all.into_iter().map(|(_, thing)| thing).collect())
+    }
+
+    /// Tensors of numbers that only some processes have.
+    pub(super) fn share_tensors(&mut self, mine: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+        if self.session.is_none() {
+            return Ok(mine);
+        }
+        let plain = |tensor: &Tensor| Ok((tensor.shape(), tensor.f32()?.to_vec()));
+        let mine: Result<Vec<(Shape, Vec<f32>)>, LayerError> = mine.iter().map(plain).collect();
+        let all = self.share(mine?)?.into_iter().flatten();
+        let tensors = all.map(|(shape, numbers)| Tensor::from_vec(shape, numbers));
+        Ok(tensors.collect::<Result<_, _>>()?)
+    }
+
+    /// From when times of a traced step count: as far after the beginning everywhere as on the
+    /// first process, where all processes are in this call at once.
+    pub(super) fn epoch(&mut self, started: Instant) -> Result<Instant, Error> {
+        let now = Instant::now();
+        let passed = self.share((now - started).as_secs_f64())?[0];
+        let passed = Duration::try_from_secs_f64(passed).unwrap_or_default();
+        Ok(now.checked_sub(passed).unwrap_or(started))
+    }
+
+    /// Every process brings something; the first gets it.
+    pub(super) fn bring<T: Serialize + DeserializeOwned>(
+        &mut self,
+        mine: T,
+    ) -> Result<Vec<T>, Error> {
+        let Some(session) = &self.session else {
+            return Ok(vec![mine]);
+        };
+        let all = session.gather(pack(&mine), Some(0)).and_then(|mut all| {
+            all.retain(|bytes| !bytes.is_empty());
+            process::open(all)
+        });
+        all.map_err(|cause| self.lost(cause))
+    }
+
+    /// The pipeline is of no use any more.
+    fn lost(&mut self, cause: Cause) -> Error {
+        let error = start_error(self.here[0], cause);
+        if let Some(session) = &self.session {
+            session.tell(&error);
+        }
+        self.errors.push(error.clone());
+        Box::new(error).into()
     }
 
     /// Asks all nodes for the same, and waits for all answers, in the order of the nodes.
@@ -137,18 +223,17 @@ impl Nodes {
                     self.errors.push(*error);
                     failed_at.get_or_insert_with(Instant::now);
                 }
-                other => replies[node.index()] = Some(other),
+                other => {
+                    let at = self.here.iter().position(|here| *here == node);
+                    replies[at.unwrap_or(0)] = Some(other);
+                }
             }
         }
         match RunError::root_of(&self.errors).cloned() {
             Some(root) => {
                 // Whoever was done before the failure reached it hears of it here.
-                for (node, _) in replies
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, reply)| reply.is_some())
-                {
-                    let node = NodeId::new(node as u32);
+                let done = self.here.iter().zip(&replies);
+                for (&node, _) in done.filter(|(_, reply)| reply.is_some()) {
                     let cause = Cause::Peer(Box::new(root.clone()));
                     let (action, row) = (None, String::new());
                     self.errors.push(RunError {

@@ -72,6 +72,12 @@ impl Trainer {
                 verdict.get_or_insert(outcome.verdict);
             }
         }
+        if kind == PassKind::Predict {
+            predictions = self.nodes.share_tensors(predictions)?;
+        }
+        if traced.is_some() {
+            traces = self.nodes.share_by_node(traces)?;
+        }
         let verdict = verdict.ok_or_else(|| LayerError::Value("no node answered".into()))?;
         Ok(Answer {
             verdict,

@@ -1,11 +1,12 @@
 //! Weights of all nodes: out, in, and their digest.
 
 use super::Trainer;
-use crate::checkpoint::{NamedTensor, Weights, weights_sha256};
+use crate::checkpoint::{NamedTensor, Weights, WeightsFile, weights_sha256};
 use crate::error::Error;
 use crate::stage::{Command, ParamReport, Reply};
 use brigade_layer::{LayerError, LayerIndex};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 impl Trainer {
@@ -20,9 +21,45 @@ impl Trainer {
                 params.extend(own);
             }
         }
+        let mut params: Vec<_> = self.nodes.share(params)?.into_iter().flatten().collect();
         params.sort_by_key(|param| param.layer);
         let named = |p: ParamReport| NamedTensor::new(p.key, p.shape.axes().to_vec(), p.values);
         Ok(Weights::new(params.into_iter().map(named).collect()))
+    }
+
+    /// Writes all weights as a safetensors file, whole or not at all: the same bytes as
+    /// [`Weights::save`], but no process ever holds more than its own weights and one parameter.
+    /// Of several processes the first one writes.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], and when the file cannot be written.
+    pub fn save_weights(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let params = self.network.params();
+        let mut specs: Vec<_> = params
+            .into_iter()
+            .map(|(key, spec)| (key, spec.shape))
+            .collect();
+        // The order of the file.
+        specs.sort_by(|a, b| a.0.cmp(&b.0));
+        let first = crate::process::is_first();
+        let mut file = first
+            .then(|| WeightsFile::create(path.as_ref(), &specs))
+            .transpose()?;
+        for (key, _) in specs {
+            let mut own = None;
+            for reply in self.nodes.ask(&Command::Param(key.as_str().into()))? {
+                if let Reply::Weights(found) = reply {
+                    own = found.into_iter().next().or(own);
+                }
+            }
+            let found = self.nodes.bring(own.map(|param| param.values))?;
+            if let Some(file) = &mut file {
+                let values = found.into_iter().flatten().next();
+                let none = || LayerError::Value(format!("no node has parameter {key}"));
+                file.put(&values.ok_or_else(none)?)?;
+            }
+        }
+        file.map_or(Ok(()), WeightsFile::finish)
     }
 
     /// Starts from these weights instead of the initial ones. They are looked up by key; the
@@ -73,6 +110,7 @@ impl Trainer {
                 digests.extend(own);
             }
         }
+        let mut digests: Vec<_> = self.nodes.share(digests)?.into_iter().flatten().collect();
         digests.sort_by_key(|(layer, _)| *layer);
         Ok(weights_sha256(
             digests.into_iter().map(|(_, digest)| digest),

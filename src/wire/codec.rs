@@ -14,10 +14,19 @@ struct Header {
     content: Content,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Content {
     Tensor(TensorSpec),
     Scalars(u32),
+}
+
+impl Content {
+    fn of(body: &Body) -> Self {
+        match body {
+            Body::Tensor(tensor) => Self::Tensor(tensor.spec()),
+            Body::Scalars(scalars) => Self::Scalars(scalars.len() as u32),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,50 @@ pub(super) enum CodecError {
     Layer(#[from] LayerError),
 }
 
+/// A small thing as bytes.
+pub(crate) fn pack(thing: &impl Serialize) -> Vec<u8> {
+    bincode::serde::encode_to_vec(thing, bincode::config::standard())
+        .expect("plain data without borrowed parts can be encoded")
+}
+
+/// Reads a small thing that came from another process, which is no longer than 256 MiB.
+pub(crate) fn unpack<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
+    let read = bincode::serde::decode_from_slice(bytes, config);
+    read.map(|(thing, _)| thing)
+        .map_err(|error| error.to_string())
+}
+
+/// Bytes of a header that travels ahead of its payload.
+#[cfg(feature = "mpi")]
+pub(super) const HEADER_BYTES: usize = MOST_HEADER_BYTES;
+
+/// The header of a message whose payload travels by itself.
+#[cfg(feature = "mpi")]
+pub(super) fn header(id: MessageId, body: &Body) -> Result<Vec<u8>, CodecError> {
+    let content = Content::of(body);
+    let mut bytes = bincode::serde::encode_to_vec(Header { id, content }, config())
+        .map_err(|error| CodecError::Header(error.to_string()))?;
+    bytes.resize(HEADER_BYTES, 0);
+    Ok(bytes)
+}
+
+/// What is wrong with a header, if it is not of this message.
+#[cfg(feature = "mpi")]
+pub(super) fn expect_header(bytes: &[u8], id: MessageId, body: &Body) -> Result<(), String> {
+    let (header, _): (Header, usize) = bincode::serde::decode_from_slice(bytes, config())
+        .map_err(|error| CodecError::Header(error.to_string()).to_string())?;
+    if header.id != id {
+        return Err(format!("it says it is {}, not {id}", header.id));
+    }
+    let expected = Content::of(body);
+    if header.content != expected {
+        let found = header.content;
+        return Err(format!("it carries {found:?} where {expected:?} belongs"));
+    }
+    Ok(())
+}
+
 fn config() -> impl bincode::config::Config {
     bincode::config::standard()
         .with_fixed_int_encoding()
@@ -38,10 +91,7 @@ fn config() -> impl bincode::config::Config {
 
 /// A message as bytes.
 pub(super) fn encode(id: MessageId, body: &Body) -> Result<Vec<u8>, CodecError> {
-    let content = match body {
-        Body::Tensor(tensor) => Content::Tensor(tensor.spec()),
-        Body::Scalars(scalars) => Content::Scalars(scalars.len() as u32),
-    };
+    let content = Content::of(body);
     let mut bytes = bincode::serde::encode_to_vec(Header { id, content }, config())
         .map_err(|error| CodecError::Header(error.to_string()))?;
     bytes.reserve_exact(body.payload_bytes() as usize);

@@ -3,7 +3,9 @@
 use super::{Body, Link, MessageId};
 use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
-use crate::schedule::Lowered;
+use crate::plan::Walk;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A failure to be provoked in tests: the link of a node is cut off after some sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +40,8 @@ impl FaultyLink {
 }
 
 impl Link for FaultyLink {
-    fn begin(&mut self, lowered: &Lowered) {
-        if let Ok(link) = self.link() {
-            link.begin(lowered);
-        }
+    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause> {
+        self.link()?.begin(walk)
     }
 
     fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause> {
@@ -61,9 +61,9 @@ impl Link for FaultyLink {
         self.link()?.wait(from, id)
     }
 
-    fn progress(&mut self, index: usize) {
+    fn progress(&mut self, index: usize, allowed: Duration) {
         if let Ok(link) = self.link() {
-            link.progress(index);
+            link.progress(index, allowed);
         }
     }
 

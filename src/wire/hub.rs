@@ -4,6 +4,7 @@
 use crate::ids::{NodeCount, NodeId};
 use crate::schedule::{Lane, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// One line a node, written by its own link and read by the others'.
 #[derive(Debug)]
@@ -13,11 +14,20 @@ struct Line {
     progress: AtomicU64,
     /// The entry of its list that it has begun last.
     entry: AtomicU64,
+    /// How long that may take, in milliseconds.
+    allowed: AtomicU64,
+    /// When its process was last heard of, in milliseconds since the hub was made; of a node in
+    /// this process it is not counted.
+    heard: AtomicU64,
 }
+
+/// A [`Line`]'s `heard`, where the node is in this process.
+const HERE: u64 = u64::MAX;
 
 /// Shared by the links of one process.
 #[derive(Debug)]
 pub(crate) struct Hub {
+    made: Instant,
     lines: Vec<Line>,
     lanes: Vec<(Lane, AtomicU32)>,
 }
@@ -28,6 +38,8 @@ impl Hub {
             alive: AtomicBool::new(true),
             progress: AtomicU64::new(0),
             entry: AtomicU64::new(0),
+            allowed: AtomicU64::new(0),
+            heard: AtomicU64::new(HERE),
         };
         let mut lanes: Vec<_> = layout
             .routes
@@ -36,6 +48,7 @@ impl Hub {
             .collect();
         lanes.sort_by_key(|(lane, _)| *lane);
         Self {
+            made: Instant::now(),
             lines: nodes.iter().map(|_| line()).collect(),
             lanes,
         }
@@ -51,10 +64,27 @@ impl Hub {
             .store(false, Ordering::Release);
     }
 
-    pub(super) fn progress(&self, node: NodeId, entry: usize) {
+    /// A node begins an entry of its list, which may take so long.
+    pub(super) fn progress(&self, node: NodeId, entry: usize, allowed: Duration) {
         let line = &self.lines[node.index()];
         line.entry.store(entry as u64, Ordering::Relaxed);
+        let allowed = u64::try_from(allowed.as_millis()).unwrap_or(u64::MAX);
+        line.allowed.store(allowed, Ordering::Relaxed);
         line.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The longest that any node's present action may take.
+    pub(super) fn longest_allowed(&self) -> Duration {
+        let allowed = self.lines.iter().map(|line| &line.allowed);
+        let longest = allowed.map(|allowed| allowed.load(Ordering::Relaxed)).max();
+        Duration::from_millis(longest.unwrap_or(0))
+    }
+
+    /// For how long nothing has been heard of a node's process. Nothing, where it is this one.
+    pub(super) fn silence(&self, node: NodeId) -> Option<Duration> {
+        let heard = self.lines[node.index()].heard.load(Ordering::Relaxed);
+        let heard = (heard != HERE).then(|| Duration::from_millis(heard));
+        heard.map(|heard| self.made.elapsed().saturating_sub(heard))
     }
 
     /// Changes whenever any node begins an action.
@@ -88,5 +118,49 @@ impl Hub {
             .binary_search_by_key(&lane, |(lane, _)| *lane)
             .ok()
             .map(|at| &self.lanes[at].1)
+    }
+}
+
+/// How far a node has come, told from process to process.
+#[cfg(feature = "mpi")]
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct Beat {
+    node: NodeId,
+    progress: u64,
+    entry: u64,
+    allowed: u64,
+}
+
+#[cfg(feature = "mpi")]
+impl Hub {
+    /// What to tell of a node in this process.
+    pub(super) fn beat(&self, node: NodeId) -> Beat {
+        let line = &self.lines[node.index()];
+        Beat {
+            node,
+            progress: line.progress.load(Ordering::Relaxed),
+            entry: line.entry.load(Ordering::Relaxed),
+            allowed: line.allowed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What was told of a node in another process.
+    pub(super) fn told(&self, beat: Beat) {
+        let Some(line) = self.lines.get(beat.node.index()) else {
+            return;
+        };
+        line.entry.store(beat.entry, Ordering::Relaxed);
+        line.allowed.store(beat.allowed, Ordering::Relaxed);
+        line.progress.store(beat.progress, Ordering::Relaxed);
+        self.heard(beat.node);
+    }
+
+    /// A node in another process is there.
+    pub(super) fn heard(&self, node: NodeId) {
+        let since = self.made.elapsed().as_millis();
+        let heard = u64::try_from(since).unwrap_or(HERE - 1);
+        self.lines[node.index()]
+            .heard
+            .store(heard, Ordering::Relaxed);
     }
 }

@@ -4,7 +4,8 @@ use super::{Body, Hub, Link, MessageId, Subject, codec};
 use crate::config::Transport;
 use crate::error::{Cause, RunError};
 use crate::ids::{MicroBatchCount, NodeId};
-use crate::schedule::{Layout, Lowered, Slots};
+use crate::plan::Walk;
+use crate::schedule::{Layout, Slots};
 use brigade_layer::Pool;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use std::sync::Arc;
@@ -17,68 +18,100 @@ const SPIN: Duration = Duration::from_micros(50);
 /// How long it parks before it looks whether the others are still there.
 const PARK: Duration = Duration::from_millis(5);
 
-enum Content {
+pub(super) enum Content {
     /// Moved: the very tensor that was sent.
     Moved(Body),
     /// Encoded as between machines.
     Bytes(Vec<u8>),
 }
 
-enum Frame {
+pub(super) enum Frame {
     Message(MessageId, NodeId, Content),
     Failure(Arc<RunError>),
+    /// What carries messages between processes does not work any more.
+    #[cfg(feature = "mpi")]
+    Broken(Cause),
 }
 
-struct LocalLink {
+/// One node's end, with an inbox that its peers fill: nodes of the same process, or whoever
+/// receives for it from others.
+pub(super) struct LocalLink {
     node: NodeId,
     transport: Transport,
     deadline: Duration,
     pool: Pool,
     hub: Arc<Hub>,
     inbox: Receiver<Frame>,
-    peers: Vec<(Sender<Frame>, Pool)>,
+    /// The inboxes of the nodes in this process.
+    peers: Vec<Option<(Sender<Frame>, Pool)>>,
     slots: Slots,
     early: Vec<(MessageId, NodeId, Content)>,
     sent_bytes: u64,
 }
 
-/// Links among all nodes of one process, one for each pool.
+/// The links of a process's nodes, and what they have in common.
+pub(crate) struct LocalLinks {
+    pub(super) links: Vec<LocalLink>,
+    #[cfg(feature = "mpi")]
+    pub(super) hub: Arc<Hub>,
+    #[cfg(feature = "mpi")]
+    pub(super) inboxes: Vec<(NodeId, Sender<Frame>)>,
+}
+
+impl LocalLinks {
+    /// When all nodes are in this process.
+    pub(crate) fn boxed(self) -> Vec<Box<dyn Link>> {
+        let links = self.links.into_iter();
+        links.map(|link| Box::new(link) as Box<dyn Link>).collect()
+    }
+}
+
+/// Links among nodes of one process, each with its pool.
 pub(crate) fn local_links(
     layout: &Layout,
     micro_batches: MicroBatchCount,
-    transport: Transport,
-    deadline: Duration,
-    pools: &[Pool],
-) -> Vec<Box<dyn Link>> {
+    (transport, deadline): (Transport, Duration),
+    pools: &[(NodeId, Pool)],
+) -> LocalLinks {
     let hub = Arc::new(Hub::new(layout.nodes(), layout));
-    let (peers, inboxes): (Vec<_>, Vec<_>) = (layout.nodes().iter())
-        .map(|node| bounded(layout.most_messages_to(node, micro_batches)))
-        .unzip();
-    (layout.nodes().iter().zip(inboxes).zip(pools))
-        .map(|((node, inbox), pool)| {
-            let (hub, pool) = (hub.clone(), pool.clone());
-            let peers = peers.iter().cloned().zip(pools.iter().cloned()).collect();
-            let (slots, early) = (Slots::default(), Vec::new());
-            let link = LocalLink {
-                node,
-                transport,
-                deadline,
-                pool,
-                hub,
-                inbox,
-                peers,
-                slots,
-                early,
-                sent_bytes: 0,
-            };
-            Box::new(link) as Box<dyn Link>
-        })
-        .collect()
+    let mut peers: Vec<Option<(Sender<Frame>, Pool)>> = vec![None; layout.nodes().index()];
+    let mut receivers = Vec::new();
+    for (node, pool) in pools {
+        let (sender, receiver) = bounded(layout.most_messages_to(*node, micro_batches));
+        peers[node.index()] = Some((sender, pool.clone()));
+        receivers.push(receiver);
+    }
+    let link = |((node, pool), inbox): (&(NodeId, Pool), _)| LocalLink {
+        node: *node,
+        transport,
+        deadline,
+        pool: pool.clone(),
+        hub: hub.clone(),
+        inbox,
+        peers: peers.clone(),
+        slots: Slots::default(),
+        early: Vec::new(),
+        sent_bytes: 0,
+    };
+    LocalLinks {
+        links: pools.iter().zip(receivers).map(link).collect(),
+        #[cfg(feature = "mpi")]
+        hub: hub.clone(),
+        #[cfg(feature = "mpi")]
+        inboxes: pools
+            .iter()
+            .filter_map(|(node, _)| {
+                let inbox = peers[node.index()].as_ref()?;
+                Some((*node, inbox.0.clone()))
+            })
+            .collect(),
+    }
 }
 
 impl Link for LocalLink {
-    fn begin(&mut self, lowered: &Lowered) {
-        self.slots.clone_from(&lowered.slots);
+    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause> {
+        self.slots.clone_from(&walk.lowered.slots);
+        Ok(())
     }
 
     fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause> {
@@ -91,7 +124,9 @@ impl Link for LocalLink {
                 )));
             }
         }
-        let (peer, pool) = &self.peers[to.index()];
+        let Some((peer, pool)) = &self.peers[to.index()] else {
+            return Err(Cause::Bug(format!("node {to} is in another process")));
+        };
         let content = match (self.transport, body) {
             // On its way it is the receiver's: it takes one of the receiver's slots.
             (Transport::Local, Body::Tensor(tensor)) => {
@@ -117,24 +152,23 @@ impl Link for LocalLink {
     }
 
     fn wait(&mut self, from: NodeId, id: MessageId) -> Result<Body, Cause> {
-        let content = match self.early.iter().position(|(early, ..)| *early == id) {
-            Some(at) => self.early.swap_remove(at).2,
-            None => self.receive(from, id)?,
-        };
+        let content = self.receive(from, id)?;
         if let Subject::Lane(lane, _) = id.subject {
             self.hub.leave(lane);
         }
         self.open(from, id, content)
     }
 
-    fn progress(&mut self, index: usize) {
-        self.hub.progress(self.node, index);
+    fn progress(&mut self, index: usize, allowed: Duration) {
+        self.hub.progress(self.node, index, allowed);
     }
 
     fn tell_failure(&mut self, error: &RunError) {
         let error = Arc::new(error.clone());
-        for (peer, (sender, _)) in self.peers.iter().enumerate() {
-            if peer != self.node.index() {
+        for (peer, inbox) in self.peers.iter().enumerate() {
+            if let Some((sender, _)) = inbox
+                && peer != self.node.index()
+            {
                 // A peer that is gone or flooded learns of it when this link is dropped.
                 let _ = sender.try_send(Frame::Failure(error.clone()));
             }
@@ -147,8 +181,17 @@ impl Link for LocalLink {
 }
 
 impl LocalLink {
+    /// The node whose end this is, and its buffers.
+    #[cfg(feature = "mpi")]
+    pub(super) fn owner(&self) -> (NodeId, Pool) {
+        (self.node, self.pool.clone())
+    }
+
     /// Takes messages in until the wanted one comes.
-    fn receive(&mut self, from: NodeId, id: MessageId) -> Result<Content, Cause> {
+    pub(super) fn receive(&mut self, from: NodeId, id: MessageId) -> Result<Content, Cause> {
+        if let Some(at) = self.early.iter().position(|(early, ..)| *early == id) {
+            return Ok(self.early.swap_remove(at).2);
+        }
         let started = Instant::now();
         let mut seen = (self.hub.total_progress(), started);
         loop {
@@ -176,6 +219,8 @@ impl LocalLink {
                     self.early.push((found, sender, content))
                 }
                 Some(Frame::Failure(error)) => return Err(Cause::Peer(Box::new((*error).clone()))),
+                #[cfg(feature = "mpi")]
+                Some(Frame::Broken(cause)) => return Err(cause),
                 None => self.check_deadline(&mut seen, from, id)?,
             }
         }
@@ -192,15 +237,22 @@ impl LocalLink {
             *seen = (progress, Instant::now());
         }
         let waited = seen.1.elapsed();
-        if waited < self.deadline {
+        let silent = |node| self.hub.silence(node).filter(|for_| *for_ >= self.deadline);
+        let allowed = self.deadline.max(self.hub.longest_allowed());
+        if waited < allowed && silent(from).is_none() {
             return Ok(());
         }
-        let peers: Vec<_> = (0..self.peers.len())
-            .filter(|node| *node != self.node.index())
+        let peers: Vec<_> = (0..self.peers.len() as u32)
+            .map(NodeId::new)
+            .filter(|node| *node != self.node)
             .map(|node| {
+                let silent = silent(node).map(|for_| {
+                    format!(", silent for {for_:.1?}: stopped, or its machine is lost")
+                });
+                let entry = self.hub.entry(node);
                 format!(
-                    "node {node} is at entry {}",
-                    self.hub.entry(NodeId::new(node as u32))
+                    "node {node} is at entry {entry}{}",
+                    silent.unwrap_or_default()
                 )
             })
             .collect();

@@ -10,20 +10,30 @@
 
 use crate::error::Cause;
 use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, ReplicaId, SharedId};
-use crate::schedule::{Lane, Lowered};
+use crate::plan::Walk;
+use crate::schedule::Lane;
 use brigade_layer::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 mod codec;
 mod fault;
 mod hub;
 mod local;
+#[cfg(feature = "mpi")]
+mod mpi;
+#[cfg(not(feature = "mpi"))]
+#[path = "no_mpi.rs"]
+mod mpi;
 
+pub(crate) use codec::{pack, unpack};
 pub use fault::Fault;
 pub(crate) use fault::FaultyLink;
 pub(crate) use hub::Hub;
 pub(crate) use local::local_links;
+pub(crate) use mpi::{Session, World, world};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -104,11 +114,14 @@ impl Body {
     }
 }
 
+/// What a process has of a trainer: its part in the job, and the links of its nodes.
+pub(crate) type Joined = (Arc<Session>, Vec<Box<dyn Link>>);
+
 /// One node's end of the connections to all others. A node that is done or fails drops it, and the
 /// others notice.
 pub(crate) trait Link: Send {
     /// A walk through these lists begins.
-    fn begin(&mut self, lowered: &Lowered);
+    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause>;
 
     /// Hands a message over. Never waits: a full queue is a bug.
     fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause>;
@@ -119,8 +132,8 @@ pub(crate) trait Link: Send {
     /// Waits for a message. What arrives belongs to this node from then on.
     fn wait(&mut self, from: NodeId, id: MessageId) -> Result<Body, Cause>;
 
-    /// Says that this node has begun the entry `index` of its list.
-    fn progress(&mut self, index: usize);
+    /// Says that this node has begun the entry `index` of its list, which may take so long.
+    fn progress(&mut self, index: usize, allowed: Duration);
 
     /// Tells every other node why this one fails, ahead of hanging up.
     fn tell_failure(&mut self, error: &crate::error::RunError);

@@ -13,6 +13,7 @@
 
 use crate::buffer::{Account, Buffer, Storage};
 use crate::{DType, LayerError, Shape, Tensor, TensorMut, tensor::Element};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +53,7 @@ impl Inner {
 }
 
 /// What a pool has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolReport {
     /// Bytes that the node holds now, adopted tensors included.
     pub held_bytes: u64,

@@ -1,12 +1,14 @@
 //! How long the kernels of a layer take: measured only while somebody asks.
 
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// Time spent in one kernel of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelTime {
     /// The kernel's name, as the layer gave it to [`Ctx::timed`](crate::Ctx::timed).
-    pub kernel: &'static str,
+    pub kernel: Cow<'static, str>,
     /// How often it ran.
     pub calls: u64,
     /// How long it took altogether.
@@ -44,7 +46,7 @@ impl KernelTimes {
                 time.total += taken;
             }
             None => self.times.push(KernelTime {
-                kernel,
+                kernel: kernel.into(),
                 calls: 1,
                 total: taken,
             }),
@@ -67,7 +69,9 @@ mod tests {
         cx.part(1).timed("product", |_| ());
         cx.part(2).timed("add", |_| ());
         let times = state.kernels.take();
-        let names: Vec<_> = times.iter().map(|time| (time.kernel, time.calls)).collect();
+        let names: Vec<_> = (times.iter())
+            .map(|time| (&*time.kernel, time.calls))
+            .collect();
         assert_eq!(names, [("add", 2), ("product", 1)]);
         assert_eq!(state.kernels.take(), [], "taken, and off again");
     }

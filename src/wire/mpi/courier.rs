@@ -1,0 +1,371 @@
+//! The thread that owns MPI: carries messages between processes, and hears whether they live.
+//!
+//! ```text
+//!  computing threads ──orders──► courier ═══ MPI ═══ courier ──inbox──► computing threads
+//! ```
+//!
+//! It sleeps while nothing moves: on its orders, for at most a millisecond, since MPI cannot wake
+//! it.
+
+use super::control::{Told, Word};
+use super::gather::Gathering;
+use super::mail::Mail;
+use super::orders::Order;
+use super::peers::Peers;
+use super::raw::{Comm, Mpi, MpiError, wake_in_time};
+use super::room::Room;
+use super::world::Flags;
+use crate::error::{Cause, RunError};
+use crate::wire::local::Frame;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long it tries again and again after something moved, before it naps.
+const SPIN: Duration = Duration::from_micros(100);
+/// The shortest and the longest nap, the latter also while a node waits.
+const NAPS: [Duration; 3] = [
+    Duration::from_micros(20),
+    Duration::from_micros(50),
+    Duration::from_millis(1),
+];
+/// Processes hear of each other at least and at most so often.
+const BEATS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+/// After a failure everyone gets so long to leave before the job is ended.
+const GRACE: Duration = Duration::from_secs(5);
+/// A word that a process has gone may overtake its last messages by less than this.
+const OVERTAKING: Duration = Duration::from_millis(500);
+/// How long a process that ends waits for one of which nothing is heard.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// The thread's state.
+pub(super) struct Courier<'a> {
+    mpi: Mpi,
+    control: Comm,
+    rank: usize,
+    peers: Peers,
+    mail: Mail,
+    orders: &'a Receiver<Order>,
+    flags: &'a Flags,
+    rooms: BTreeMap<u32, Room>,
+    going: Vec<(Instant, u32, usize)>,
+    beaten: Instant,
+    failed: Option<(Instant, String)>,
+    leaving: bool,
+}
+
+impl Courier<'_> {
+    /// The body of the thread: tells rank, number of processes and machine, then carries until the
+    /// process ends.
+    pub(super) fn run(
+        orders: Receiver<Order>,
+        flags: &Flags,
+        tell: &Sender<Result<(usize, usize, String), String>>,
+    ) {
+        wake_in_time();
+        let mut courier = match Courier::start(&orders, flags) {
+            Ok(courier) => courier,
+            Err(MpiError(problem)) => {
+                let _ = tell.send(Err(format!("MPI does not start: {problem}")));
+                return;
+            }
+        };
+        let size = courier.peers.len();
+        let _ = tell.send(Ok((courier.rank, size, courier.mpi.host())));
+        let carried = courier.carry();
+        if let Err(MpiError(problem)) = &carried {
+            let cause = Cause::Machine {
+                what: "MPI",
+                problem: problem.clone(),
+            };
+            flags.break_with(&cause);
+            for (_, inbox) in courier.rooms.values().flat_map(|room| &room.inboxes) {
+                let _ = inbox.try_send(Frame::Broken(cause.clone()));
+            }
+            courier.rooms.clear();
+            std::thread::sleep(GRACE);
+            courier.abort(&cause.to_string());
+        }
+        let Courier { mpi, failed, .. } = courier;
+        // After a failure messages may be left that nobody takes: ending together could hang.
+        if failed.is_none() {
+            mpi.finalize();
+        }
+        flags.done.store(true, Ordering::Release);
+    }
+
+    fn start<'a>(orders: &'a Receiver<Order>, flags: &'a Flags) -> Result<Courier<'a>, MpiError> {
+        let mpi = Mpi::initialize()?;
+        let world = mpi.world();
+        let (rank, size) = (world.rank()?, world.size()?);
+        let (mut control, mut data) = (world.duplicate()?, world.duplicate()?);
+        let (mut made, started) = ((None, None), Instant::now());
+        while made.0.is_none() || made.1.is_none() {
+            made = (made.0.or(control.poll()?), made.1.or(data.poll()?));
+            if started.elapsed() > SILENT {
+                return Err(MpiError("the other processes do not come".into()));
+            }
+            std::thread::yield_now();
+        }
+        let (Some(control), Some(data)) = made else {
+            return Err(MpiError("no communicator".into()));
+        };
+        Ok(Courier {
+            mpi,
+            control,
+            rank,
+            orders,
+            flags,
+            rooms: BTreeMap::from([(0, Room::first(data))]),
+            peers: Peers::new(control, rank, size)?,
+            mail: Mail::default(),
+            going: Vec::new(),
+            beaten: Instant::now(),
+            failed: None,
+            leaving: false,
+        })
+    }
+
+    fn carry(&mut self) -> Result<(), MpiError> {
+        let (mut moved_at, mut nap) = (Instant::now(), NAPS[0]);
+        loop {
+            let mut moved = false;
+            loop {
+                match self.orders.try_recv() {
+                    Ok(order) => self.obey(order)?,
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+                moved = true;
+            }
+            moved |= self.mail.send_on()?;
+            moved |= self.receive_on()?;
+            moved |= self.gather_on()?;
+            moved |= self.listen_on()?;
+            self.beat()?;
+            self.part();
+            if self.flags.exit.load(Ordering::Acquire) && self.may_leave()? {
+                return Ok(());
+            }
+            self.end_if_failed();
+            if moved {
+                (moved_at, nap) = (Instant::now(), NAPS[0]);
+            } else if moved_at.elapsed() < SPIN {
+                std::thread::yield_now();
+            } else {
+                let waiting = self.flags.waiting.load(Ordering::Relaxed) > 0;
+                let longest = NAPS[if waiting || !self.mail.has_left() {
+                    1
+                } else {
+                    2
+                }];
+                nap = longest.min(nap * 2);
+                match self.orders.recv_timeout(nap) {
+                    Ok(order) => {
+                        self.obey(order)?;
+                        (moved_at, nap) = (Instant::now(), NAPS[0]);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => std::thread::sleep(nap),
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), MpiError> {
+        match order {
+            Order::Open {
+                session,
+                hub,
+                inboxes,
+                ranks,
+                deadline,
+                answer,
+            } => {
+                let making = self.control.duplicate()?;
+                let room = Room::new(making, answer, (hub, ranks), inboxes, deadline);
+                room.meet(self.rank);
+                self.rooms.insert(session, room);
+            }
+            Order::Send(outgoing) => {
+                if let Some(comm) = self.comm(outgoing.session) {
+                    self.mail.send(comm, outgoing)?;
+                }
+            }
+            Order::Receive {
+                session,
+                rank,
+                tag,
+                id,
+                from,
+                to,
+                buffer,
+            } => {
+                if let Some(comm) = self.comm(session) {
+                    let (place, what) = ((session, rank, tag), (id, from, to));
+                    self.mail.receive(comm, place, what, buffer)?;
+                }
+            }
+            Order::Gather {
+                session,
+                bytes,
+                only,
+                deadline,
+                answer,
+            } => {
+                let Some(comm) = self.comm(session) else {
+                    return Ok(());
+                };
+                let ranks = (self.rank, self.peers.len());
+                let gathering = Gathering::start(comm, ranks, bytes, only, deadline, answer)?;
+                if let Some(room) = self.rooms.get_mut(&session) {
+                    room.gathering = Some(gathering);
+                }
+            }
+            Order::Tell { session, error } => {
+                self.failed
+                    .get_or_insert_with(|| (Instant::now(), error.to_string()));
+                // Whoever hears of another's failure has nothing new to tell.
+                if !matches!(error.cause, Cause::Peer(_)) {
+                    self.peers
+                        .say(&Word::Failed(session, Told::from(error.root())))?;
+                }
+            }
+            Order::Close { session } => {
+                self.rooms.remove(&session);
+                self.mail.close(session);
+                self.peers.say(&Word::Gone(session))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn comm(&self, session: u32) -> Option<Comm> {
+        self.rooms.get(&session).and_then(|room| room.comm)
+    }
+
+    fn receive_on(&mut self) -> Result<bool, MpiError> {
+        let arrived = self.mail.receive_on()?;
+        let moved = !arrived.is_empty();
+        for (session, to, frame) in arrived {
+            if let Some(room) = self.rooms.get(&session) {
+                room.deliver(to, frame);
+            }
+        }
+        Ok(moved)
+    }
+
+    fn gather_on(&mut self) -> Result<bool, MpiError> {
+        let mut moved = false;
+        if self.rooms.values().all(Room::is_quiet) {
+            return Ok(moved);
+        }
+        let silent = self.peers.silent();
+        for room in self.rooms.values_mut() {
+            moved |= room.open_on(self.rank, &silent)?;
+            moved |= room.gather_on(self.rank, &silent)?;
+        }
+        Ok(moved)
+    }
+
+    fn listen_on(&mut self) -> Result<bool, MpiError> {
+        let mut moved = false;
+        for (rank, word) in self.peers.listen_on()? {
+            // Beats alone are no reason to stay awake.
+            moved |= !matches!(word, Word::Beats(_));
+            self.hear(rank, word);
+        }
+        Ok(moved)
+    }
+
+    fn hear(&mut self, rank: usize, word: Word) {
+        match word {
+            Word::Beats(sessions) => {
+                for room in self.rooms.values() {
+                    room.heard(rank);
+                }
+                for (session, beats) in sessions {
+                    if let Some(hub) = self.rooms.get(&session).and_then(|r| r.hub.as_ref()) {
+                        beats.into_iter().for_each(|beat| hub.told(beat));
+                    }
+                }
+            }
+            Word::Failed(session, told) => {
+                let error = Arc::new(RunError::from(told));
+                self.failed
+                    .get_or_insert_with(|| (Instant::now(), error.to_string()));
+                if let Some(room) = self.rooms.get_mut(&session) {
+                    room.fail(&error);
+                }
+            }
+            Word::Gone(session) => self.going.push((Instant::now(), session, rank)),
+            Word::Bye => {
+                let sessions = self.rooms.keys();
+                self.going
+                    .extend(sessions.map(|session| (Instant::now(), *session, rank)));
+            }
+        }
+    }
+
+    /// Believes that others have gone once nothing of theirs can be on its way.
+    fn part(&mut self) {
+        while let Some((since, session, rank)) = self.going.first().copied() {
+            if since.elapsed() < OVERTAKING {
+                break;
+            }
+            self.going.remove(0);
+            if let Some(room) = self.rooms.get_mut(&session) {
+                room.gone(rank);
+            }
+        }
+    }
+
+    /// Says that this process is there, now and then.
+    fn beat(&mut self) -> Result<(), MpiError> {
+        let deadlines = self.rooms.values().filter_map(|room| room.deadline);
+        let shortest = deadlines.min().unwrap_or(SILENT);
+        if self.leaving || self.beaten.elapsed() < (shortest / 20).clamp(BEATS[0], BEATS[1]) {
+            return Ok(());
+        }
+        self.beaten = Instant::now();
+        let beats = |(session, room): (&u32, &Room)| (*session, room.beats());
+        let beats = self.rooms.iter().map(beats).collect();
+        self.peers.beat(&Word::Beats(beats))
+    }
+
+    /// Whether all have said that they end, and everything has left.
+    fn may_leave(&mut self) -> Result<bool, MpiError> {
+        if !self.leaving && self.mail.has_left() {
+            self.leaving = true;
+            self.peers.say(&Word::Bye)?;
+        }
+        if self.leaving && self.peers.all_said()? && self.peers.all_left() {
+            return Ok(true);
+        }
+        let silent = self.peers.silent().into_iter();
+        let lost = { silent }.position(|silent| silent.is_some_and(|silent| silent > SILENT));
+        if let Some(rank) = lost {
+            self.abort(&format!("rank {rank} is not heard of any more"));
+        }
+        Ok(false)
+    }
+
+    /// Ends the job when not everybody leaves by himself.
+    fn end_if_failed(&mut self) {
+        if let Some((since, why)) = &self.failed
+            && since.elapsed() > GRACE
+        {
+            let why = why.clone();
+            self.abort(&why);
+        }
+    }
+
+    fn abort(&mut self, why: &str) {
+        eprintln!("error: rank {} ends the job: {why}", self.rank);
+        // MPI ends the process, and nobody shall wait for this thread then.
+        self.flags.done.store(true, Ordering::Release);
+        self.mpi.abort();
+        std::process::abort();
+    }
+}

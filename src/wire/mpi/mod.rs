@@ -1,0 +1,24 @@
+//! Nodes in several processes, joined by MPI.
+//!
+//! | file | what |
+//! |---|---|
+//! | `world.rs` | this process among all: started once, ended with the process |
+//! | `courier.rs`, `orders.rs` | the one thread that owns MPI, and what others want of it |
+//! | `mail.rs`, `gather.rs` | messages of nodes on their way; what all bring together |
+//! | `room.rs`, `peers.rs`, `control.rs` | a trainer; the other processes; what is said to them |
+//! | `link.rs`, `numbers.rs` | a node's end, and the tags of its messages |
+//! | `raw.rs` | the calls of MPI |
+
+mod control;
+mod courier;
+mod gather;
+mod link;
+mod mail;
+mod numbers;
+mod orders;
+mod peers;
+mod raw;
+mod room;
+mod world;
+
+pub(crate) use world::{Session, World, world};

@@ -1,0 +1,272 @@
+//! This process among all of the job: one courier, any number of trainers.
+
+use super::courier::Courier;
+use super::link::MpiLink;
+use super::orders::Order;
+use super::raw;
+use crate::error::{Cause, RunError};
+use crate::ids::NodeId;
+use crate::launch::launch;
+use crate::plan::Plan;
+use crate::wire::local::LocalLinks;
+use crate::wire::{Joined, Link};
+use brigade_layer::Network;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// How long processes may take to meet when the job starts.
+const MEETING: Duration = Duration::from_secs(60);
+
+/// MPI is one for each process.
+static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+
+/// What the courier and everyone else in the process see.
+#[derive(Default)]
+pub(super) struct Flags {
+    /// The process wants to end.
+    pub(super) exit: AtomicBool,
+    /// MPI has ended.
+    pub(super) done: AtomicBool,
+    /// How many nodes wait for a message from another process.
+    pub(super) waiting: AtomicU32,
+    broken: Mutex<Option<Cause>>,
+}
+
+impl Flags {
+    pub(super) fn break_with(&self, cause: &Cause) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.get_or_insert_with(|| cause.clone());
+    }
+}
+
+/// All processes of the job.
+pub(crate) struct World {
+    orders: Sender<Order>,
+    rank: usize,
+    hosts: Vec<String>,
+    flags: Arc<Flags>,
+    next: AtomicU32,
+}
+
+/// The job that this process belongs to, if a launcher started it as one of several.
+pub(crate) fn world() -> Result<Option<&'static World>, String> {
+    let Some(launch) = launch() else {
+        return Ok(None);
+    };
+    let world = WORLD.get_or_init(|| World::start(launch.size));
+    world.as_ref().map(Some).map_err(Clone::clone)
+}
+
+/// Lets all processes of the job end together.
+extern "C" fn leave() {
+    if let Some(Ok(world)) = WORLD.get() {
+        world.flags.exit.store(true, Ordering::Release);
+        while !world.flags.done.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl World {
+    fn start(size: usize) -> Result<Self, String> {
+        let (orders, taken) = unbounded();
+        let (tell, told) = bounded(1);
+        let flags = Arc::new(Flags::default());
+        let shared = flags.clone();
+        std::thread::Builder::new()
+            .name("brigade-mpi".into())
+            .spawn(move || Courier::run(taken, &shared, &tell))
+            .map_err(|error| error.to_string())?;
+        let met: Result<(usize, usize, String), String> = told
+            .recv()
+            .unwrap_or_else(|_| Err("MPI does not start".into()));
+        let (rank, found, host) = met?;
+        raw::at_exit(leave);
+        if found != size {
+            return Err(format!(
+                "the launcher started {size} processes and MPI knows {found}: it is a launcher of \
+                 another MPI library than the one this program was built with"
+            ));
+        }
+        let (next, hosts) = (AtomicU32::new(1), Vec::new());
+        let world = Self {
+            orders,
+            rank,
+            hosts,
+            flags,
+            next,
+        };
+        let hosts = world.gather(0, host.into_bytes(), None, MEETING);
+        let hosts = hosts.map_err(|cause| cause.to_string())?;
+        let text = |host: Vec<u8>| String::from_utf8_lossy(&host).into_owned();
+        Ok(Self {
+            hosts: hosts.into_iter().map(text).collect(),
+            ..world
+        })
+    }
+
+    /// The machine of every process.
+    pub(crate) fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Every process brings something; all get all of it, or only one does.
+    pub(crate) fn share(
+        &self,
+        bytes: Vec<u8>,
+        only: Option<usize>,
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, Cause> {
+        self.gather(0, bytes, only, deadline)
+    }
+
+    fn gather(
+        &self,
+        session: u32,
+        bytes: Vec<u8>,
+        only: Option<usize>,
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>, Cause> {
+        let (answer, answered) = bounded(1);
+        self.order(Order::Gather {
+            session,
+            bytes,
+            only,
+            deadline,
+            answer,
+        })?;
+        self.wait(&answered)?
+    }
+
+    fn order(&self, order: Order) -> Result<(), Cause> {
+        self.orders.send(order).map_err(|_| self.why())
+    }
+
+    fn wait<T>(&self, answer: &Receiver<T>) -> Result<T, Cause> {
+        answer.recv().map_err(|_| self.why())
+    }
+
+    /// Why the courier is not there any more.
+    fn why(&self) -> Cause {
+        let broken = self.flags.broken.lock();
+        let broken = broken.unwrap_or_else(PoisonError::into_inner).clone();
+        broken.unwrap_or_else(|| Cause::Bug("the thread that owns MPI is gone".into()))
+    }
+
+    /// A trainer begins, on all processes alike; `ranks` has the process of every node.
+    pub(crate) fn open(
+        &'static self,
+        local: LocalLinks,
+        (network, plan): (&Arc<Network>, &Arc<Plan>),
+        ranks: Vec<usize>,
+        deadline: Duration,
+    ) -> Result<Joined, Cause> {
+        let session = self.next.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = bounded(1);
+        let LocalLinks {
+            links,
+            hub,
+            inboxes,
+        } = local;
+        self.order(Order::Open {
+            session,
+            hub,
+            inboxes,
+            ranks: ranks.clone(),
+            deadline,
+            answer,
+        })?;
+        let session = Arc::new(Session {
+            world: self,
+            number: session,
+            ranks,
+            deadline,
+        });
+        self.wait(&answered)??;
+        let over_mpi = |link| {
+            let (network, plan) = (network.clone(), plan.clone());
+            Box::new(MpiLink::new(link, session.clone(), network, plan)) as Box<dyn Link>
+        };
+        let links = links.into_iter().map(over_mpi).collect();
+        Ok((session, links))
+    }
+}
+
+/// One trainer's part in all processes.
+pub(crate) struct Session {
+    world: &'static World,
+    number: u32,
+    /// Of every node.
+    ranks: Vec<usize>,
+    deadline: Duration,
+}
+
+impl Session {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        self.world.rank
+    }
+
+    pub(super) fn rank_of(&self, node: NodeId) -> usize {
+        self.ranks[node.index()]
+    }
+
+    pub(super) fn order(&self, order: Order) -> Result<(), Cause> {
+        self.world.order(order)
+    }
+
+    /// Fails when MPI does not work any more.
+    pub(super) fn check(&self) -> Result<(), Cause> {
+        let broken = self.world.flags.broken.lock();
+        match &*broken.unwrap_or_else(PoisonError::into_inner) {
+            Some(cause) => Err(cause.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// A node waits for as long as this lives: the courier looks more often.
+    pub(super) fn waits(&self) -> Waiting<'_> {
+        self.world.flags.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(&self.world.flags)
+    }
+
+    /// Tells all other processes why this one fails.
+    pub(crate) fn tell(&self, error: &RunError) {
+        // Whoever cannot be told hears that this process is gone.
+        let (session, error) = (self.number, error.clone());
+        let _ = self.order(Order::Tell {
+            session,
+            error: Box::new(error),
+        });
+    }
+
+    /// Every process brings something; all get all of it, or only one does.
+    pub(crate) fn gather(
+        &self,
+        bytes: Vec<u8>,
+        only: Option<usize>,
+    ) -> Result<Vec<Vec<u8>>, Cause> {
+        self.world.gather(self.number, bytes, only, self.deadline)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let session = self.number;
+        let _ = self.order(Order::Close { session });
+    }
+}
+
+/// Counts a node that waits.
+pub(super) struct Waiting<'a>(&'a Flags);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,65 @@
+//! In place of `mpi/` where Brigade is built without it: there is only this process.
+
+use super::Joined;
+use super::local::LocalLinks;
+use crate::error::{Cause, RunError};
+use crate::launch::launch;
+use crate::plan::Plan;
+use brigade_layer::Network;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All processes of a job: there is none.
+#[derive(Debug)]
+pub(crate) enum World {}
+
+/// One trainer's part in all processes: there is none.
+#[derive(Debug)]
+pub(crate) enum Session {}
+
+/// Refuses what a launcher started as one of several.
+pub(crate) fn world() -> Result<Option<&'static World>, String> {
+    match launch() {
+        None => Ok(None),
+        Some(launch) => Err(format!(
+            "a launcher started this program as one of {}, but it was built without MPI; build it \
+             with --features mpi",
+            launch.size
+        )),
+    }
+}
+
+impl World {
+    pub(crate) fn hosts(&self) -> &[String] {
+        match *self {}
+    }
+
+    pub(crate) fn share(
+        &self,
+        _: Vec<u8>,
+        _: Option<usize>,
+        _: Duration,
+    ) -> Result<Vec<Vec<u8>>, Cause> {
+        match *self {}
+    }
+
+    pub(crate) fn open(
+        &'static self,
+        _: LocalLinks,
+        _: (&Arc<Network>, &Arc<Plan>),
+        _: Vec<usize>,
+        _: Duration,
+    ) -> Result<Joined, Cause> {
+        match *self {}
+    }
+}
+
+impl Session {
+    pub(crate) fn tell(&self, _: &RunError) {
+        match *self {}
+    }
+
+    pub(crate) fn gather(&self, _: Vec<u8>, _: Option<usize>) -> Result<Vec<Vec<u8>>, Cause> {
+        match *self {}
+    }
+}
