@@ -17,6 +17,7 @@ struct Peer {
 /// All processes.
 pub(super) struct Peers {
     control: Comm,
+    rank: usize,
     peers: Vec<Peer>,
     saying: Vec<Moving<Vec<u8>>>,
 }
@@ -35,6 +36,7 @@ impl Peers {
         }
         Ok(Self {
             control,
+            rank,
             peers,
             saying: Vec::new(),
         })
@@ -100,8 +102,9 @@ impl Peers {
         }
         self.saying = still;
         let word = codec::pack(word);
-        for (rank, peer) in self.peers.iter().enumerate() {
-            if !peer.left {
+        // Who has said goodbye listens until it is said to him.
+        for rank in 0..self.peers.len() {
+            if rank != self.rank {
                 self.saying.push(self.control.send(rank, 0, word.clone())?);
             }
         }
