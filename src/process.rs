@@ -19,6 +19,7 @@ use crate::error::{Cause, Error, PlanError};
 use crate::ids::NodeCount;
 use crate::launch::launch;
 use crate::wire::{World, pack, unpack, world};
+use core_affinity::CoreId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -53,13 +54,27 @@ impl Processes {
         self.0
     }
 
+    /// The cores that this process may use for itself: those it was given, shared out among the
+    /// processes of its machine that were given the same.
+    pub(crate) fn cores(self) -> Vec<CoreId> {
+        let all = core_affinity::get_core_ids().unwrap_or_default();
+        let Some(world) = self.0 else {
+            return all;
+        };
+        let (machines, own) = (world.machines(), rank());
+        let alike: Vec<_> = (0..machines.len())
+            .filter(|rank| machines[*rank] == machines[own])
+            .collect();
+        let at = alike.iter().position(|alike| *alike == own).unwrap_or(0);
+        let cut = |at: usize| at * all.len() / alike.len();
+        all[cut(at)..cut(at + 1)].to_vec()
+    }
+
     /// The machine of every node, where there are several processes.
     pub(crate) fn hosts(self, ranks: &[usize]) -> Vec<String> {
         let host = |world: &World| {
-            ranks
-                .iter()
-                .map(|rank| world.hosts()[*rank].clone())
-                .collect()
+            let host = |rank: &usize| world.machines()[*rank].host.clone();
+            ranks.iter().map(host).collect()
         };
         self.0.map_or(Vec::new(), host)
     }
@@ -69,7 +84,10 @@ impl Processes {
     pub(crate) fn ranks_of(self, nodes: NodeCount) -> Result<Vec<usize>, PlanError> {
         match self.0 {
             None => Ok(vec![0; nodes.index()]),
-            Some(world) => place(nodes.index(), world.hosts()),
+            Some(world) => {
+                let hosts = world.machines().iter().map(|machine| machine.host.as_str());
+                place(nodes.index(), &hosts.collect::<Vec<_>>())
+            }
         }
     }
 
@@ -133,7 +151,7 @@ pub(crate) fn open<T: DeserializeOwned>(all: Vec<Vec<u8>>) -> Result<Vec<T>, Cau
     all.iter().map(|bytes| unpack(bytes).map_err(bad)).collect()
 }
 
-fn place(nodes: usize, hosts: &[String]) -> Result<Vec<usize>, PlanError> {
+fn place(nodes: usize, hosts: &[&str]) -> Result<Vec<usize>, PlanError> {
     let ranks = hosts.len();
     if nodes < ranks {
         return Err(PlanError::Processes {
@@ -142,9 +160,9 @@ fn place(nodes: usize, hosts: &[String]) -> Result<Vec<usize>, PlanError> {
             ),
         });
     }
-    let first = |host: &String| hosts.iter().position(|other| other == host);
+    let first = |host: &str| hosts.iter().position(|other| *other == host);
     let mut order: Vec<usize> = (0..ranks).collect();
-    order.sort_by_key(|rank| (first(&hosts[*rank]), *rank));
+    order.sort_by_key(|rank| (first(hosts[*rank]), *rank));
     Ok((0..nodes).map(|node| order[node * ranks / nodes]).collect())
 }
 
@@ -154,14 +172,10 @@ mod tests {
 
     #[test]
     fn neighbours_are_on_one_machine() {
-        let hosts = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        assert_eq!(
-            place(4, &hosts(&["a", "b", "a", "b"])).unwrap(),
-            [0, 2, 1, 3]
-        );
-        assert_eq!(place(5, &hosts(&["a", "a"])).unwrap(), [0, 0, 0, 1, 1]);
-        assert_eq!(place(3, &hosts(&["a", "b", "c"])).unwrap(), [0, 1, 2]);
-        let refused = place(2, &hosts(&["a", "b", "c"])).unwrap_err();
+        assert_eq!(place(4, &["a", "b", "a", "b"]).unwrap(), [0, 2, 1, 3]);
+        assert_eq!(place(5, &["a", "a"]).unwrap(), [0, 0, 0, 1, 1]);
+        assert_eq!(place(3, &["a", "b", "c"]).unwrap(), [0, 1, 2]);
+        let refused = place(2, &["a", "b", "c"]).unwrap_err();
         let wanted = "3 processes for 2 nodes; start at most 2, or ask for 3 nodes";
         assert_eq!(refused.to_string(), wanted);
     }

@@ -1,13 +1,13 @@
 //! All processes are to do the same: compared before the first step, refused with what differs.
 
 use crate::config::Config;
-use crate::error::{Error, PlanError, RunError};
-use crate::ids::{NodeId, PassId, StepId};
+use crate::error::{Error, PlanError};
 use crate::plan::{Plan, hex};
 use crate::process::Processes;
 use brigade_layer::Optimizer;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 struct Setting {
     version: String,
     program: String,
-    config: String,
+    config: BTreeMap<String, String>,
     optimizer: String,
     plan: Result<String, String>,
 }
@@ -39,7 +39,7 @@ pub(super) fn agree(
             std::env::consts::ARCH
         ),
         program: program().to_owned(),
-        config: serde_json::to_string(config).unwrap_or_default(),
+        config: settings(config),
         optimizer: format!("{optimizer:?}"),
         plan: match &plan {
             Ok(plan) => Ok(plan.fingerprint()),
@@ -47,15 +47,8 @@ pub(super) fn agree(
         },
     };
     let all = processes.share(mine.clone(), config.deadline());
-    let all = all.map_err(|cause| {
-        Box::new(RunError {
-            node: NodeId::new(0),
-            step: StepId::new(0),
-            pass: PassId::new(0),
-            action: None,
-            row: String::new(),
-            cause,
-        })
+    let all = all.map_err(|cause| PlanError::Processes {
+        problem: cause.to_string(),
     })?;
     // A process's own problem says more than that others do not have it.
     let mut plan = plan?;
@@ -73,20 +66,36 @@ pub(super) fn agree(
     Ok(plan)
 }
 
+/// Every setting as text, by name.
+fn settings(config: &Config) -> BTreeMap<String, String> {
+    let object = serde_json::to_value(config).unwrap_or_default();
+    let entries = object.as_object().into_iter().flatten();
+    entries
+        .map(|(key, value)| (key.clone(), value.to_string()))
+        .collect()
+}
+
 fn difference(first: &Setting, other: &Setting) -> Option<String> {
-    let texts = [
-        (
-            "has another version of brigade",
-            &first.version,
-            &other.version,
-        ),
-        ("has another configuration", &first.config, &other.config),
-        ("has another optimizer", &first.optimizer, &other.optimizer),
-    ];
-    for (what, first, other) in texts {
-        if first != other {
-            return Some(format!("{what} ({other} instead of {first})"));
+    if first.version != other.version {
+        let (first, other) = (&first.version, &other.version);
+        return Some(format!(
+            "has another version of brigade ({other} instead of {first})"
+        ));
+    }
+    for (key, value) in &other.config {
+        let firsts = first.config.get(key);
+        if firsts != Some(value) {
+            let firsts = firsts.map_or("nothing".into(), ToString::to_string);
+            return Some(format!(
+                "has another configuration ({key} is {value} instead of {firsts})"
+            ));
         }
+    }
+    if first.optimizer != other.optimizer {
+        let (first, other) = (&first.optimizer, &other.optimizer);
+        return Some(format!(
+            "has another optimizer ({other} instead of {first})"
+        ));
     }
     if first.program != other.program {
         return Some("runs another build of the program".into());

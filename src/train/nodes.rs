@@ -58,7 +58,7 @@ impl Nodes {
                 (Some(session), links)
             }
         };
-        let cores = cores(config);
+        let cores = cores(config, processes, pools.len());
         tracing::info!(
             nodes = pools.len(),
             threads = config.threads_per_node,
@@ -304,10 +304,10 @@ fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
     }
 }
 
-/// The cores to pin to: all, when there are exactly as many threads, or none.
-fn cores(config: &Config) -> Vec<CoreId> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let fits = config.nodes * config.threads_per_node == cores.len();
+/// The cores to pin to: all of this process, when there are exactly as many threads, or none.
+fn cores(config: &Config, processes: Processes, nodes: usize) -> Vec<CoreId> {
+    let cores = processes.cores();
+    let fits = nodes * config.threads_per_node == cores.len();
     if config.pinning == Pinning::Auto && fits {
         cores
     } else {

@@ -114,6 +114,15 @@ impl Body {
     }
 }
 
+/// Where a process runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    /// Its name.
+    pub(crate) host: String,
+    /// The numbers of the cores that the process may use.
+    pub(crate) cores: Vec<usize>,
+}
+
 /// What a process has of a trainer: its part in the job, and the links of its nodes.
 pub(crate) type Joined = (Arc<Session>, Vec<Box<dyn Link>>);
 

@@ -1,7 +1,7 @@
 //! In place of `mpi/` where Brigade is built without it: there is only this process.
 
-use super::Joined;
 use super::local::LocalLinks;
+use super::{Joined, Machine};
 use crate::error::{Cause, RunError};
 use crate::launch::launch;
 use crate::plan::Plan;
@@ -30,7 +30,7 @@ pub(crate) fn world() -> Result<Option<&'static World>, String> {
 }
 
 impl World {
-    pub(crate) fn hosts(&self) -> &[String] {
+    pub(crate) fn machines(&self) -> &[Machine] {
         match *self {}
     }
 

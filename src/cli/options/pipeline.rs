@@ -37,9 +37,10 @@ pub(in crate::cli) struct PipelineOptions {
     /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub(in crate::cli) node_memory: Option<u64>,
-    /// Seconds without progress of any node after which waiting is an error.
+    /// Seconds without progress of any node after which waiting is an error; an action may take
+    /// 20 times what is predicted for it.
     #[arg(
-        long, default_value = "300", value_name = "SECONDS", allow_negative_numbers = true,
+        long, default_value = "60", value_name = "SECONDS", allow_negative_numbers = true,
         value_parser = super::number::<f64>
     )]
     pub(in crate::cli) deadline: f64,

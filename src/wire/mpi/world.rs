@@ -9,7 +9,7 @@ use crate::ids::NodeId;
 use crate::launch::launch;
 use crate::plan::Plan;
 use crate::wire::local::LocalLinks;
-use crate::wire::{Joined, Link};
+use crate::wire::{Joined, Link, Machine, pack, unpack};
 use brigade_layer::Network;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -45,7 +45,7 @@ impl Flags {
 pub(crate) struct World {
     orders: Sender<Order>,
     rank: usize,
-    hosts: Vec<String>,
+    machines: Vec<Machine>,
     flags: Arc<Flags>,
     next: AtomicU32,
 }
@@ -90,26 +90,29 @@ impl World {
                  another MPI library than the one this program was built with"
             ));
         }
-        let (next, hosts) = (AtomicU32::new(1), Vec::new());
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let cores = cores.into_iter().map(|core| core.id).collect();
+        let machine = Machine { host, cores };
+        let (next, machines) = (AtomicU32::new(1), Vec::new());
         let world = Self {
             orders,
             rank,
-            hosts,
+            machines,
             flags,
             next,
         };
-        let hosts = world.gather(0, host.into_bytes(), None, MEETING);
-        let hosts = hosts.map_err(|cause| cause.to_string())?;
-        let text = |host: Vec<u8>| String::from_utf8_lossy(&host).into_owned();
+        let all = world.gather(0, pack(&machine), None, MEETING);
+        let all = all.map_err(|cause| cause.to_string())?;
+        let machines = all.iter().map(|bytes| unpack(bytes));
         Ok(Self {
-            hosts: hosts.into_iter().map(text).collect(),
+            machines: machines.collect::<Result<_, _>>()?,
             ..world
         })
     }
 
     /// The machine of every process.
-    pub(crate) fn hosts(&self) -> &[String] {
-        &self.hosts
+    pub(crate) fn machines(&self) -> &[Machine] {
+        &self.machines
     }
 
     /// Every process brings something; all get all of it, or only one does.
