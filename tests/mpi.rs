@@ -366,3 +366,41 @@ fn slow_is_not_stuck() {
         "a step is to take longer than the deadline: {slowest} ms"
     );
 }
+
+/// Parameters, gradients and Adam's state of 417 MB, where the operating system allows a process no
+/// more than 210 MB of data.
+#[test]
+fn a_network_too_big_for_one_node_trains_on_four() {
+    const LIMIT: u64 = 200 << 20;
+    let folder = folder_with_text();
+    let big = "train --synthetic-vocab 256 --layers 8 --width 512 --heads 8 --context 32 \
+               --batch-size 4 --micro-batch-size 1 --steps 3 --json";
+    let limited = |command: Command| {
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--data={LIMIT}")).arg("--");
+        limited.arg(command.get_program()).args(command.get_args());
+        for (key, value) in command.get_envs() {
+            limited.env(key, value.unwrap_or_default());
+        }
+        limited.current_dir(folder.path()).output().unwrap()
+    };
+    let unlimited = figures(&brigade(folder.path(), &format!("{big} --nodes 1")));
+    let four = limited(mpirun(folder.path(), 4, &[], &format!("{big} --nodes 4")));
+    assert_eq!(figures(&four), unlimited);
+    let needs = &summary(&brigade(folder.path(), &format!("{big} --nodes 1")))["peak_bytes"][0];
+    assert!(needs.as_u64().unwrap() > LIMIT, "{needs}");
+
+    let alone = |more: &str| {
+        let arguments = format!("{big} --nodes 1 {more}");
+        limited(program::command(folder.path(), &arguments))
+    };
+    let refused = alone(&format!("--node-memory {LIMIT}"));
+    program::assert_fails(&refused, "planned", 1, "use more nodes");
+    let refused = alone("");
+    program::assert_fails(
+        &refused,
+        "not planned",
+        1,
+        "the machine refused an allocation",
+    );
+}
