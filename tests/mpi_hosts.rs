@@ -1,0 +1,188 @@
+//! Promise: on several machines that share nothing but a network, the same numbers; and whoever is
+//! lost at any moment ends the job within seconds.
+//!
+//! Machines are network namespaces, which need root: `cargo test --features mpi --test mpi_hosts --
+//! --ignored`. `BRIGADE_TIMES` says how often somebody is lost (4 unless given).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use program::{brigade, folder_with_text, sha};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+const TIED: &str = "train text.txt --layers 4 --width 32 --heads 2 --context 16 --batch-size 13 \
+                    --micro-batch-size 2 --dropout 0.1 --nodes 3 --json";
+/// A lost machine is known after 2 + 3 x 1 seconds.
+const OPEN_MPI: &str = "--mca plm rsh --mca plm_rsh_no_tree_spawn 1 --mca pml ob1 \
+                        --mca btl tcp,self --mca btl_tcp_if_include 10.77.0.0/24 \
+                        --mca oob_tcp_if_include 10.77.0.0/24 --mca oob_tcp_keepalive_time 2 \
+                        --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3";
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hosts/hosts")
+}
+
+/// Three machines while this lives; one test at a time has them.
+struct Hosts(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+impl Hosts {
+    fn up() -> Self {
+        let guard = ONE_AT_A_TIME
+            .lock()
+            .unwrap_or_else(|error| error.into_inner());
+        let up = Command::new(script()).args(["up", "3"]).status().unwrap();
+        assert!(up.success(), "network namespaces need root");
+        Self(guard)
+    }
+
+    fn job(&self, folder: &Path, ranks: &str, arguments: &str) -> Command {
+        let hosts = [
+            "10.77.0.1 slots=1",
+            "10.77.0.2 slots=1",
+            "10.77.0.3 slots=1",
+            "",
+        ];
+        fs::write(folder.join("hosts"), hosts.join("\n")).unwrap();
+        let mut job = Command::new(script());
+        job.args([
+            "run",
+            "1",
+            "timeout",
+            "-k",
+            "5",
+            "120",
+            "mpirun",
+            "--hostfile",
+            "hosts",
+        ])
+        .args(OPEN_MPI.split_whitespace())
+        .args(["--mca", "plm_rsh_agent"])
+        .arg(script())
+        .args(["-n", ranks, env!("CARGO_BIN_EXE_brigade")])
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+        job
+    }
+
+    /// The ranks that run on a machine.
+    fn ranks_on(&self, host: usize) -> Vec<String> {
+        let namespace = format!("brg77-{host}");
+        let mut list = Command::new("ip");
+        let pids = list.args(["netns", "pids", &namespace]).output().unwrap();
+        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let pids = String::from_utf8_lossy(&pids.stdout).into_owned();
+        let ranks = pids
+            .split_whitespace()
+            .filter(|pid| name(pid).trim() == "brigade");
+        ranks.map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _ = Command::new(script()).args(["down", "3"]).status();
+    }
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+#[ignore = "network namespaces need root"]
+fn three_machines_train_what_one_node_trains() {
+    let folder = folder_with_text();
+    let one = brigade(
+        folder.path(),
+        &format!("{TIED} --steps 5 --out one --nodes 1"),
+    );
+    let hosts = Hosts::up();
+    for schedule in ["1f1b", "zb-v"] {
+        let run = format!("{TIED} --steps 5 --out run --schedule {schedule}");
+        let output = hosts.job(folder.path(), "3", &run).output().unwrap();
+        assert_eq!(sha(&output), sha(&one), "{schedule}");
+        let plan = fs::read_to_string(folder.path().join("run/plan.json")).unwrap();
+        assert!(
+            plan.contains("\"host1\"") && plan.contains("\"host3\""),
+            "{plan}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "network namespaces need root"]
+fn whoever_is_lost_ends_the_job_within_seconds() {
+    let times = std::env::var("BRIGADE_TIMES").map_or(4, |times| times.parse().unwrap());
+    let mut slowest: f64 = 0.0;
+    for time in 0..times {
+        let folder = folder_with_text();
+        let hosts = Hosts::up();
+        let run = format!("{TIED} --steps 1000000 --eval-every 7 --out run");
+        let mut job = hosts.job(folder.path(), "3", &run);
+        let job = job.stdout(Stdio::null()).spawn().unwrap();
+        let losses = folder.path().join("run/losses.csv");
+        let started = Instant::now();
+        while fs::read_to_string(&losses).map_or(0, |text| text.lines().count()) < 3 {
+            assert!(
+                started.elapsed() < Duration::from_secs(60),
+                "it does not get going"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Some moment that is never the same.
+        let moment = (u64::from(started.elapsed().subsec_nanos()) * 7919) % 1500;
+        std::thread::sleep(Duration::from_millis(moment));
+        let host = 2 + time % 2;
+        let cut = time % 4 < 2;
+        let lost = Instant::now();
+        if cut {
+            let host = host.to_string();
+            assert!(
+                Command::new(script())
+                    .args(["cut", &host])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        } else {
+            let pids = hosts.ranks_on(host);
+            assert!(
+                Command::new("kill")
+                    .arg("-KILL")
+                    .args(pids)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        let output = job.wait_with_output().unwrap();
+        let seconds = lost.elapsed().as_secs_f64();
+        println!("host {host}, link {cut}: {seconds:.1} s");
+        slowest = slowest.max(seconds);
+        assert!(!output.status.success());
+        assert!(seconds < 10.0, "{seconds}");
+        let (named, rank) = (format!("10.77.0.{host}"), format!("rank {}", host - 1));
+        let said = errors(&output);
+        assert!(said.contains(&named) || said.contains(&rank), "{said}");
+        std::thread::sleep(Duration::from_secs(2));
+        for reached in (1..4).filter(|other| !cut || *other != host) {
+            assert_eq!(
+                hosts.ranks_on(reached),
+                Vec::<String>::new(),
+                "host {reached}"
+            );
+        }
+    }
+    println!("{times} times, at most {slowest:.1} s");
+}
