@@ -118,4 +118,6 @@ mod documents {
     struct ChoosingASchedule;
     #[doc = include_str!("../docs/book/5-what-is-promised.md")]
     struct WhatIsPromised;
+    #[doc = include_str!("../docs/book/6-several-machines.md")]
+    struct SeveralMachines;
 }

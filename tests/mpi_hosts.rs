@@ -7,7 +7,12 @@
 
 mod program;
 
-use program::{brigade, folder_with_text, sha};
+use brigade::bench::Profile;
+use brigade::nn::{AdamW, Gpt, TokenWindows};
+use brigade::schedule::Link;
+use brigade::{Config, Plan, ScheduleKind};
+use program::{brigade, folder_with_text, lines, sha};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -17,7 +22,7 @@ use std::time::{Duration, Instant};
 const TIED: &str = "train text.txt --layers 4 --width 32 --heads 2 --context 16 --batch-size 13 \
                     --micro-batch-size 2 --dropout 0.1 --nodes 3 --json";
 /// A lost machine is known after 2 + 3 x 1 seconds.
-const OPEN_MPI: &str = "--mca plm rsh --mca plm_rsh_no_tree_spawn 1 --mca pml ob1 \
+const OPEN_MPI: &str = "--bind-to none --mca plm rsh --mca plm_rsh_no_tree_spawn 1 --mca pml ob1 \
                         --mca btl tcp,self --mca btl_tcp_if_include 10.77.0.0/24 \
                         --mca oob_tcp_if_include 10.77.0.0/24 --mca oob_tcp_keepalive_time 2 \
                         --mca oob_tcp_keepalive_intvl 1 --mca oob_tcp_keepalive_probes 3";
@@ -185,4 +190,88 @@ fn whoever_is_lost_ends_the_job_within_seconds() {
         }
     }
     println!("{times} times, at most {slowest:.1} s");
+}
+
+/// Over a link on which a message takes as long as two micro-batches of computing, no node is ever
+/// inside a send, and a step takes what the simulator says.
+#[test]
+#[ignore = "network namespaces need root"]
+fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
+    const MBIT: f64 = 50.0;
+    let folder = folder_with_text();
+    let hosts = Hosts::up();
+    for host in ["1", "2"] {
+        let throttle = Command::new(script())
+            .args(["throttle", host, &format!("{MBIT}mbit")])
+            .status();
+        assert!(throttle.unwrap().success());
+    }
+    let gpt = Gpt {
+        vocab: 256,
+        width: 128,
+        blocks: 4,
+        heads: 4,
+        context: 128,
+        ..Gpt::default()
+    };
+    let (network, optimizer) = (gpt.network().unwrap(), AdamW::new(1e-3));
+    let tokens: Vec<i32> = (0..8192).map(|n| n * 31 % 256).collect();
+    let data = TokenWindows::random(tokens, gpt.context, 32, 1).unwrap();
+    let each = Duration::from_millis(50);
+    let profile = Profile::measure(&network, &data, (4, 1), &optimizer, each).unwrap();
+    for schedule in [ScheduleKind::OneFOneB, ScheduleKind::GPipe] {
+        let run = format!(
+            "train --synthetic-vocab 256 --layers 4 --width 128 --heads 4 --context 128 \
+             --batch-size 32 --micro-batch-size 4 --nodes 2 --steps 8 --trace-steps 2 --json \
+             --out run --schedule {schedule}"
+        );
+        let output = hosts.job(folder.path(), "2", &run).output().unwrap();
+        assert!(output.status.success(), "{}", errors(&output));
+        let sends = sends(&folder.path().join("run/trace.json"));
+        let longest = sends.iter().copied().fold(0.0, f64::max);
+        assert!(sends.len() >= 2 * 16, "{}", sends.len());
+        // A message is on its way for more than 40,000 us.
+        assert!(longest < 10_000.0, "a send took {longest} us");
+
+        // Whatever else the machine does only makes a step longer.
+        let steps = lines(&output);
+        let steps = steps.iter().filter_map(|line| line["step_ms"].as_f64());
+        let measured = steps.fold(f64::MAX, f64::min) / 1e3;
+        let config = Config {
+            nodes: 2,
+            schedule,
+            batch_size: 32,
+            micro_batch_size: 4,
+            ..Config::default()
+        };
+        let plan = Plan::new(&network, &config, &optimizer).unwrap();
+        let mut times = profile.times(&plan);
+        // Of a frame of 1514 bytes 1448 are ours.
+        let per_byte = 8.0 / (MBIT * 1e6) * 1514.0 / 1448.0;
+        let latency = 0.001;
+        times.links.all = Link { latency, per_byte };
+        let tensor = (4 * 128 * 128 * size_of::<f32>()) as f64;
+        times.links.message_bytes = vec![tensor; network.edges().len()];
+        let predicted = plan.simulate(&times).unwrap().makespan;
+        println!("{schedule}: predicted {predicted:.3} s, measured {measured:.3} s");
+        println!("longest send {longest:.0} us");
+        let off = measured / predicted - 1.0;
+        assert!(off.abs() < 0.15, "{measured} instead of {predicted}");
+    }
+}
+
+/// What the sends of traced steps took, in microseconds.
+fn sends(trace: &Path) -> Vec<f64> {
+    let trace: Value = serde_json::from_str(&fs::read_to_string(trace).unwrap()).unwrap();
+    let events = trace
+        .get("traceEvents")
+        .unwrap_or(&trace)
+        .as_array()
+        .unwrap();
+    let is_send = |event: &&Value| {
+        let name = event["name"].as_str().unwrap_or_default();
+        name.starts_with("send") && event["pid"] == 0
+    };
+    let sends = events.iter().filter(is_send);
+    sends.filter_map(|event| event["dur"].as_f64()).collect()
 }
