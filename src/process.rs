@@ -18,7 +18,7 @@
 use crate::error::{Cause, Error, PlanError};
 use crate::ids::NodeCount;
 use crate::launch::launch;
-use crate::wire::{World, pack, unpack, world};
+use crate::wire::{Patience, World, pack, unpack, world};
 use core_affinity::CoreId;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,8 @@ impl Processes {
             return Ok(vec![mine]);
         };
         let mine = Brought::Share(pack(&mine));
-        let all: Vec<Brought> = open(world.share(pack(&mine), None, deadline)?)?;
+        let all: Vec<Brought> =
+            open(world.share(pack(&mine), None, Patience::within(deadline))?)?;
         let shared = |(rank, brought)| match brought {
             Brought::Share(bytes) => Ok(bytes),
             Brought::End(None) => Err(Cause::ProcessLost {
@@ -124,8 +125,12 @@ impl Processes {
         let Some(world) = self.0 else {
             return Ok(vec![why]);
         };
+        let patience = match &why {
+            None => Patience::within(ENDING_WELL),
+            Some(_) => ENDING_BADLY,
+        };
         let mine = Brought::End(why);
-        let all: Vec<Brought> = open(world.share(pack(&mine), None, ENDING)?)?;
+        let all: Vec<Brought> = open(world.share(pack(&mine), None, patience)?)?;
         let end = |brought| match brought {
             Brought::Share(_) => None,
             Brought::End(why) => why,
@@ -134,9 +139,15 @@ impl Processes {
     }
 }
 
-/// How long a process that ends waits for the others to say how they end.
+/// How long a process that ends well waits for the others to say how they end.
 #[cfg(feature = "cli")]
-const ENDING: Duration = Duration::from_millis(300);
+const ENDING_WELL: Duration = Duration::from_secs(60);
+/// The same after a failure: less than it takes until the job is ended.
+#[cfg(feature = "cli")]
+const ENDING_BADLY: Patience = Patience {
+    silent: Duration::from_secs(3),
+    busy: Duration::from_secs(3),
+};
 
 /// What a process brings where all meet.
 #[derive(Serialize, Deserialize)]

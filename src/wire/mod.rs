@@ -114,6 +114,26 @@ impl Body {
     }
 }
 
+/// How long processes wait for each other outside of passes.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
+pub(crate) struct Patience {
+    /// Without a sign of life.
+    pub(crate) silent: Duration,
+    /// For one that lives, and is busy with something else.
+    pub(crate) busy: Duration,
+}
+
+impl Patience {
+    /// Between steps others may be busy for ten deadlines.
+    pub(crate) fn within(deadline: Duration) -> Self {
+        // Processes hear of each other every second.
+        let silent = deadline.max(Duration::from_secs(3));
+        let busy = silent.saturating_mul(10);
+        Self { silent, busy }
+    }
+}
+
 /// Where a process runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {

@@ -1,7 +1,7 @@
 //! In place of `mpi/` where Brigade is built without it: there is only this process.
 
 use super::local::LocalLinks;
-use super::{Joined, Machine};
+use super::{Joined, Machine, Patience};
 use crate::error::{Cause, RunError};
 use crate::launch::launch;
 use crate::plan::Plan;
@@ -38,7 +38,7 @@ impl World {
         &self,
         _: Vec<u8>,
         _: Option<usize>,
-        _: Duration,
+        _: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
         match *self {}
     }

@@ -211,14 +211,14 @@ impl Courier<'_> {
                 session,
                 bytes,
                 only,
-                deadline,
+                patience,
                 answer,
             } => {
                 let Some(comm) = self.comm(session) else {
                     return Ok(());
                 };
                 let ranks = (self.rank, self.peers.len());
-                let gathering = Gathering::start(comm, ranks, bytes, only, deadline, answer)?;
+                let gathering = Gathering::start(comm, ranks, bytes, only, patience, answer)?;
                 if let Some(room) = self.rooms.get_mut(&session) {
                     room.gathering = Some(gathering);
                 }

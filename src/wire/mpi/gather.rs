@@ -3,6 +3,7 @@
 
 use super::raw::{Comm, Moving, MpiError};
 use crate::error::Cause;
+use crate::wire::Patience;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ pub(super) struct Gathering {
     comm: Comm,
     leaving: Vec<Moving<Arc<Vec<u8>>>>,
     coming: Vec<Coming>,
-    deadline: Duration,
+    patience: Patience,
     since: Instant,
     answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
 }
@@ -33,7 +34,7 @@ impl Gathering {
         (rank, size): (usize, usize),
         bytes: Vec<u8>,
         only: Option<usize>,
-        deadline: Duration,
+        patience: Patience,
         answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
     ) -> Result<Self, MpiError> {
         let length = Arc::new((bytes.len() as u64).to_le_bytes().to_vec());
@@ -64,7 +65,7 @@ impl Gathering {
             comm,
             leaving,
             coming,
-            deadline,
+            patience,
             since,
             answer,
         })
@@ -107,8 +108,8 @@ impl Gathering {
     }
 
     /// For how long it has waited, and how long it may.
-    pub(super) fn waited(&self) -> (Duration, Duration) {
-        (self.since.elapsed(), self.deadline)
+    pub(super) fn waited(&self) -> (Duration, Patience) {
+        (self.since.elapsed(), self.patience)
     }
 
     pub(super) fn answer(self) {

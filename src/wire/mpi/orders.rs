@@ -4,7 +4,7 @@ use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
 use crate::wire::hub::Hub;
 use crate::wire::local::Frame;
-use crate::wire::{Body, MessageId};
+use crate::wire::{Body, MessageId, Patience};
 use brigade_layer::TensorMut;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(super) enum Order {
         session: u32,
         bytes: Vec<u8>,
         only: Option<usize>,
-        deadline: Duration,
+        patience: Patience,
         answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
     },
     Tell {

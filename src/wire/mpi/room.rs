@@ -4,14 +4,12 @@ use super::gather::Gathering;
 use super::raw::{Comm, Duplicating, MpiError};
 use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
+use crate::wire::Patience;
 use crate::wire::hub::{Beat, Hub};
 use crate::wire::local::Frame;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Between steps a process may be busy with something else for so many deadlines.
-const ELSEWHERE: u32 = 10;
 
 /// A communicator in the making, who waits for it, and since when.
 type Making = (Duplicating, Sender<Result<(), Cause>>, Instant);
@@ -126,7 +124,7 @@ impl Room {
     fn lost(
         &self,
         missing: impl Iterator<Item = usize>,
-        (waited, deadline): (Duration, Duration),
+        (waited, patience): (Duration, Patience),
         silent: &[Option<Duration>],
     ) -> Option<Cause> {
         if let Some(error) = &self.failed {
@@ -135,9 +133,9 @@ impl Room {
         for rank in missing {
             let what = if self.gone.contains(&rank) {
                 "has ended".to_owned()
-            } else if let Some(silent) = silent[rank].filter(|silent| *silent > deadline) {
+            } else if let Some(silent) = silent[rank].filter(|silent| *silent > patience.silent) {
                 format!("is silent for {silent:.1?}: stopped, or its machine is lost")
-            } else if waited > deadline * ELSEWHERE {
+            } else if waited > patience.busy {
                 format!("does not come for {waited:.1?}, though it is there")
             } else {
                 continue;
@@ -157,14 +155,14 @@ impl Room {
             return Ok(false);
         };
         let (made, waited) = (making.poll()?, since.elapsed());
-        let deadline = self.deadline.unwrap_or(Duration::MAX);
+        let patience = Patience::within(self.deadline.unwrap_or(Duration::MAX));
         let others = (0..silent.len()).filter(|rank| *rank != own);
         let answer = match made {
             Some(comm) => {
                 self.comm = Some(comm);
                 Ok(())
             }
-            None => match self.lost(others, (waited, deadline), silent) {
+            None => match self.lost(others, (waited, patience), silent) {
                 Some(cause) => Err(cause),
                 None => return Ok(false),
             },

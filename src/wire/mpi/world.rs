@@ -9,7 +9,7 @@ use crate::ids::NodeId;
 use crate::launch::launch;
 use crate::plan::Plan;
 use crate::wire::local::LocalLinks;
-use crate::wire::{Joined, Link, Machine, pack, unpack};
+use crate::wire::{Joined, Link, Machine, Patience, pack, unpack};
 use brigade_layer::Network;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -101,7 +101,7 @@ impl World {
             flags,
             next,
         };
-        let all = world.gather(0, pack(&machine), None, MEETING);
+        let all = world.gather(0, pack(&machine), None, Patience::within(MEETING));
         let all = all.map_err(|cause| cause.to_string())?;
         let machines = all.iter().map(|bytes| unpack(bytes));
         Ok(Self {
@@ -120,9 +120,9 @@ impl World {
         &self,
         bytes: Vec<u8>,
         only: Option<usize>,
-        deadline: Duration,
+        patience: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
-        self.gather(0, bytes, only, deadline)
+        self.gather(0, bytes, only, patience)
     }
 
     fn gather(
@@ -130,14 +130,14 @@ impl World {
         session: u32,
         bytes: Vec<u8>,
         only: Option<usize>,
-        deadline: Duration,
+        patience: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
         let (answer, answered) = bounded(1);
         self.order(Order::Gather {
             session,
             bytes,
             only,
-            deadline,
+            patience,
             answer,
         })?;
         self.wait(&answered)?
@@ -254,7 +254,8 @@ impl Session {
         bytes: Vec<u8>,
         only: Option<usize>,
     ) -> Result<Vec<Vec<u8>>, Cause> {
-        self.world.gather(self.number, bytes, only, self.deadline)
+        let patience = Patience::within(self.deadline);
+        self.world.gather(self.number, bytes, only, patience)
     }
 }
 

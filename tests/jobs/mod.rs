@@ -1,0 +1,130 @@
+//! Runs the program on several ranks, as a user would.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A network with a tied head, cut into up to eight stages, dropout, batches that leave a rest.
+pub const TIED: &str = "train text.txt --layers 4 --width 16 --heads 2 --context 8 --batch-size 13 \
+                    --micro-batch-size 2 --dropout 0.1 --steps 6 --json --trace-steps 2 --seed 7";
+
+pub fn launcher() -> String {
+    std::env::var("BRIGADE_MPIEXEC").unwrap_or_else(|_| "mpirun".into())
+}
+
+pub fn is_open_mpi() -> bool {
+    launcher() == "mpirun"
+}
+
+/// A job that is ended from outside if it hangs.
+pub fn mpirun(folder: &Path, ranks: usize, more: &[&str], arguments: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "90", &launcher()]);
+    if is_open_mpi() {
+        command.args(["--oversubscribe", "--bind-to", "none"]);
+    }
+    command
+        .args(more)
+        .args(["-n", &ranks.to_string(), env!("CARGO_BIN_EXE_brigade")])
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+pub fn run(folder: &Path, ranks: usize, arguments: &str) -> Output {
+    mpirun(folder, ranks, &[], arguments).output().unwrap()
+}
+
+/// Without what a launcher adds.
+pub fn errors(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines = text.lines().filter(|line| line.starts_with("error: "));
+    lines.map(str::to_owned).collect()
+}
+
+/// The process with this rank in the job that runs in this folder.
+pub fn pid(folder: &Path, rank: usize) -> u32 {
+    let folder = folder.canonicalize().unwrap();
+    let wanted = [
+        format!("OMPI_COMM_WORLD_RANK={rank}"),
+        format!("PMI_RANK={rank}"),
+    ];
+    let of = |entry: fs::DirEntry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let environment = fs::read(entry.path().join("environ")).ok()?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        let found = variables.any(|has| wanted.iter().any(|wanted| has == wanted.as_bytes()));
+        let here = fs::read_link(entry.path().join("cwd")).ok()? == folder;
+        (found && here && name.trim() == "brigade").then_some(pid)
+    };
+    let entries = fs::read_dir("/proc").unwrap();
+    entries
+        .filter_map(|entry| of(entry.ok()?))
+        .next()
+        .expect("a process with that rank")
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// Starts a long training on three ranks and, when it has got going, does something to a rank.
+/// Gives what came out, and how long after it was done.
+pub fn disturbed(
+    folder: &Path,
+    more: &str,
+    disturb: impl FnOnce(u32),
+    rank: usize,
+) -> (Output, f64) {
+    let arguments = format!("{TIED} --nodes 3 --steps 1000000 --out run {more}");
+    let mut job = mpirun(folder, 3, &[], &arguments);
+    let job = job.stdout(Stdio::null()).spawn().unwrap();
+    let losses = folder.join("run/losses.csv");
+    let started = Instant::now();
+    let lines = || fs::read_to_string(&losses).map_or(0, |text| text.lines().count());
+    while lines() < 5 {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "it does not get going"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    disturb(pid(folder, rank));
+    let done = Instant::now();
+    (
+        job.wait_with_output().unwrap(),
+        done.elapsed().as_secs_f64(),
+    )
+}
+
+/// No process of the job is left in this folder a little later.
+pub fn assert_gone(folder: &Path) {
+    let folder = folder.canonicalize().unwrap();
+    let left = || {
+        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let there = |entry: &fs::DirEntry| {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            let cwd = fs::read_link(entry.path().join("cwd"));
+            name.trim() == "brigade" && cwd.is_ok_and(|cwd| cwd == folder)
+        };
+        { entries }.filter(there).count()
+    };
+    let started = Instant::now();
+    while left() > 0 {
+        assert!(
+            started.elapsed() < Duration::from_secs(5),
+            "{} are left",
+            left()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
