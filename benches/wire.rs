@@ -1,11 +1,25 @@
-//! Handing a tensor from node to node. Prediction: moved, it takes the same time whatever its size;
-//! encoded, it is copied out and in again, at a few gigabytes a second.
+//! A tensor's way from node to node: between threads moved, encoded, and over MPI.
+//!
+//! A hop is everything between two layers that follow each other on different nodes: the action
+//! lists, the link, waking the other node. It is the difference of two walks, one of which goes to
+//! and fro more often, so that neither the exchange at the end nor the start of a walk counts.
+//!
+//! Prediction: moved, a hop takes the same time whatever its size; encoded, its bytes are copied out
+//! and in again, at a few gigabytes a second; over MPI it takes what a bare ping-pong takes and some
+//! 10 us for the two threads that it passes.
+//!
+//! `cargo bench --bench wire`; `cargo bench --features mpi --bench wire` has the columns of MPI too,
+//! on two ranks (`BRIGADE_MPIEXEC` names another launcher than `mpirun`).
 #![allow(missing_docs)]
 
 use brigade::layer::*;
-use brigade::{Config, Cuts, Trainer, Transport, nn};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use brigade::{Config, Cuts, ScheduleKind, Trainer, Transport, nn, process};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use std::time::{Duration, Instant};
+
+#[cfg(feature = "mpi")]
+#[path = "wire/mpi.rs"]
+mod mpi;
 
 /// Hands its input on, or as a loss does not even look at it.
 #[derive(Clone, Copy, Debug)]
@@ -64,34 +78,36 @@ impl Layer for Pass {
 
 /// What a copy out of memory and into it reaches.
 const COPY_BYTES_PER_US: f64 = 10_000.0;
-/// As many as two nodes evaluate at once.
-const MICRO_BATCHES: usize = 8;
+/// Sizes of a tensor.
+const KIB: [usize; 7] = [1, 4, 64, 1024, 4 * 1024, 16 * 1024, 64 * 1024];
+/// Stages a node, of the short and of the long walk; one micro-batch goes from node to node once
+/// less than there are stages.
+const CHUNKS: [usize; 2] = [2, 6];
 
-fn pipeline(elements: usize, transport: Transport) -> (Trainer, Batch) {
-    let layer = Pass { is_loss: false };
-    let network = Network::builder()
+/// A pipeline of two nodes in which a tensor goes to and fro.
+fn pipeline(kib: usize, transport: Transport, chunks: usize) -> (Trainer, Batch) {
+    let (elements, stages) = (kib * 1024 / 4, 2 * chunks);
+    let mut builder = Network::builder()
         .input(TensorSpec::f32([elements]))
-        .target(TensorSpec::f32([1]))
-        .layer("a", layer)
-        .layer("b", layer)
-        .layer("c", layer)
-        .loss("loss", Pass { is_loss: true })
-        .build()
-        .expect("a chain");
+        .target(TensorSpec::f32([1]));
+    for stage in 0..stages {
+        builder = builder.layer(&format!("pass {stage}"), Pass { is_loss: false });
+    }
+    let network = builder.loss("loss", Pass { is_loss: true }).build();
     let config = Config {
         nodes: 2,
-        cuts: Cuts::Uniform,
+        chunks: Some(chunks),
+        cuts: Cuts::Before((1..stages).collect()),
+        schedule: ScheduleKind::Interleaved1F1B,
         transport,
-        batch_size: MICRO_BATCHES,
+        batch_size: 1,
         micro_batch_size: 1,
         ..Config::default()
     };
-    let inputs = Tensor::from_vec(
-        [MICRO_BATCHES, elements],
-        vec![1.0f32; MICRO_BATCHES * elements],
-    );
-    let targets = Tensor::from_vec([MICRO_BATCHES, 1], vec![0.0f32; MICRO_BATCHES]);
-    let data = Batch::new(inputs.expect("fits"), targets.expect("fits")).expect("as many rows");
+    let inputs = Tensor::from_vec([1, elements], vec![1.0f32; elements]).expect("fits");
+    let targets = Tensor::from_vec([1, 1], vec![0.0f32]).expect("fits");
+    let data = Batch::new(inputs, targets).expect("as many rows");
+    let network = network.expect("a chain");
     let trainer = Trainer::start(&network, &config, nn::Sgd::default()).expect("it starts");
     (trainer, data)
 }
@@ -102,31 +118,60 @@ fn walk_time(trainer: &mut Trainer, data: &Batch) -> Duration {
     started.elapsed()
 }
 
-fn wire(criterion: &mut Criterion) {
+/// Microseconds of a hop, the median of many.
+fn hop_us(kib: usize, transport: Transport) -> f64 {
+    let [mut short, mut long] = CHUNKS.map(|chunks| pipeline(kib, transport, chunks));
+    let walks = if kib > 1024 { 60 } else { 600 };
+    let mut differences: Vec<f64> = (0..walks)
+        .map(|_| {
+            let short = walk_time(&mut short.0, &short.1).as_secs_f64();
+            walk_time(&mut long.0, &long.1).as_secs_f64() - short
+        })
+        .collect();
+    differences.sort_by(f64::total_cmp);
+    let hops = 2 * (CHUNKS[1] - CHUNKS[0]);
+    differences[walks / 2] * 1e6 / hops as f64
+}
+
+fn column(transport: Transport) -> Vec<f64> {
+    KIB.iter().map(|kib| hop_us(*kib, transport)).collect()
+}
+
+/// Microseconds, and gigabytes a second.
+fn shown(us: f64, kib: usize) -> String {
+    format!("{us:>9.1} us {:>7.2} GB/s", kib as f64 * 1.024 / us)
+}
+
+fn table() {
+    let moved = column(Transport::Local);
+    let encoded = column(Transport::Encoded);
+    let columns = vec![("moved", moved), ("encoded", encoded)];
+    #[cfg(feature = "mpi")]
+    let columns = [columns, mpi::columns().to_vec()].concat();
+    print!("{:>12}", "");
+    for (name, _) in &columns {
+        print!("{name:>24}");
+    }
+    println!("{:>24}", "encoded, predicted");
+    for (at, kib) in KIB.into_iter().enumerate() {
+        print!("{kib:>8} KiB");
+        for (_, hops) in &columns {
+            print!("{:>24}", shown(hops[at], kib));
+        }
+        let copied = 2.0 * 1024.0 * kib as f64 / COPY_BYTES_PER_US;
+        println!("{:>24}", shown(columns[1].1[0] + copied, kib));
+    }
+}
+
+fn walks(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wire");
     group.sample_size(20);
     for transport in [Transport::Local, Transport::Encoded] {
-        let mut smallest_us = None;
-        for kib in [4usize, 64, 1024, 16 * 1024] {
-            let elements = kib * 1024 / 4;
-            let (mut trainer, data) = pipeline(elements, transport);
-            let mut times: Vec<_> = (0..400).map(|_| walk_time(&mut trainer, &data)).collect();
-            times.sort();
-            // The whole walk, waking the nodes and the exchange included: a bound for a hop.
-            let walk_us = times[times.len() / 2].as_secs_f64() * 1e6;
-            let measured = walk_us / MICRO_BATCHES as f64;
-            let smallest = *smallest_us.get_or_insert(measured);
-            let copied = if transport == Transport::Encoded {
-                2.0 * 1024.0 * kib as f64
-            } else {
-                0.0
-            };
-            let predicted = smallest + copied / COPY_BYTES_PER_US;
-            println!(
-                "{transport:?} {kib:>6} KiB: {measured:>8.1} us a hop at most (predicted {predicted:.1} us)"
-            );
-            group.throughput(Throughput::Bytes((MICRO_BATCHES * kib * 1024) as u64));
-            let id = BenchmarkId::new(format!("{transport:?}"), format!("{kib} KiB"));
+        for kib in [4, 1024, 16 * 1024] {
+            let (mut trainer, data) = pipeline(kib, transport, CHUNKS[0]);
+            let hops = 2 * CHUNKS[0] - 1;
+            group.throughput(Throughput::Bytes((hops * kib * 1024) as u64));
+            let id = BenchmarkId::new(format!("{transport:?}"), format!("{hops} x {kib} KiB"));
             group.bench_function(id, |bencher| {
                 bencher.iter(|| walk_time(&mut trainer, &data))
             });
@@ -135,5 +180,14 @@ fn wire(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wire);
-criterion_main!(benches);
+fn main() {
+    #[cfg(feature = "mpi")]
+    if mpi::as_rank() {
+        return;
+    }
+    assert_eq!(process::count(), 1, "over MPI it needs --features mpi");
+    let mut criterion = Criterion::default().configure_from_args();
+    table();
+    walks(&mut criterion);
+    criterion.final_summary();
+}
