@@ -7,7 +7,10 @@
 //! A clock needs few entries. Where two nodes are joined by a bridge (a link whose loss would part
 //! the pipeline in two), nothing that one learns of the other came another way; so a message over a
 //! bridge carries the entries of its two ends, and any other those of the nodes that are joined
-//! without bridges. A chain of nodes, however long, is bridges only.
+//! without bridges. A chain of nodes, however long, is bridges only. Where more nodes than
+//! [`MOST_TOGETHER`] are joined without bridges, as in a very long ring, every message carries its
+//! two ends only: what would be known by other ways is left out, so that the slots are still enough
+//! and may be more than are needed.
 
 use super::model::{self, Capacity};
 use super::wiring::Wiring;
@@ -15,6 +18,9 @@ use super::{Action, CheckError, Lane, Layout};
 use crate::ids::NodeId;
 use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// Clocks are no longer: they take the square of it in memory, and as much time a message.
+const MOST_TOGETHER: usize = 1024;
 
 /// How many messages of a lane can be ahead of their receives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -129,7 +135,16 @@ pub(super) fn needs(
     layout: &Layout,
     wiring: &Wiring,
 ) -> Result<Vec<Needs>, Box<CheckError>> {
-    let (mut groups, mut lanes) = group(nodes.len(), wiring);
+    needs_known(nodes, layout, wiring, MOST_TOGETHER)
+}
+
+fn needs_known(
+    nodes: &[Vec<Action>],
+    layout: &Layout,
+    wiring: &Wiring,
+    most_together: usize,
+) -> Result<Vec<Needs>, Box<CheckError>> {
+    let (mut groups, mut lanes) = group(nodes.len(), wiring, most_together);
     for action in nodes.iter().flat_map(|row| row.iter().enumerate()) {
         if let (at, Action::Wait(transfer)) = action
             && let Some(lane) = wiring.number(transfer.lane)
@@ -164,8 +179,17 @@ pub(super) fn needs(
     Ok(lanes.into_iter().map(|lane| lane.needs).collect())
 }
 
+/// Whose positions travel together.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Together {
+    /// Nodes that are joined without bridges.
+    Part(usize),
+    /// The two ends of a link.
+    Ends(NodeId, NodeId),
+}
+
 /// Groups of nodes, and every lane's.
-fn group(nodes: usize, wiring: &Wiring) -> (Vec<Group>, Vec<Use>) {
+fn group(nodes: usize, wiring: &Wiring, most_together: usize) -> (Vec<Group>, Vec<Use>) {
     let mut neighbours = vec![Vec::new(); nodes];
     for lane in 0..wiring.lanes() {
         let (from, to) = wiring.ends(lane);
@@ -177,23 +201,24 @@ fn group(nodes: usize, wiring: &Wiring) -> (Vec<Group>, Vec<Use>) {
         list.dedup();
     }
     let part_of = parts_without_bridges(&neighbours);
-    let mut members = BTreeMap::<(usize, usize), Vec<NodeId>>::new();
+    let mut parts = BTreeMap::<usize, Vec<NodeId>>::new();
+    for (node, part) in (0..).map(NodeId::new).zip(&part_of) {
+        parts.entry(*part).or_default().push(node);
+    }
     let key = |(from, to): (NodeId, NodeId)| {
-        let parts = (part_of[from.index()], part_of[to.index()]);
-        (parts.0.min(parts.1), parts.0.max(parts.1))
+        let part = part_of[from.index()];
+        match part == part_of[to.index()] && parts[&part].len() <= most_together {
+            true => Together::Part(part),
+            false => Together::Ends(from.min(to), from.max(to)),
+        }
     };
+    let mut members = BTreeMap::<Together, Vec<NodeId>>::new();
     for lane in 0..wiring.lanes() {
-        let ends = wiring.ends(lane);
-        let (low, high) = key(ends);
-        members
-            .entry((low, high))
-            .or_insert_with(|| match low == high {
-                true => (0..nodes as u32)
-                    .map(NodeId::new)
-                    .filter(|node| part_of[node.index()] == low)
-                    .collect(),
-                false => vec![ends.0.min(ends.1), ends.0.max(ends.1)],
-            });
+        let together = key(wiring.ends(lane));
+        members.entry(together).or_insert_with(|| match together {
+            Together::Part(part) => parts[&part].clone(),
+            Together::Ends(low, high) => vec![low, high],
+        });
     }
     let numbers: BTreeMap<_, _> = members.keys().copied().zip(0..).collect();
     let groups: Vec<_> = members.into_values().map(Group::new).collect();
@@ -260,6 +285,34 @@ fn parts_without_bridges(neighbours: &[Vec<usize>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{MicroBatchCount, NodeCount};
+    use crate::schedule::{Schedule, ScheduleKind, Task, lower};
+
+    /// As if the ring were too long for clocks of all its nodes.
+    #[test]
+    fn long_rings_get_as_many_slots_or_more() {
+        let mut more = 0;
+        for kind in [ScheduleKind::Interleaved1F1B, ScheduleKind::LoopedBfs] {
+            for (nodes, chunks) in [(3, 2), (4, 2), (4, 3), (5, 2)] {
+                let placement = kind.place(NodeCount::new(nodes), Some(chunks)).unwrap();
+                let micro_batches = MicroBatchCount::new(2 * nodes);
+                let task = Task::new(placement.clone(), micro_batches);
+                let layout = Layout::chain(placement);
+                let definition = kind.define(&task).unwrap();
+                let lowered = lower(&definition, &layout, micro_batches).unwrap();
+                let wiring = Wiring::new(&layout, micro_batches);
+                let needs = |most| {
+                    let needs = needs_known(&lowered.nodes, &layout, &wiring, most).unwrap();
+                    needs.iter().map(|needs| needs.slots).collect::<Vec<_>>()
+                };
+                for (all, ends) in needs(MOST_TOGETHER).into_iter().zip(needs(2)) {
+                    assert!(all <= ends && ends <= 2 * nodes);
+                    more += usize::from(all < ends);
+                }
+            }
+        }
+        assert!(more > 0, "it makes a difference");
+    }
 
     #[test]
     fn a_chain_is_bridges_only_and_a_ring_has_none() {
