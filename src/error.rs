@@ -169,6 +169,19 @@ pub enum Cause {
         /// What is known of it.
         what: String,
     },
+    /// Processes of a job do different things.
+    #[error(
+        "rank {rank} brings its {theirs} where this process brings its {ours}; all processes must \
+         call the same methods with the same arguments"
+    )]
+    Diverged {
+        /// The other process.
+        rank: usize,
+        /// What it brings.
+        theirs: String,
+        /// What this one brings.
+        ours: String,
+    },
     /// What went wrong in another process, in its words.
     #[error("{cause}")]
     Told {
@@ -298,6 +311,14 @@ pub enum Error {
         /// The file.
         path: String,
         /// Why not.
+        problem: String,
+    },
+    /// What another process was to do for all went wrong there.
+    #[error("rank {rank}: {problem}")]
+    Elsewhere {
+        /// That process.
+        rank: usize,
+        /// What went wrong.
         problem: String,
     },
     /// A file could not be written.

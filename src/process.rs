@@ -95,17 +95,23 @@ impl Processes {
     /// that ends meanwhile tells why.
     pub(crate) fn share<T: Serialize + DeserializeOwned>(
         self,
+        what: &'static str,
         mine: T,
         deadline: Duration,
     ) -> Result<Vec<T>, Cause> {
         let Some(world) = self.0 else {
             return Ok(vec![mine]);
         };
-        let mine = Brought::Share(pack(&mine));
-        let all: Vec<Brought> =
-            open(world.share(pack(&mine), None, Patience::within(deadline))?)?;
+        let mine = Brought::Share(what.into(), pack(&mine));
+        let patience = Patience::within(deadline);
+        let all: Vec<Brought> = open(world.share(MEETING, pack(&mine), patience)?)?;
         let shared = |(rank, brought)| match brought {
-            Brought::Share(bytes) => Ok(bytes),
+            Brought::Share(theirs, bytes) if theirs == what => Ok(bytes),
+            Brought::Share(theirs, _) => Err(Cause::Diverged {
+                rank,
+                theirs,
+                ours: what.into(),
+            }),
             Brought::End(None) => Err(Cause::ProcessLost {
                 rank,
                 what: "has ended".into(),
@@ -130,9 +136,9 @@ impl Processes {
             Some(_) => ENDING_BADLY,
         };
         let mine = Brought::End(why);
-        let all: Vec<Brought> = open(world.share(pack(&mine), None, patience)?)?;
+        let all: Vec<Brought> = open(world.share(MEETING, pack(&mine), patience)?)?;
         let end = |brought| match brought {
-            Brought::Share(_) => None,
+            Brought::Share(..) => None,
             Brought::End(why) => why,
         };
         Ok(all.into_iter().map(end).collect())
@@ -149,10 +155,13 @@ const ENDING_BADLY: Patience = Patience {
     busy: Duration::from_secs(3),
 };
 
+/// What is brought where a process may end instead: a thing, or why it ends.
+const MEETING: &str = "part";
+
 /// What a process brings where all meet.
 #[derive(Serialize, Deserialize)]
 enum Brought {
-    Share(Vec<u8>),
+    Share(String, Vec<u8>),
     End(Option<String>),
 }
 

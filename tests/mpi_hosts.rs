@@ -19,7 +19,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-const TIED: &str = "train text.txt --layers 4 --width 32 --heads 2 --context 16 --batch-size 13 \
+const TIED: &str = "train text.txt --tied --layers 4 --width 32 --heads 2 --context 16 --batch-size 13 \
                     --micro-batch-size 2 --dropout 0.1 --nodes 3 --json";
 /// A lost machine is known after 2 + 3 x 1 seconds.
 const OPEN_MPI: &str = "--bind-to none --mca plm rsh --mca plm_rsh_no_tree_spawn 1 --mca pml ob1 \

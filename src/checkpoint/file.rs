@@ -38,14 +38,9 @@ impl WeightsFile {
         Ok(Self(file))
     }
 
-    /// The next parameter's values.
-    pub(crate) fn put(&mut self, values: &[f32]) -> Result<(), Error> {
-        const AT_ONCE: usize = 1 << 14;
-        for some in values.chunks(AT_ONCE) {
-            let bytes: Vec<u8> = some.iter().flat_map(|value| value.to_le_bytes()).collect();
-            self.0.write(&bytes)?;
-        }
-        Ok(())
+    /// The next values, as little-endian bytes.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.0.write(bytes)
     }
 
     pub(crate) fn finish(self) -> Result<(), Error> {

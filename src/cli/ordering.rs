@@ -74,7 +74,7 @@ pub(super) fn schedule(
     // No two processes measure the same: what the first one did counts for all.
     let processes = Processes::meet()?;
     let shared = processes
-        .share(times, straight.deadline())
+        .share("measured times", times, straight.deadline())
         .map_err(|cause| Failure::Other(cause.to_string()))?;
     let times = shared.into_iter().next().unwrap_or_default();
     Ok(Box::new(Measured {

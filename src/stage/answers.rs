@@ -1,6 +1,5 @@
 //! What a node says of its parameters.
 
-use super::command::ParamReport;
 use super::runner::Stage;
 use crate::error::Cause;
 use crate::ids::{LayerIndex, StageId};
@@ -10,42 +9,14 @@ use std::collections::BTreeMap;
 
 type Stages = [(StageId, Stage)];
 
-/// The values of a node's parameters.
-pub(super) fn weights(stages: &mut Stages) -> Result<Vec<ParamReport>, Cause> {
-    let mut weights = Vec::new();
-    for (_, stage) in stages.iter_mut() {
-        stage.visit_params(&mut |layer, param| {
-            if param.info().primary {
-                let values = values_of(param)?;
-                let info = param.info();
-                weights.push(ParamReport {
-                    layer,
-                    key: info.key.clone(),
-                    shape: info.shape,
-                    values,
-                });
-            }
-            Ok(())
-        })?;
-    }
-    Ok(weights)
-}
-
-/// The parameter with this key, if it is here.
-pub(super) fn param(stages: &mut Stages, key: &str) -> Result<Option<ParamReport>, Cause> {
+/// The values of the parameter with this key, if it is here first.
+pub(super) fn values(stages: &mut Stages, key: &str) -> Result<Option<Vec<f32>>, Cause> {
     let mut found = None;
     for (_, stage) in stages.iter_mut() {
-        stage.visit_params(&mut |layer, param| {
+        stage.visit_params(&mut |_, param| {
             let info = param.info();
             if info.primary && info.key == key {
-                let (key, shape) = (info.key.clone(), info.shape);
-                let values = values_of(param)?;
-                found = Some(ParamReport {
-                    layer,
-                    key,
-                    shape,
-                    values,
-                });
+                found = Some(values_of(param)?);
             }
             Ok(())
         })?;

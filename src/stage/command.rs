@@ -5,7 +5,7 @@ use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
 use crate::sync::Verdict;
 use crate::trace::NodeTrace;
-use brigade_layer::{Data, ParamBytes, PoolReport, Shape, Tensor};
+use brigade_layer::{Data, ParamBytes, PoolReport, Tensor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,6 @@ pub(crate) enum Command {
     Pass(Request),
     /// Take these values, by key.
     Load(Arc<BTreeMap<String, Vec<f32>>>),
-    Weights,
     /// The values of the parameter with this key, from whoever holds it first.
     Param(Arc<str>),
     Digests,
@@ -41,19 +40,6 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     pub(crate) predictions: Vec<Tensor>,
     pub(crate) trace: Option<NodeTrace>,
-}
-
-/// A parameter's values, with its layer so that all can be put in order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ParamReport {
-    /// The layer.
-    pub(crate) layer: LayerIndex,
-    /// Its key.
-    pub(crate) key: String,
-    /// Its shape.
-    pub(crate) shape: Shape,
-    /// Its values in row-major order.
-    pub(crate) values: Vec<f32>,
 }
 
 /// What a node holds and has done.
@@ -81,7 +67,7 @@ pub struct NodeReport {
 pub(crate) enum Reply {
     Done,
     Pass(Outcome),
-    Weights(Vec<ParamReport>),
+    Values(Option<Vec<f32>>),
     Digests(Vec<(LayerIndex, [u8; 32])>),
     Report(Box<NodeReport>),
     Failed(Box<RunError>),

@@ -161,9 +161,7 @@ impl Worker {
             Command::Load(values) => {
                 answers::load(&mut self.stages, &values, &self.setup.pool).map(|()| Reply::Done)
             }
-            Command::Weights => answers::weights(&mut self.stages).map(Reply::Weights),
-            Command::Param(key) => answers::param(&mut self.stages, &key)
-                .map(|own| Reply::Weights(own.into_iter().collect())),
+            Command::Param(key) => answers::values(&mut self.stages, &key).map(Reply::Values),
             Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),
             Command::Report => self.report().map(|report| Reply::Report(Box::new(report))),
         }

@@ -46,7 +46,7 @@ pub(super) fn agree(
             Err(error) => Err(error.to_string()),
         },
     };
-    let all = processes.share(mine.clone(), config.deadline());
+    let all = processes.share("setting", mine.clone(), config.deadline());
     let all = all.map_err(|cause| PlanError::Processes {
         problem: cause.to_string(),
     })?;

@@ -159,7 +159,7 @@ impl Trainer {
         data: &D,
     ) -> Result<(StepReport, StepTrace), Error> {
         // Clocks of several machines agree on when all have met.
-        self.nodes.share(())?;
+        self.nodes.share("step", ())?;
         let since = self.nodes.epoch(self.started)?;
         let (report, nodes) = self.train(data, Some(since))?;
         let step = report.step;
@@ -258,7 +258,12 @@ impl Trainer {
             }
         };
         let own: Vec<_> = replies.into_iter().filter_map(report).collect();
-        let mut all: Vec<NodeReport> = self.nodes.share(own)?.into_iter().flatten().collect();
+        let mut all: Vec<NodeReport> = self
+            .nodes
+            .share("report", own)?
+            .into_iter()
+            .flatten()
+            .collect();
         all.sort_by_key(|report| report.node);
         Ok(all)
     }
@@ -269,7 +274,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn any(&mut self, yes: bool) -> Result<bool, Error> {
-        Ok(self.nodes.share(yes)?.contains(&true))
+        Ok(self.nodes.share("answer", yes)?.contains(&true))
     }
 
     /// Every node's own error after a failure: the cause on one, its consequences on the others.

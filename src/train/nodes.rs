@@ -6,8 +6,8 @@ use crate::ids::{NodeId, PassId, StepId};
 use crate::plan::Plan;
 use crate::process::{self, Processes};
 use crate::stage::{Command, Reply, Worker, WorkerSetup};
-use crate::wire::{Fault, FaultyLink, Link, Session, local_links, pack};
-use brigade_layer::{LayerError, Network, Optimizer, Pool, Shape, Tensor};
+use crate::wire::{Fault, FaultyLink, Link, Session, from_bytes, local_links, pack, to_bytes};
+use brigade_layer::{LayerError, Network, Optimizer, Pool, Tensor};
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
@@ -18,6 +18,13 @@ use std::time::{Duration, Instant};
 
 /// How long, after one node has failed, the others are given to say that they have noticed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Who gets what all bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum To {
+    All,
+    First,
+}
 
 /// The threads of a pipeline in this process, and what joins them with those of others.
 pub(super) struct Nodes {
@@ -116,67 +123,83 @@ impl Nodes {
         drop(answer);
         nodes.gather()?;
         // Nobody trains before everybody can.
-        nodes.share(())?;
+        nodes.share("start", ())?;
         Ok(nodes)
     }
 
-    /// Every process brings something; all get all of it.
+    /// Every process brings something, and all mean the same by it; all get all of it.
     pub(super) fn share<T: Serialize + DeserializeOwned>(
         &mut self,
+        what: &'static str,
         mine: T,
     ) -> Result<Vec<T>, Error> {
         let Some(session) = &self.session else {
             return Ok(vec![mine]);
         };
-        let all = session.gather(pack(&mine), None).and_then(process::open);
-        all.map_err(|cause| self.lost(cause))
+        let all = session.gather(what, pack(&mine), None);
+        all.and_then(process::open)
+            .map_err(|cause| self.lost(cause))
     }
 
     /// What every node has, in the order of the nodes.
     pub(super) fn share_by_node<T: Serialize + DeserializeOwned>(
         &mut self,
+        what: &'static str,
         mine: Vec<T>,
     ) -> Result<Vec<T>, Error> {
         let mine: Vec<_> = self.here.iter().copied().zip(mine).collect();
-        let mut all: Vec<_> = self.share(mine)?.into_iter().flatten().collect();
+        let mut all: Vec<_> = self.share(what, mine)?.into_iter().flatten().collect();
         all.sort_by_key(|(node, _)| *node);
         Ok(all.into_iter().map(|(_, thing)| thing).collect())
     }
 
+    /// Every process brings bytes, of any length; all get all of them, or the first one does.
+    pub(super) fn share_bytes(
+        &mut self,
+        what: &'static str,
+        mine: Vec<u8>,
+        to: To,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let Some(session) = &self.session else {
+            return Ok(vec![mine]);
+        };
+        let only = (to == To::First).then_some(0);
+        let all = session.gather(what, mine, only);
+        all.map_err(|cause| self.lost(cause))
+    }
+
     /// Tensors of numbers that only some processes have.
-    pub(super) fn share_tensors(&mut self, mine: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    pub(super) fn share_tensors(
+        &mut self,
+        what: &'static str,
+        mine: Vec<Tensor>,
+    ) -> Result<Vec<Tensor>, Error> {
         if self.session.is_none() {
             return Ok(mine);
         }
-        let plain = |tensor: &Tensor| Ok((tensor.shape(), tensor.f32()?.to_vec()));
-        let mine: Result<Vec<(Shape, Vec<f32>)>, LayerError> = mine.iter().map(plain).collect();
-        let all = self.share(mine?)?.into_iter().flatten();
-        let tensors = all.map(|(shape, numbers)| Tensor::from_vec(shape, numbers));
-        Ok(tensors.collect::<Result<_, _>>()?)
+        let shapes = mine.iter().map(Tensor::shape).collect::<Vec<_>>();
+        let shapes = self.share(what, shapes)?;
+        let numbers: Result<Vec<&[f32]>, LayerError> = mine.iter().map(Tensor::f32).collect();
+        let numbers = numbers?.concat();
+        let all = self.share_bytes(what, to_bytes(&numbers), To::All)?;
+        let mut tensors = Vec::new();
+        for (shapes, bytes) in shapes.into_iter().zip(&all) {
+            let mut numbers = from_bytes(bytes);
+            for shape in shapes {
+                let own = numbers.by_ref().take(shape.elements()).collect();
+                tensors.push(Tensor::from_vec(shape, own)?);
+            }
+        }
+        Ok(tensors)
     }
 
     /// From when times of a traced step count: as far after the beginning everywhere as on the
     /// first process, where all processes are in this call at once.
     pub(super) fn epoch(&mut self, started: Instant) -> Result<Instant, Error> {
         let now = Instant::now();
-        let passed = self.share((now - started).as_secs_f64())?[0];
+        let passed = self.share("clock", (now - started).as_secs_f64())?[0];
         let passed = Duration::try_from_secs_f64(passed).unwrap_or_default();
         Ok(now.checked_sub(passed).unwrap_or(started))
-    }
-
-    /// Every process brings something; the first gets it.
-    pub(super) fn bring<T: Serialize + DeserializeOwned>(
-        &mut self,
-        mine: T,
-    ) -> Result<Vec<T>, Error> {
-        let Some(session) = &self.session else {
-            return Ok(vec![mine]);
-        };
-        let all = session.gather(pack(&mine), Some(0)).and_then(|mut all| {
-            all.retain(|bytes| !bytes.is_empty());
-            process::open(all)
-        });
-        all.map_err(|cause| self.lost(cause))
     }
 
     /// The pipeline is of no use any more.

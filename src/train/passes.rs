@@ -73,10 +73,10 @@ impl Trainer {
             }
         }
         if kind == PassKind::Predict {
-            predictions = self.nodes.share_tensors(predictions)?;
+            predictions = self.nodes.share_tensors("predictions", predictions)?;
         }
         if traced.is_some() {
-            traces = self.nodes.share_by_node(traces)?;
+            traces = self.nodes.share_by_node("trace", traces)?;
         }
         let verdict = verdict.ok_or_else(|| LayerError::Value("no node answered".into()))?;
         Ok(Answer {

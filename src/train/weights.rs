@@ -1,13 +1,18 @@
 //! Weights of all nodes: out, in, and their digest.
 
 use super::Trainer;
+use super::nodes::To;
 use crate::checkpoint::{NamedTensor, Weights, WeightsFile, weights_sha256};
 use crate::error::Error;
-use crate::stage::{Command, ParamReport, Reply};
-use brigade_layer::{LayerError, LayerIndex};
+use crate::stage::{Command, Reply};
+use crate::wire::{from_bytes, to_bytes};
+use brigade_layer::{LayerError, LayerIndex, Shape};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+
+/// So many numbers of a parameter go to another process at once.
+const PIECE: usize = 4 << 20;
 
 impl Trainer {
     /// All weights, in layer order.
@@ -15,21 +20,20 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn weights(&mut self) -> Result<Weights, Error> {
-        let mut params: Vec<ParamReport> = Vec::new();
-        for reply in self.nodes.ask(&Command::Weights)? {
-            if let Reply::Weights(own) = reply {
-                params.extend(own);
-            }
+        let mut params = Vec::new();
+        for (key, spec) in self.network.params() {
+            let mut values = Vec::new();
+            self.values(&key, spec.shape, To::All, |bytes| {
+                values.extend(from_bytes(bytes));
+            })?;
+            params.push(NamedTensor::new(key, spec.shape.axes().to_vec(), values));
         }
-        let mut params: Vec<_> = self.nodes.share(params)?.into_iter().flatten().collect();
-        params.sort_by_key(|param| param.layer);
-        let named = |p: ParamReport| NamedTensor::new(p.key, p.shape.axes().to_vec(), p.values);
-        Ok(Weights::new(params.into_iter().map(named).collect()))
+        Ok(Weights::new(params))
     }
 
     /// Writes all weights as a safetensors file, whole or not at all: the same bytes as
     /// [`Weights::save`], but no process ever holds more than its own weights and one parameter.
-    /// Of several processes the first one writes.
+    /// Of several processes the first one writes, and all hear how that went.
     ///
     /// # Errors
     /// As [`Trainer::step`], and when the file cannot be written.
@@ -41,25 +45,62 @@ impl Trainer {
             .collect();
         // The order of the file.
         specs.sort_by(|a, b| a.0.cmp(&b.0));
-        let first = crate::process::is_first();
-        let mut file = first
+        let created = crate::process::is_first()
             .then(|| WeightsFile::create(path.as_ref(), &specs))
-            .transpose()?;
-        for (key, _) in specs {
-            let mut own = None;
-            for reply in self.nodes.ask(&Command::Param(key.as_str().into()))? {
-                if let Reply::Weights(found) = reply {
-                    own = found.into_iter().next().or(own);
+            .transpose();
+        let mut file = self.alike(created)?;
+        let mut put = Ok(());
+        for (key, shape) in specs {
+            self.values(&key, shape, To::First, |bytes| {
+                if let (Some(file), Ok(())) = (&mut file, &put) {
+                    put = file.put(bytes);
                 }
-            }
-            let found = self.nodes.bring(own.map(|param| param.values))?;
-            if let Some(file) = &mut file {
-                let values = found.into_iter().flatten().next();
-                let none = || LayerError::Value(format!("no node has parameter {key}"));
-                file.put(&values.ok_or_else(none)?)?;
+            })?;
+        }
+        let finished = put.and_then(|()| file.map_or(Ok(()), WeightsFile::finish));
+        self.alike(finished)
+    }
+
+    /// What the first process has done, or why it has not: the same on all.
+    fn alike<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        let problem = done.as_ref().err().map(ToString::to_string);
+        let problem = self.nodes.share("file", problem)?.swap_remove(0);
+        match (done, problem) {
+            (Ok(_), Some(problem)) => Err(Error::Elsewhere { rank: 0, problem }),
+            (done, _) => done,
+        }
+    }
+
+    /// A parameter's values as little-endian bytes, piece by piece, from whoever holds it.
+    fn values(
+        &mut self,
+        key: &str,
+        shape: Shape,
+        to: To,
+        mut on: impl FnMut(&[u8]),
+    ) -> Result<(), Error> {
+        let mut own = None;
+        for reply in self.nodes.ask(&Command::Param(key.into()))? {
+            if let Reply::Values(found) = reply {
+                own = found.or(own);
             }
         }
-        file.map_or(Ok(()), WeightsFile::finish)
+        for start in (0..shape.elements()).step_by(PIECE) {
+            let end = shape.elements().min(start + PIECE);
+            let mine = own.as_ref().and_then(|values| values.get(start..end));
+            let mine = mine.map_or(Vec::new(), to_bytes);
+            let all = self.nodes.share_bytes("weights", mine, to)?;
+            let piece = all.iter().find(|bytes| !bytes.is_empty());
+            match piece {
+                Some(bytes) => on(bytes),
+                None if to == To::First && !crate::process::is_first() => {}
+                None => {
+                    let problem = format!("no node has parameter {key}");
+                    return Err(LayerError::Value(problem).into());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Starts from these weights instead of the initial ones. They are looked up by key; the
@@ -110,7 +151,12 @@ impl Trainer {
                 digests.extend(own);
             }
         }
-        let mut digests: Vec<_> = self.nodes.share(digests)?.into_iter().flatten().collect();
+        let mut digests: Vec<_> = self
+            .nodes
+            .share("digests", digests)?
+            .into_iter()
+            .flatten()
+            .collect();
         digests.sort_by_key(|(layer, _)| *layer);
         Ok(weights_sha256(
             digests.into_iter().map(|(_, digest)| digest),

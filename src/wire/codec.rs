@@ -45,12 +45,31 @@ pub(crate) fn pack(thing: &impl Serialize) -> Vec<u8> {
         .expect("plain data without borrowed parts can be encoded")
 }
 
-/// Reads a small thing that came from another process, which is no longer than 256 MiB.
+/// Reads a small thing that came from another process, all of it; it is no longer than 256 MiB.
 pub(crate) fn unpack<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match unpack_first(bytes)? {
+        (thing, read) if read == bytes.len() => Ok(thing),
+        (_, read) => Err(format!("{} bytes of which {read} are read", bytes.len())),
+    }
+}
+
+/// Reads a small thing at the beginning of these bytes, and says how many it took.
+pub(super) fn unpack_first<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<(T, usize), String> {
     let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
-    let read = bincode::serde::decode_from_slice(bytes, config);
-    read.map(|(thing, _)| thing)
-        .map_err(|error| error.to_string())
+    bincode::serde::decode_from_slice(bytes, config).map_err(|error| error.to_string())
+}
+
+/// Numbers as little-endian bytes.
+pub(crate) fn to_bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
+/// Numbers from little-endian bytes.
+pub(crate) fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    let fours = bytes.chunks_exact(4);
+    fours.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
 }
 
 /// Bytes of a header that travels ahead of its payload.

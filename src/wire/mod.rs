@@ -28,7 +28,7 @@ mod mpi;
 #[path = "no_mpi.rs"]
 mod mpi;
 
-pub(crate) use codec::{pack, unpack};
+pub(crate) use codec::{from_bytes, pack, to_bytes, unpack};
 pub use fault::Fault;
 pub(crate) use fault::FaultyLink;
 pub(crate) use hub::Hub;

@@ -36,8 +36,8 @@ impl World {
 
     pub(crate) fn share(
         &self,
+        _: &'static str,
         _: Vec<u8>,
-        _: Option<usize>,
         _: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
         match *self {}
@@ -59,7 +59,12 @@ impl Session {
         match *self {}
     }
 
-    pub(crate) fn gather(&self, _: Vec<u8>, _: Option<usize>) -> Result<Vec<Vec<u8>>, Cause> {
+    pub(crate) fn gather(
+        &self,
+        _: &'static str,
+        _: Vec<u8>,
+        _: Option<usize>,
+    ) -> Result<Vec<Vec<u8>>, Cause> {
         match *self {}
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A network with a tied head, cut into up to eight stages, dropout, batches that leave a rest.
-pub const TIED: &str = "train text.txt --layers 4 --width 16 --heads 2 --context 8 --batch-size 15 \
+pub const TIED: &str = "train text.txt --tied --layers 4 --width 16 --heads 2 --context 8 --batch-size 15 \
                     --micro-batch-size 2 --dropout 0.1 --steps 6 --json --trace-steps 2 --seed 7";
 
 pub fn launcher() -> String {

@@ -14,11 +14,13 @@ use super::orders::Order;
 use super::peers::Peers;
 use super::raw::{Comm, Mpi, MpiError, wake_in_time};
 use super::room::Room;
-use super::world::Flags;
-use crate::error::{Cause, RunError};
+use super::world::{Flags, Phase};
+use crate::error::{Cause, RunError, panic_text};
 use crate::wire::local::Frame;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -65,21 +67,28 @@ impl Courier<'_> {
         tell: &Sender<Result<(usize, usize, String), String>>,
     ) {
         wake_in_time();
+        flags.enter(Phase::Starting);
         let mut courier = match Courier::start(&orders, flags) {
             Ok(courier) => courier,
             Err(MpiError(problem)) => {
+                flags.enter(Phase::Done);
                 let _ = tell.send(Err(format!("MPI does not start: {problem}")));
                 return;
             }
         };
+        flags.enter(Phase::Carrying);
         let size = courier.peers.len();
         let _ = tell.send(Ok((courier.rank, size, courier.mpi.host())));
-        let carried = courier.carry();
-        if let Err(MpiError(problem)) = &carried {
-            let cause = Cause::Machine {
+        let carried = catch_unwind(AssertUnwindSafe(|| courier.carry()));
+        let broken = match carried {
+            Ok(Ok(())) => None,
+            Ok(Err(MpiError(problem))) => Some(Cause::Machine {
                 what: "MPI",
-                problem: problem.clone(),
-            };
+                problem,
+            }),
+            Err(payload) => Some(Cause::Bug(panic_text(payload.as_ref()))),
+        };
+        if let Some(cause) = broken {
             flags.break_with(&cause);
             for (_, inbox) in courier.rooms.values().flat_map(|room| &room.inboxes) {
                 let _ = inbox.try_send(Frame::Broken(cause.clone()));
@@ -89,11 +98,12 @@ impl Courier<'_> {
             courier.abort(&cause.to_string());
         }
         let Courier { mpi, failed, .. } = courier;
+        flags.enter(Phase::Ending);
         // After a failure messages may be left that nobody takes: ending together could hang.
         if failed.is_none() {
             mpi.finalize();
         }
-        flags.done.store(true, Ordering::Release);
+        flags.enter(Phase::Done);
     }
 
     fn start<'a>(orders: &'a Receiver<Order>, flags: &'a Flags) -> Result<Courier<'a>, MpiError> {
@@ -207,18 +217,12 @@ impl Courier<'_> {
                     self.mail.receive(comm, place, what, buffer)?;
                 }
             }
-            Order::Gather {
-                session,
-                bytes,
-                only,
-                patience,
-                answer,
-            } => {
+            Order::Gather { session, gather } => {
                 let Some(comm) = self.comm(session) else {
                     return Ok(());
                 };
                 let ranks = (self.rank, self.peers.len());
-                let gathering = Gathering::start(comm, ranks, bytes, only, patience, answer)?;
+                let gathering = Gathering::start(comm, ranks, gather)?;
                 if let Some(room) = self.rooms.get_mut(&session) {
                     room.gathering = Some(gathering);
                 }
@@ -362,9 +366,13 @@ impl Courier<'_> {
     }
 
     fn abort(&mut self, why: &str) {
-        eprintln!("error: rank {} ends the job: {why}", self.rank);
-        // MPI ends the process, and nobody shall wait for this thread then.
-        self.flags.done.store(true, Ordering::Release);
+        // Whoever is to read it may have gone.
+        let _ = writeln!(
+            std::io::stderr(),
+            "error: rank {} ends the job: {why}",
+            self.rank
+        );
+        self.flags.enter(Phase::Aborting);
         self.mpi.abort();
         std::process::abort();
     }

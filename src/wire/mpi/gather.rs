@@ -11,9 +11,23 @@ use std::time::{Duration, Instant};
 /// Below the tags of messages. Gathers of a trainer follow each other, and messages with one tag do
 /// not overtake each other.
 const TAG: i32 = 1;
+/// What comes ahead: how many bytes, and what they are.
+const LENGTH_BYTES: usize = 8;
+const NAME_BYTES: usize = 24;
+
+/// What is gathered, and by whom.
+pub(super) struct Gather {
+    /// What it is, for people: all processes must mean the same.
+    pub(super) what: &'static str,
+    pub(super) bytes: Vec<u8>,
+    /// For this process only, if not for all.
+    pub(super) only: Option<usize>,
+    pub(super) patience: Patience,
+    pub(super) answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
+}
 
 enum Coming {
-    Length(Moving<Vec<u8>>),
+    Ahead(Moving<Vec<u8>>),
     Bytes(Moving<Vec<u8>>),
     Here(Vec<u8>),
 }
@@ -21,8 +35,10 @@ enum Coming {
 /// A gather in progress.
 pub(super) struct Gathering {
     comm: Comm,
+    what: &'static str,
     leaving: Vec<Moving<Arc<Vec<u8>>>>,
     coming: Vec<Coming>,
+    refused: Option<Cause>,
     patience: Patience,
     since: Instant,
     answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
@@ -32,41 +48,38 @@ impl Gathering {
     pub(super) fn start(
         comm: Comm,
         (rank, size): (usize, usize),
-        bytes: Vec<u8>,
-        only: Option<usize>,
-        patience: Patience,
-        answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
+        gather: Gather,
     ) -> Result<Self, MpiError> {
-        let length = Arc::new((bytes.len() as u64).to_le_bytes().to_vec());
+        let Gather {
+            what,
+            bytes,
+            only,
+            patience,
+            answer,
+        } = gather;
+        let ahead = Arc::new(ahead(what, bytes.len()));
         let bytes = Arc::new(bytes);
         let (mut leaving, mut coming) = (Vec::new(), Vec::new());
+        let takes = |rank| only.is_none_or(|only| only == rank);
+        for peer in (0..size).filter(|peer| *peer != rank && takes(*peer)) {
+            leaving.push(comm.send(peer, TAG, ahead.clone())?);
+            leaving.push(comm.send(peer, TAG, bytes.clone())?);
+        }
         for peer in 0..size {
-            let takes = |rank| only.is_none_or(|only| only == rank);
-            if peer == rank {
-                let own = if takes(rank) {
-                    bytes.to_vec()
-                } else {
-                    Vec::new()
-                };
-                coming.push(Coming::Here(own));
-                continue;
-            }
-            if takes(peer) {
-                leaving.push(comm.send(peer, TAG, length.clone())?);
-                leaving.push(comm.send(peer, TAG, bytes.clone())?);
-            }
-            coming.push(match takes(rank) {
-                true => Coming::Length(comm.receive(peer, TAG, vec![0; 8])?),
-                false => Coming::Here(Vec::new()),
+            coming.push(match (takes(rank), peer == rank) {
+                (false, _) => Coming::Here(Vec::new()),
+                (true, true) => Coming::Here(bytes.to_vec()),
+                (true, false) => Coming::Ahead(comm.receive(peer, TAG, vec![0; ahead.len()])?),
             });
         }
-        let since = Instant::now();
         Ok(Self {
             comm,
+            what,
             leaving,
             coming,
+            refused: None,
             patience,
-            since,
+            since: Instant::now(),
             answer,
         })
     }
@@ -77,28 +90,56 @@ impl Gathering {
         for leaving in &mut self.leaving {
             done &= leaving.done()?;
         }
-        for (rank, place) in self.coming.iter_mut().enumerate() {
-            let finished = match place {
+        for rank in 0..self.coming.len() {
+            let finished = match &mut self.coming[rank] {
                 Coming::Here(_) => continue,
-                Coming::Length(moving) | Coming::Bytes(moving) => moving.done()?,
+                Coming::Ahead(moving) | Coming::Bytes(moving) => moving.done()?,
             };
             if !finished {
                 done = false;
                 continue;
             }
             moved = true;
-            *place = match std::mem::replace(place, Coming::Here(Vec::new())) {
-                Coming::Length(moving) => {
-                    let length = moving.take().unwrap_or_default();
-                    let length = <[u8; 8]>::try_from(length).map_or(0, u64::from_le_bytes);
+            let place = std::mem::replace(&mut self.coming[rank], Coming::Here(Vec::new()));
+            self.coming[rank] = match place {
+                Coming::Ahead(moving) => {
                     done = false;
-                    Coming::Bytes(self.comm.receive(rank, TAG, vec![0; length as usize])?)
+                    let ahead = moving.take().unwrap_or_default();
+                    match self.expect(rank, &ahead) {
+                        Ok(buffer) => Coming::Bytes(self.comm.receive(rank, TAG, buffer)?),
+                        Err(cause) => {
+                            self.refused.get_or_insert(cause);
+                            Coming::Here(Vec::new())
+                        }
+                    }
                 }
                 Coming::Bytes(moving) => Coming::Here(moving.take().unwrap_or_default()),
                 here @ Coming::Here(_) => here,
             };
         }
         Ok((done, moved))
+    }
+
+    /// Room for what a process announces, if it is what was asked for.
+    fn expect(&self, rank: usize, ahead: &[u8]) -> Result<Vec<u8>, Cause> {
+        let (length, name) = ahead.split_at(LENGTH_BYTES);
+        let length = <[u8; LENGTH_BYTES]>::try_from(length).map_or(0, u64::from_le_bytes);
+        let theirs = String::from_utf8_lossy(name)
+            .trim_end_matches('\0')
+            .to_owned();
+        if theirs != self.what {
+            let ours = self.what.to_owned();
+            return Err(Cause::Diverged { rank, theirs, ours });
+        }
+        let (mut buffer, length) = (Vec::new(), length as usize);
+        buffer
+            .try_reserve_exact(length)
+            .map_err(|error| Cause::Machine {
+                what: "receiving from another process",
+                problem: format!("{length} bytes: {error}"),
+            })?;
+        buffer.resize(length, 0);
+        Ok(buffer)
     }
 
     /// From whom nothing has come.
@@ -112,10 +153,15 @@ impl Gathering {
         (self.since.elapsed(), self.patience)
     }
 
+    /// Why it cannot go on whoever comes.
+    pub(super) fn refused(&self) -> Option<&Cause> {
+        self.refused.as_ref()
+    }
+
     pub(super) fn answer(self) {
         let here = |place| match place {
             Coming::Here(bytes) => bytes,
-            Coming::Length(_) | Coming::Bytes(_) => Vec::new(),
+            Coming::Ahead(_) | Coming::Bytes(_) => Vec::new(),
         };
         let all = self.coming.into_iter().map(here).collect();
         let _ = self.answer.send(Ok(all));
@@ -124,4 +170,11 @@ impl Gathering {
     pub(super) fn fail(self, cause: Cause) {
         let _ = self.answer.send(Err(cause));
     }
+}
+
+fn ahead(what: &str, length: usize) -> Vec<u8> {
+    let mut ahead = (length as u64).to_le_bytes().to_vec();
+    ahead.extend(what.bytes().take(NAME_BYTES));
+    ahead.resize(LENGTH_BYTES + NAME_BYTES, 0);
+    ahead
 }

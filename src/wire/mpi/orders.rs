@@ -1,10 +1,11 @@
 //! What the threads of the process want of the courier.
 
+use super::gather::Gather;
 use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
 use crate::wire::hub::Hub;
 use crate::wire::local::Frame;
-use crate::wire::{Body, MessageId, Patience};
+use crate::wire::{Body, MessageId};
 use brigade_layer::TensorMut;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -33,10 +34,7 @@ pub(super) enum Order {
     },
     Gather {
         session: u32,
-        bytes: Vec<u8>,
-        only: Option<usize>,
-        patience: Patience,
-        answer: Sender<Result<Vec<Vec<u8>>, Cause>>,
+        gather: Gather,
     },
     Tell {
         session: u32,

@@ -67,7 +67,7 @@ impl Peers {
                 }
                 let Ok(bytes) = words.take() else { break };
                 peer.heard = Instant::now();
-                let word = codec::unpack::<Word>(&bytes).map_err(MpiError)?;
+                let (word, _) = codec::unpack_first::<Word>(&bytes).map_err(MpiError)?;
                 peer.left = matches!(word, Word::Bye);
                 if !peer.left {
                     peer.words = Some(listen(self.control, rank)?);

@@ -207,6 +207,7 @@ impl<B> Moving<B> {
         }
         // SAFETY: `self` is forgotten, so that the buffer is taken once.
         let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
+        drop(std::mem::take(&mut self.requests));
         std::mem::forget(self);
         Ok(buffer)
     }
@@ -316,6 +317,12 @@ pub(super) fn wake_in_time() {
     unsafe {
         libc::prctl(libc::PR_SET_TIMERSLACK, 1)
     };
+}
+
+/// Ends this process at once, as a failure: without whatever else wants to be called first.
+pub(super) fn exit_now() -> ! {
+    // SAFETY: returns to nobody.
+    unsafe { libc::_exit(1) }
 }
 
 /// Has this called when the process exits, by return or by request.

@@ -184,9 +184,10 @@ impl Room {
         };
         let (done, moved) = gathering.go_on()?;
         let waited = gathering.waited();
-        let lost = match done {
-            true => None,
-            false => {
+        let lost = match (done, gathering.refused()) {
+            (true, None) => None,
+            (_, Some(cause)) => Some(cause.clone()),
+            (false, None) => {
                 let missing: Vec<_> = gathering.missing().collect();
                 // What leaves and is not taken is lost with any other.
                 let all = if missing.is_empty() {
@@ -199,8 +200,8 @@ impl Room {
             }
         };
         match (done, lost, self.gathering.take()) {
-            (true, _, Some(gathering)) => gathering.answer(),
-            (false, Some(cause), Some(gathering)) => gathering.fail(cause),
+            (_, Some(cause), Some(gathering)) => gathering.fail(cause),
+            (true, None, Some(gathering)) => gathering.answer(),
             (_, _, still) => self.gathering = still,
         }
         Ok(moved || done)

@@ -1,12 +1,13 @@
 //! This process among all of the job: one courier, any number of trainers.
 
 use super::courier::Courier;
+use super::gather::Gather;
 use super::link::MpiLink;
 use super::orders::Order;
 use super::raw;
 use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
-use crate::launch::launch;
+use crate::launch::{Launch, launch};
 use crate::plan::Plan;
 use crate::wire::local::LocalLinks;
 use crate::wire::{Joined, Link, Machine, Patience, pack, unpack};
@@ -14,30 +15,87 @@ use brigade_layer::Network;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 /// How long processes may take to meet when the job starts.
-const MEETING: Duration = Duration::from_secs(60);
+const MEETING: Duration = Duration::from_secs(120);
+/// How long a process that has said goodbye, or has ended the job, waits for MPI to let it go.
+const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// MPI is one for each process.
 static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+/// Of the courier, from before it starts.
+static FLAGS: OnceLock<Arc<Flags>> = OnceLock::new();
+
+/// How far the courier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// MPI starts.
+    Starting,
+    /// Messages are carried.
+    Carrying,
+    /// All have said goodbye, and MPI ends.
+    Ending,
+    /// The job is ended for a failure.
+    Aborting,
+    /// It does nothing any more.
+    Done,
+}
 
 /// What the courier and everyone else in the process see.
-#[derive(Default)]
 pub(super) struct Flags {
     /// The process wants to end.
     pub(super) exit: AtomicBool,
-    /// MPI has ended.
-    pub(super) done: AtomicBool,
     /// How many nodes wait for a message from another process.
     pub(super) waiting: AtomicU32,
+    phase: Mutex<(Phase, Instant)>,
+    courier: OnceLock<ThreadId>,
     broken: Mutex<Option<Cause>>,
 }
 
 impl Flags {
+    fn new() -> Self {
+        Self {
+            exit: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
+            phase: Mutex::new((Phase::Starting, Instant::now())),
+            courier: OnceLock::new(),
+            broken: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let _ = self.courier.set(std::thread::current().id());
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, Instant::now());
+    }
+
+    fn phase(&self) -> (Phase, Duration) {
+        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        (phase.0, phase.1.elapsed())
+    }
+
     pub(super) fn break_with(&self, cause: &Cause) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         broken.get_or_insert_with(|| cause.clone());
+    }
+
+    /// Waits until the process may end.
+    fn leave(&self) {
+        // MPI that ends the process from the courier's own thread waits for nobody.
+        if self.courier.get() == Some(&std::thread::current().id()) {
+            return;
+        }
+        self.exit.store(true, Ordering::Release);
+        loop {
+            match self.phase() {
+                (Phase::Done, _) => return,
+                // Nobody can be told yet; the launcher hears of it by the exit code.
+                (Phase::Starting, _) => raw::exit_now(),
+                (Phase::Ending | Phase::Aborting, since) if since > LETTING_GO => raw::exit_now(),
+                _ => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 }
 
@@ -48,6 +106,7 @@ pub(crate) struct World {
     machines: Vec<Machine>,
     flags: Arc<Flags>,
     next: AtomicU32,
+    gathers: Mutex<()>,
 }
 
 /// The job that this process belongs to, if a launcher started it as one of several.
@@ -55,53 +114,55 @@ pub(crate) fn world() -> Result<Option<&'static World>, String> {
     let Some(launch) = launch() else {
         return Ok(None);
     };
-    let world = WORLD.get_or_init(|| World::start(launch.size));
+    let world = WORLD.get_or_init(|| World::start(launch));
     world.as_ref().map(Some).map_err(Clone::clone)
 }
 
 /// Lets all processes of the job end together.
 extern "C" fn leave() {
-    if let Some(Ok(world)) = WORLD.get() {
-        world.flags.exit.store(true, Ordering::Release);
-        while !world.flags.done.load(Ordering::Acquire) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+    if let Some(flags) = FLAGS.get() {
+        flags.leave();
     }
 }
 
 impl World {
-    fn start(size: usize) -> Result<Self, String> {
+    fn start(launch: Launch) -> Result<Self, String> {
         let (orders, taken) = unbounded();
         let (tell, told) = bounded(1);
-        let flags = Arc::new(Flags::default());
+        let flags = Arc::new(Flags::new());
+        let _ = FLAGS.set(flags.clone());
+        raw::at_exit(leave);
         let shared = flags.clone();
         std::thread::Builder::new()
             .name("brigade-mpi".into())
             .spawn(move || Courier::run(taken, &shared, &tell))
             .map_err(|error| error.to_string())?;
-        let met: Result<(usize, usize, String), String> = told
-            .recv()
-            .unwrap_or_else(|_| Err("MPI does not start".into()));
-        let (rank, found, host) = met?;
-        raw::at_exit(leave);
-        if found != size {
+        let met: Result<(usize, usize, String), String> =
+            told.recv_timeout(MEETING).unwrap_or_else(|_| {
+                Err(format!(
+                    "MPI does not start within {MEETING:?}: another process does not come"
+                ))
+            });
+        let (rank, size, host) = met?;
+        if (rank, size) != (launch.rank, launch.size) {
+            let (own, all) = (launch.rank, launch.size);
             return Err(format!(
-                "the launcher started {size} processes and MPI knows {found}: it is a launcher of \
-                 another MPI library than the one this program was built with"
+                "the launcher says rank {own} of {all} and MPI says rank {rank} of {size}: it is a \
+                 launcher of another MPI library than the one this program was built with"
             ));
         }
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let cores = cores.into_iter().map(|core| core.id).collect();
         let machine = Machine { host, cores };
-        let (next, machines) = (AtomicU32::new(1), Vec::new());
         let world = Self {
             orders,
             rank,
-            machines,
+            machines: Vec::new(),
             flags,
-            next,
+            next: AtomicU32::new(1),
+            gathers: Mutex::new(()),
         };
-        let all = world.gather(0, pack(&machine), None, Patience::within(MEETING));
+        let all = world.share("machine", pack(&machine), Patience::within(MEETING));
         let all = all.map_err(|cause| cause.to_string())?;
         let machines = all.iter().map(|bytes| unpack(bytes));
         Ok(Self {
@@ -115,31 +176,34 @@ impl World {
         &self.machines
     }
 
-    /// Every process brings something; all get all of it, or only one does.
+    /// Every process brings something; all get all of it.
     pub(crate) fn share(
         &self,
+        what: &'static str,
         bytes: Vec<u8>,
-        only: Option<usize>,
         patience: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
-        self.gather(0, bytes, only, patience)
+        self.gather(0, (what, bytes), None, patience)
     }
 
     fn gather(
         &self,
         session: u32,
-        bytes: Vec<u8>,
+        (what, bytes): (&'static str, Vec<u8>),
         only: Option<usize>,
         patience: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
+        // One after the other, also from several threads.
+        let _one = self.gathers.lock().unwrap_or_else(PoisonError::into_inner);
         let (answer, answered) = bounded(1);
-        self.order(Order::Gather {
-            session,
+        let gather = Gather {
+            what,
             bytes,
             only,
             patience,
             answer,
-        })?;
+        };
+        self.order(Order::Gather { session, gather })?;
         self.wait(&answered)?
     }
 
@@ -251,11 +315,13 @@ impl Session {
     /// Every process brings something; all get all of it, or only one does.
     pub(crate) fn gather(
         &self,
+        what: &'static str,
         bytes: Vec<u8>,
         only: Option<usize>,
     ) -> Result<Vec<Vec<u8>>, Cause> {
         let patience = Patience::within(self.deadline);
-        self.world.gather(self.number, bytes, only, patience)
+        self.world
+            .gather(self.number, (what, bytes), only, patience)
     }
 }
 
