@@ -230,6 +230,8 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RunError {
+    /// The rank of its process, where there are several.
+    pub rank: Option<usize>,
     /// The node it happened on.
     pub node: NodeId,
     /// The step; 0 when evaluating or predicting.
@@ -274,6 +276,9 @@ impl RunError {
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(rank) = self.rank {
+            write!(f, "rank {rank}, ")?;
+        }
         write!(f, "step {}, node {}", self.step, self.node)?;
         if let Some(stage) = self.stage() {
             write!(f, ", stage {stage}")?;

@@ -29,6 +29,11 @@ pub fn rank() -> usize {
     launch().map_or(0, |launch| launch.rank)
 }
 
+/// The number of this process, where there are several.
+pub(crate) fn own() -> Option<usize> {
+    launch().map(|launch| launch.rank)
+}
+
 /// How many processes there are.
 pub fn count() -> usize {
     launch().map_or(1, |launch| launch.size)

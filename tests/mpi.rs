@@ -13,6 +13,7 @@ use jobs::{TIED, errors, is_open_mpi, mpirun, run};
 use program::{brigade, folder_with_text, lines, sha, summary};
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 /// What does not depend on who trains.
@@ -107,69 +108,79 @@ fn text_plans_and_traces_come_from_ranks_too() {
 #[test]
 fn what_does_not_fit_together_is_one_line() {
     let folder = folder_with_text();
-    let program = env!("CARGO_BIN_EXE_brigade");
-    let two = |first: &str, second: &str| {
-        let mut command = mpirun(folder.path(), 1, &[], first);
-        command
-            .args([":", "-n", "1", program])
-            .args(second.split_whitespace());
-        command.output().unwrap()
-    };
+    let (program, here) = (env!("CARGO_BIN_EXE_brigade"), folder.path());
     let base = format!(
         "train text.txt {} --nodes 2 --steps 3 --out run",
         program::SMALL
     );
-    let copy = folder.path().join("other-build");
-    fs::copy(program, &copy).unwrap();
-    let mut longer = fs::OpenOptions::new().append(true).open(&copy).unwrap();
+    let two = |second: (&Path, &str, &Path)| {
+        let (program, arguments, folder) = second;
+        let mut command = mpirun(here, 1, &[], &base);
+        command.args([":", "-n", "1", "-wdir"]).arg(folder);
+        command.arg(program).args(arguments.split_whitespace());
+        command.output().unwrap()
+    };
+    let other = |arguments: &str| two((Path::new(program), arguments, here));
+    let build = here.join("other-build");
+    fs::copy(program, &build).unwrap();
+    let mut longer = fs::OpenOptions::new().append(true).open(&build).unwrap();
     std::io::Write::write_all(&mut longer, b"another build").unwrap();
     drop(longer);
-    let mut other = mpirun(folder.path(), 1, &[], &base);
-    other
-        .args([":", "-n", "1"])
-        .arg(&copy)
-        .args(base.split_whitespace());
+    let elsewhere = folder_with_text();
+    fs::write(elsewhere.path().join("text.txt"), "other text ".repeat(500)).unwrap();
     for (what, output, wanted) in [
-        (
-            "ranks",
-            run(folder.path(), 3, &base),
-            "3 processes for 2 nodes",
-        ),
+        ("ranks", run(here, 3, &base), "3 processes for 2 nodes"),
         (
             "seed",
-            two(&base, &format!("{base} --seed 9")),
-            "seed is 9 instead of 1",
+            other(&format!("{base} --seed 9")),
+            "rank 1 was started with seed = 9 where rank 0 was with seed = 1",
         ),
         (
-            "optimizer",
-            two(&base, &format!("{base} --lr 0.5")),
-            "another optimizer",
+            "schedule",
+            other(&format!("{base} --schedule zb-auto")),
+            "schedule = \"zb-auto\" where rank 0 was with schedule = \"1f1b\"",
         ),
         (
-            "network",
-            two(&base, &base.replace("--heads 2", "--heads 4")),
-            "another network",
+            "traces",
+            other(&format!("{base} --trace-steps 1")),
+            "trace-steps = 1",
+        ),
+        (
+            "command",
+            other(&base.replace("train", "plan")),
+            "brigade plan where rank 0 was with brigade train",
         ),
         (
             "data",
-            two(&base, &base.replace("text.txt", "no.txt")),
+            two((Path::new(program), &base, elsewhere.path())),
+            "rank 1 reads other data: text.txt (1 file, 5500 bytes)",
+        ),
+        (
+            "no data",
+            run(here, 2, &base.replace("text.txt", "no.txt")),
             "cannot read no.txt",
         ),
         (
-            "all data",
-            run(folder.path(), 2, &base.replace("text.txt", "no.txt")),
-            "no.txt",
+            "no data there",
+            two((Path::new(program), &base, &std::env::temp_dir())),
+            "cannot read text.txt",
         ),
         (
             "build",
-            other.output().unwrap(),
+            two((&build, &base, here)),
             "another build of the program",
         ),
-        ("usage", run(folder.path(), 2, "train --lr x"), "--lr"),
+        ("usage", run(here, 2, "train --lr x"), "--lr"),
+        ("usage there", other("train --lr x"), "--lr"),
         (
             "memory",
-            run(folder.path(), 2, &format!("{base} --node-memory 1KiB")),
+            run(here, 2, &format!("{base} --node-memory 1KiB")),
             "use more nodes",
+        ),
+        (
+            "disk",
+            run(here, 2, &base.replace("--out run", "--out /dev/null/run")),
+            "cannot",
         ),
     ] {
         assert!(!output.status.success(), "{what}");

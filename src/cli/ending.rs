@@ -1,6 +1,7 @@
 //! How the program ends where several processes run it: the first one says what went wrong, once.
 
 use crate::process::{self, Processes};
+use std::time::Duration;
 
 /// The errors that this process is to print, one line each.
 pub(super) fn lines(own: Option<String>) -> Vec<String> {
@@ -17,10 +18,19 @@ pub(super) fn lines(own: Option<String>) -> Vec<String> {
             .into_iter()
             .map(|own| format!("rank {rank}: {own}"))
             .collect(),
-        Err(_) if rank > 0 => Vec::new(),
-        Err(_) => own.into_iter().collect(),
+        // Most often all fail alike: the others wait for the first one to say so, which lets the
+        // launcher end them.
+        Err(_) => {
+            if rank > 0 {
+                std::thread::sleep(ALIKE);
+            }
+            own.into_iter().collect()
+        }
     }
 }
+
+/// How long the first process has to speak for all.
+const ALIKE: Duration = Duration::from_secs(1);
 
 /// What several say alike is said once; what the first does not say, with who says it.
 fn once(ends: Vec<Option<String>>) -> Vec<String> {

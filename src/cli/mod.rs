@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+mod alike;
 mod config_file;
 mod ending;
 mod failure;
@@ -186,6 +187,11 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         let command = command.find_subcommand(name)?;
         Some(config_file::text(command, own, without))
     };
+    if let Command::Train(_) | Command::Plan(_) | Command::Generate(_) = &cli.command {
+        let name = matches.subcommand_name().unwrap_or_default();
+        let options = settings(&[]).unwrap_or_default();
+        alike::options(&format!("brigade {name}\n{options}"))?;
+    }
     match &cli.command {
         Command::Train(options) => {
             let settings = settings(&["out"]).unwrap_or_default();

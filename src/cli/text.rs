@@ -1,10 +1,14 @@
 //! Text as tokens: the bytes of a file, or of all text files of a folder.
 
+use super::alike;
 use super::failure::Failure;
 use super::options::RunOptions;
+use crate::plan::hex;
+use crate::process;
 use brigade_layer::Random;
 use brigade_nn::TokenWindows;
 use ignore::WalkBuilder;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,13 +29,29 @@ pub(super) struct Corpus {
 }
 
 impl Corpus {
-    /// What the options say to train on.
+    /// What the options say to train on: the same on all processes.
     pub(super) fn of(options: &RunOptions) -> Result<Self, Failure> {
         let (context, seed) = (options.network.context, options.training.seed);
-        match options.output.synthetic_vocab {
+        let corpus = match options.output.synthetic_vocab {
             Some(vocab) => Self::synthetic(vocab, context, seed),
             None => Self::read(&options.data, context, options.output.out.as_deref()),
+        }?;
+        if process::count() > 1 {
+            alike::data(&corpus.digest())?;
         }
+        Ok(corpus)
+    }
+
+    /// Where it came from, and its SHA-256.
+    fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for part in [&self.training, &self.validation] {
+            for tokens in part.chunks(1 << 14) {
+                let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
+                hash.update(&bytes);
+            }
+        }
+        format!("{}, SHA-256 {}", self.source, hex(&hash.finalize()))
     }
 
     /// Mini-batches of its training part.

@@ -12,7 +12,7 @@ use super::text::Corpus;
 use crate::process;
 use crate::report::Report;
 use crate::trace::StepTrace;
-use crate::{StepReport, Trainer};
+use crate::{NodeReport, StepReport, Trainer};
 use brigade_nn::{Sampling, TokenWindows};
 use serde_json::json;
 use std::io::Write;
@@ -31,19 +31,19 @@ pub(super) fn train(
     settings: &str,
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut run = Run::start(options, settings, to)?;
-    // Lines of what happens inside would tear the bar.
-    if !tracing::enabled!(tracing::Level::INFO) {
-        run.output.show_progress(options.training.steps);
-    }
-    let trained = run.steps();
+    let mut run = Run::start(options, to)?;
+    let trained = run.open(settings).and_then(|()| run.steps());
     run.output.end_progress();
-    if let Err(failure) = trained {
-        // What there is may say why.
-        let _ = run.report(None, None);
-        return Err(failure);
+    let cut_short = trained.is_err();
+    let finished = trained.and_then(|()| run.finish());
+    if let Err(failure) = &finished {
+        run.trainer.give_up(failure);
+        if cut_short {
+            // What there is may say why.
+            let _ = run.page(&[], None, None);
+        }
     }
-    run.finish()
+    finished
 }
 
 /// Whether the run leaves a folder behind.
@@ -56,6 +56,7 @@ struct Run<'a> {
     options: &'a RunOptions,
     output: Output<'a>,
     trainer: Trainer,
+    parameters: u64,
     folder: Option<RunFolder>,
     windows: TokenWindows,
     validation: Arc<[i32]>,
@@ -67,12 +68,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(
-        options: &'a RunOptions,
-        settings: &str,
-        to: &'a mut dyn Write,
-    ) -> Result<Self, Failure> {
-        let mut output = Output::new(to, options.output.json);
+    fn start(options: &'a RunOptions, to: &'a mut dyn Write) -> Result<Self, Failure> {
         let config = options.checked_config()?;
         let optimizer = options.training.optimizer()?;
         let corpus = Corpus::of(options)?;
@@ -83,22 +79,12 @@ impl<'a> Run<'a> {
         let schedule = ordering::schedule(options, &network, &windows, &*optimizer, None)?;
         let trainer =
             Trainer::start_with_schedule(&network, &config, optimizer, schedule.as_ref())?;
-        let (out, writes) = (options.output.out.as_deref(), writes(options));
-        let folder = match writes && process::is_first() {
-            true => Some(RunFolder::open(out, trainer.plan(), settings)?),
-            false => None,
-        };
-        let parameters = gpt.parameters();
-        output.say(&format!(
-            "A GPT of {parameters} parameters on {}\n",
-            corpus.source
-        ))?;
-        output.say(&describe(trainer.plan()))?;
         Ok(Self {
             options,
-            output,
+            output: Output::new(to, options.output.json),
             trainer,
-            folder,
+            parameters: gpt.parameters(),
+            folder: None,
             windows,
             validation: corpus.validation,
             source: corpus.source,
@@ -107,6 +93,25 @@ impl<'a> Run<'a> {
             validations: Vec::new(),
             traces: Vec::new(),
         })
+    }
+
+    /// Makes the run folder and says what is trained.
+    fn open(&mut self, settings: &str) -> Result<(), Failure> {
+        let (options, plan) = (self.options, self.trainer.plan());
+        if writes(options) && process::is_first() {
+            let out = options.output.out.as_deref();
+            self.folder = Some(RunFolder::open(out, plan, settings)?);
+        }
+        self.output.say(&format!(
+            "A GPT of {} parameters on {}\n",
+            self.parameters, self.source
+        ))?;
+        self.output.say(&describe(plan))?;
+        // Lines of what happens inside would tear the bar.
+        if !tracing::enabled!(tracing::Level::INFO) {
+            self.output.show_progress(options.training.steps);
+        }
+        Ok(())
     }
 
     /// Trains to the end, or until somebody wants to stop.
@@ -208,7 +213,7 @@ impl<'a> Run<'a> {
     }
 
     /// Saves first, then says how it went.
-    fn finish(mut self) -> Result<(), Failure> {
+    fn finish(&mut self) -> Result<(), Failure> {
         if writes(self.options) {
             let path = self.folder.as_ref().map(RunFolder::weights);
             self.trainer.save_weights(path.unwrap_or_default())?;
@@ -283,8 +288,16 @@ impl<'a> Run<'a> {
         if !writes(self.options) {
             return Ok(());
         }
-        // After a failure the nodes answer no more: the page does without what they would say.
-        let nodes = self.trainer.report().unwrap_or_default();
+        let nodes = self.trainer.report()?;
+        self.page(&nodes, summary, sample)
+    }
+
+    fn page(
+        &self,
+        nodes: &[NodeReport],
+        summary: Option<&Summary>,
+        sample: Option<&str>,
+    ) -> Result<(), Failure> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
@@ -296,7 +309,7 @@ impl<'a> Run<'a> {
             steps: &self.steps,
             validations: &self.validations,
             traces: &self.traces,
-            nodes: &nodes,
+            nodes,
             sample,
         };
         Ok(page.save(folder.path().join("report.html"))?)

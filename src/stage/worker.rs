@@ -11,6 +11,7 @@ use super::runner::{Call, PassCtx, Stage};
 use crate::error::{Cause, RunError, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
 use crate::plan::{PassKind, Plan, Walk};
+use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
 use crate::sync::{self, Contribution};
 use crate::wire::{Body, Link, MessageId, Subject};
@@ -102,6 +103,7 @@ impl Worker {
             pass, step, action, ..
         } = self.at;
         let error = RunError {
+            rank: process::own(),
             node,
             step,
             pass,
@@ -130,6 +132,11 @@ impl Worker {
             ..
         } = &self.setup;
         let shapes = network.infer(plan.training.batch.largest())?;
+        let edges = network.edges().iter();
+        let message_bytes =
+            edges.map(|edge| shapes[edge.from.index()].outputs[edge.output].bytes());
+        let param_bytes = plan.memory[node.index()].parameter_bytes;
+        self.allowance = Allowance::new(message_bytes, param_bytes);
         for stage in plan.layout.placement.stages_on(*node) {
             let costs = &shapes[plan.partition.layers_of(stage)];
             let forward: u64 = costs.iter().map(|layer| layer.cost.forward_flops).sum();
@@ -208,6 +215,7 @@ impl Worker {
             self.account(*action, started, &mut pass);
         }
         self.at.action = None;
+        self.setup.link.rest();
         for (_, runner) in &mut self.stages {
             runner.end(pass.recorder.as_mut());
         }

@@ -124,3 +124,35 @@ fn program() -> &'static str {
         digest().unwrap_or_default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_differs_is_named() {
+        let first = Setting {
+            version: "1.0 on here".into(),
+            program: "p".into(),
+            config: settings(&Config::default()),
+            optimizer: "Sgd".into(),
+            plan: Ok("fingerprint".into()),
+        };
+        assert_eq!(difference(&first, &first), None);
+        let differs = |change: &dyn Fn(&mut Setting), wanted: &str| {
+            let mut other = first.clone();
+            change(&mut other);
+            let said = difference(&first, &other).expect("it differs");
+            assert!(said.contains(wanted), "{said}");
+        };
+        differs(&|s| s.version = "2.0".into(), "2.0 instead of 1.0 on here");
+        differs(&|s| s.program = "q".into(), "another build");
+        differs(&|s| s.optimizer = "AdamW".into(), "AdamW instead of Sgd");
+        differs(&|s| s.plan = Ok("other".into()), "another network or plan");
+        let seed = Config {
+            seed: 9,
+            ..Config::default()
+        };
+        differs(&|s| s.config = settings(&seed), "seed is 9 instead of 1");
+    }
+}

@@ -1,7 +1,7 @@
 //! The trainer: plans once, starts the nodes, and asks them for steps.
 
 use crate::config::Config;
-use crate::error::{Error, PlanError, RunError};
+use crate::error::{Cause, Error, PlanError, RunError};
 use crate::ids::StepId;
 use crate::plan::{PassKind, Plan, Walk};
 use crate::process::Processes;
@@ -275,6 +275,16 @@ impl Trainer {
     /// As [`Trainer::step`].
     pub fn any(&mut self, yes: bool) -> Result<bool, Error> {
         Ok(self.nodes.share("answer", yes)?.contains(&true))
+    }
+
+    /// Ends the training for a reason outside of it: all other processes get this reason as the
+    /// error of whatever they wait in. Does nothing after a failure, which they know of.
+    pub fn give_up(&mut self, why: impl std::fmt::Display) {
+        if self.nodes.errors().is_empty() {
+            let cause = why.to_string();
+            let consequence = false;
+            let _ = self.nodes.lost(Cause::Told { cause, consequence });
+        }
     }
 
     /// Every node's own error after a failure: the cause on one, its consequences on the others.

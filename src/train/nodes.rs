@@ -34,6 +34,7 @@ pub(super) struct Nodes {
     replies: Receiver<(NodeId, Reply)>,
     threads: Vec<Option<JoinHandle<()>>>,
     errors: Vec<RunError>,
+    step: StepId,
 }
 
 impl Nodes {
@@ -80,6 +81,7 @@ impl Nodes {
             replies,
             threads: Vec::new(),
             errors: Vec::new(),
+            step: StepId::new(0),
         };
         for (at, ((node, pool), link)) in pools.into_iter().zip(links).enumerate() {
             let link: Box<dyn Link> = match fault.filter(|fault| fault.node == node.index()) {
@@ -202,9 +204,13 @@ impl Nodes {
         Ok(now.checked_sub(passed).unwrap_or(started))
     }
 
-    /// The pipeline is of no use any more.
-    fn lost(&mut self, cause: Cause) -> Error {
-        let error = start_error(self.here[0], cause);
+    /// The pipeline is of no use any more, and the others are told why.
+    pub(super) fn lost(&mut self, cause: Cause) -> Error {
+        let step = self.step;
+        let error = RunError {
+            step,
+            ..start_error(self.here[0], cause)
+        };
         if let Some(session) = &self.session {
             session.tell(&error);
         }
@@ -216,6 +222,9 @@ impl Nodes {
     pub(super) fn ask(&mut self, command: &Command) -> Result<Vec<Reply>, Error> {
         if let Some(error) = RunError::root_of(&self.errors) {
             return Err(Box::new(error.clone()).into());
+        }
+        if let Command::Pass(request) = command {
+            self.step = request.step;
         }
         for sender in &self.commands {
             // A node that is gone has left its reason among the replies.
@@ -260,6 +269,7 @@ impl Nodes {
                     let cause = Cause::Peer(Box::new(root.clone()));
                     let (action, row) = (None, String::new());
                     self.errors.push(RunError {
+                        rank: process::own(),
                         node,
                         action,
                         row,
@@ -340,6 +350,7 @@ fn cores(config: &Config, processes: Processes, nodes: usize) -> Vec<CoreId> {
 
 fn start_error(node: NodeId, cause: Cause) -> RunError {
     RunError {
+        rank: process::own(),
         node,
         step: StepId::new(0),
         pass: PassId::new(0),

@@ -67,6 +67,12 @@ impl Link for FaultyLink {
         }
     }
 
+    fn rest(&mut self) {
+        if let Ok(link) = self.link() {
+            link.rest();
+        }
+    }
+
     fn tell_failure(&mut self, error: &RunError) {
         if let Ok(link) = self.link() {
             link.tell_failure(error);

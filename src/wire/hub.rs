@@ -23,6 +23,8 @@ struct Line {
 
 /// A [`Line`]'s `heard`, where the node is in this process.
 const HERE: u64 = u64::MAX;
+/// A [`Line`]'s `entry`, while its node waits to be asked for something.
+const AT_REST: u64 = u64::MAX;
 
 /// Shared by the links of one process.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Hub {
         let line = || Line {
             alive: AtomicBool::new(true),
             progress: AtomicU64::new(0),
-            entry: AtomicU64::new(0),
+            entry: AtomicU64::new(AT_REST),
             allowed: AtomicU64::new(0),
             heard: AtomicU64::new(HERE),
         };
@@ -73,6 +75,23 @@ impl Hub {
         line.progress.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A node is done with its list.
+    pub(super) fn rest(&self, node: NodeId) {
+        let line = &self.lines[node.index()];
+        line.entry.store(AT_REST, Ordering::Relaxed);
+        line.allowed.store(0, Ordering::Relaxed);
+        line.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a node of another process has nothing to do: until its program asks it, which may be
+    /// busy with something else.
+    pub(super) fn is_anyone_elsewhere_at_rest(&self) -> bool {
+        self.lines.iter().any(|line| {
+            line.heard.load(Ordering::Relaxed) != HERE
+                && line.entry.load(Ordering::Relaxed) == AT_REST
+        })
+    }
+
     /// The longest that any node's present action may take.
     pub(super) fn longest_allowed(&self) -> Duration {
         let allowed = self.lines.iter().map(|line| &line.allowed);
@@ -95,9 +114,10 @@ impl Hub {
             .sum()
     }
 
-    /// The entry of its list that a node has begun last.
-    pub(super) fn entry(&self, node: NodeId) -> u64 {
-        self.lines[node.index()].entry.load(Ordering::Relaxed)
+    /// The entry of its list that a node has begun last, unless it is done with it.
+    pub(super) fn entry(&self, node: NodeId) -> Option<usize> {
+        let entry = self.lines[node.index()].entry.load(Ordering::Relaxed);
+        (entry != AT_REST).then_some(entry as usize)
     }
 
     /// A message enters a lane: how many are under way now.

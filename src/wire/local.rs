@@ -1,6 +1,6 @@
 //! Links between the threads of one process: bounded crossbeam channels, one inbox a node.
 
-use super::{Body, Hub, Link, MessageId, Subject, codec};
+use super::{AWAY, Body, Hub, Link, MessageId, Patience, Subject, codec};
 use crate::config::Transport;
 use crate::error::{Cause, RunError};
 use crate::ids::{MicroBatchCount, NodeId};
@@ -45,6 +45,7 @@ pub(super) struct LocalLink {
     /// The inboxes of the nodes in this process.
     peers: Vec<Option<(Sender<Frame>, Pool)>>,
     slots: Slots,
+    walk: Option<Arc<Walk>>,
     early: Vec<(MessageId, NodeId, Content)>,
     sent_bytes: u64,
 }
@@ -90,6 +91,7 @@ pub(crate) fn local_links(
         inbox,
         peers: peers.clone(),
         slots: Slots::default(),
+        walk: None,
         early: Vec::new(),
         sent_bytes: 0,
     };
@@ -110,7 +112,14 @@ pub(crate) fn local_links(
 
 impl Link for LocalLink {
     fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause> {
-        self.slots.clone_from(&walk.lowered.slots);
+        if !self
+            .walk
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, walk))
+        {
+            self.slots.clone_from(&walk.lowered.slots);
+            self.walk = Some(walk.clone());
+        }
         Ok(())
     }
 
@@ -163,6 +172,10 @@ impl Link for LocalLink {
         self.hub.progress(self.node, index, allowed);
     }
 
+    fn rest(&mut self) {
+        self.hub.rest(self.node);
+    }
+
     fn tell_failure(&mut self, error: &RunError) {
         let error = Arc::new(error.clone());
         for (peer, inbox) in self.peers.iter().enumerate() {
@@ -193,7 +206,12 @@ impl LocalLink {
             return Ok(self.early.swap_remove(at).2);
         }
         let started = Instant::now();
-        let mut seen = (self.hub.total_progress(), started);
+        let mut watch = Watch {
+            progress: self.hub.total_progress(),
+            since: started,
+            attentive: started,
+            looked: started,
+        };
         loop {
             let frame = match self.inbox.try_recv() {
                 Ok(frame) => Some(frame),
@@ -221,47 +239,56 @@ impl LocalLink {
                 Some(Frame::Failure(error)) => return Err(Cause::Peer(Box::new((*error).clone()))),
                 #[cfg(feature = "mpi")]
                 Some(Frame::Broken(cause)) => return Err(cause),
-                None => self.check_deadline(&mut seen, from, id)?,
+                None => self.check_deadline(&mut watch, from, id)?,
             }
         }
     }
 
-    fn check_deadline(
-        &self,
-        seen: &mut (u64, Instant),
-        from: NodeId,
-        id: MessageId,
-    ) -> Result<(), Cause> {
-        let progress = self.hub.total_progress();
-        if progress != seen.0 {
-            *seen = (progress, Instant::now());
+    fn check_deadline(&self, watch: &mut Watch, from: NodeId, id: MessageId) -> Result<(), Cause> {
+        let (hub, progress) = (&self.hub, self.hub.total_progress());
+        watch.look(progress);
+        let waited = watch.since.elapsed();
+        let attentive = watch.attentive.elapsed();
+        let silent = |node| {
+            let silence = hub.silence(node).map(|silence| silence.min(attentive));
+            silence.filter(|silence| *silence >= self.deadline)
+        };
+        let mut allowed = self.deadline.max(hub.longest_allowed());
+        if hub.is_anyone_elsewhere_at_rest() {
+            allowed = allowed.max(Patience::within(self.deadline).busy);
         }
-        let waited = seen.1.elapsed();
-        let silent = |node| self.hub.silence(node).filter(|for_| *for_ >= self.deadline);
-        let allowed = self.deadline.max(self.hub.longest_allowed());
         if waited < allowed && silent(from).is_none() {
             return Ok(());
         }
-        let peers: Vec<_> = (0..self.peers.len() as u32)
-            .map(NodeId::new)
-            .filter(|node| *node != self.node)
+        let others = (0..self.peers.len() as u32).map(NodeId::new);
+        let others = others.filter(|node| *node != self.node);
+        let peers: Vec<_> = others
             .map(|node| {
-                let silent = silent(node).map(|for_| {
-                    format!(", silent for {for_:.1?}: stopped, or its machine is lost")
+                let silent = silent(node).map_or(String::new(), |silence| {
+                    format!(", silent for {silence:.1?}: stopped, or its machine is lost")
                 });
-                let entry = self.hub.entry(node);
-                format!(
-                    "node {node} is at entry {entry}{}",
-                    silent.unwrap_or_default()
-                )
+                format!("node {node} is {}{silent}", self.place_of(node))
             })
             .collect();
         Err(Cause::Stuck {
-            waited,
+            waited: waited.max(silent(from).unwrap_or_default()),
             waits_for: id.to_string(),
             peer: from,
             peers: peers.join(", "),
         })
+    }
+
+    /// Where a node is in its list, as far as it is known here.
+    fn place_of(&self, node: NodeId) -> String {
+        let Some(entry) = self.hub.entry(node) else {
+            return "between passes".into();
+        };
+        let walk = self.walk.as_ref();
+        let row = walk.and_then(|walk| walk.lowered.nodes.get(node.index()));
+        match row.and_then(|row| row.get(entry)) {
+            Some(action) => format!("at entry {entry} ({action})"),
+            None => format!("at entry {entry}"),
+        }
     }
 
     /// What arrives belongs to this node.
@@ -295,6 +322,30 @@ impl LocalLink {
             }
         }
         Cause::LinkLost { peer }
+    }
+}
+
+/// What a node that waits has seen.
+struct Watch {
+    progress: u64,
+    /// Since when nobody has made progress.
+    since: Instant,
+    /// Since when it looks without having been stopped itself.
+    attentive: Instant,
+    looked: Instant,
+}
+
+impl Watch {
+    fn look(&mut self, progress: u64) {
+        let now = Instant::now();
+        let away = now - self.looked > AWAY;
+        if away {
+            self.attentive = now;
+        }
+        if away || progress != self.progress {
+            (self.progress, self.since) = (progress, now);
+        }
+        self.looked = now;
     }
 }
 

@@ -125,7 +125,7 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// Between steps others may be busy for ten deadlines.
+    /// Between passes others may be busy for ten deadlines.
     pub(crate) fn within(deadline: Duration) -> Self {
         // Processes hear of each other every second.
         let silent = deadline.max(Duration::from_secs(3));
@@ -133,6 +133,10 @@ impl Patience {
         Self { silent, busy }
     }
 }
+
+/// Whoever looks around all the time and has not for so long was stopped itself, with the clock
+/// going on: nobody else was silent meanwhile.
+pub(crate) const AWAY: Duration = Duration::from_secs(1);
 
 /// Where a process runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +167,9 @@ pub(crate) trait Link: Send {
 
     /// Says that this node has begun the entry `index` of its list, which may take so long.
     fn progress(&mut self, index: usize, allowed: Duration);
+
+    /// Says that this node is done with its list.
+    fn rest(&mut self);
 
     /// Tells every other node why this one fails, ahead of hanging up.
     fn tell_failure(&mut self, error: &crate::error::RunError);

@@ -27,6 +27,7 @@ pub(super) enum Word {
 /// An error of another process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Told {
+    rank: Option<usize>,
     node: NodeId,
     step: StepId,
     pass: PassId,
@@ -46,6 +47,7 @@ impl From<&RunError> for Told {
             text.truncate(end.unwrap_or(0));
         }
         Self {
+            rank: error.rank,
             node: error.node,
             step: error.step,
             pass: error.pass,
@@ -60,6 +62,7 @@ impl From<&RunError> for Told {
 impl From<Told> for RunError {
     fn from(told: Told) -> Self {
         Self {
+            rank: told.rank,
             node: told.node,
             step: told.step,
             pass: told.pass,

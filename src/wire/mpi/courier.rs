@@ -16,6 +16,7 @@ use super::raw::{Comm, Mpi, MpiError, wake_in_time};
 use super::room::Room;
 use super::world::{Flags, Phase};
 use crate::error::{Cause, RunError, panic_text};
+use crate::wire::AWAY;
 use crate::wire::local::Frame;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::collections::BTreeMap;
@@ -27,12 +28,10 @@ use std::time::{Duration, Instant};
 
 /// How long it tries again and again after something moved, before it naps.
 const SPIN: Duration = Duration::from_micros(100);
-/// The shortest and the longest nap, the latter also while a node waits.
-const NAPS: [Duration; 3] = [
-    Duration::from_micros(20),
-    Duration::from_micros(50),
-    Duration::from_millis(1),
-];
+/// The shortest and the longest nap.
+const NAPS: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
+/// While a node waits, naps are this part of what it has waited.
+const WAITING: u32 = 32;
 /// Processes hear of each other at least and at most so often.
 const BEATS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 /// After a failure everyone gets so long to leave before the job is ended.
@@ -54,6 +53,7 @@ pub(super) struct Courier<'a> {
     rooms: BTreeMap<u32, Room>,
     going: Vec<(Instant, u32, usize)>,
     beaten: Instant,
+    looked: Instant,
     failed: Option<(Instant, String)>,
     leaving: bool,
 }
@@ -133,13 +133,14 @@ impl Courier<'_> {
             mail: Mail::default(),
             going: Vec::new(),
             beaten: Instant::now(),
+            looked: Instant::now(),
             failed: None,
             leaving: false,
         })
     }
 
     fn carry(&mut self) -> Result<(), MpiError> {
-        let (mut moved_at, mut nap) = (Instant::now(), NAPS[0]);
+        let mut moved_at = Instant::now();
         loop {
             let mut moved = false;
             loop {
@@ -149,38 +150,57 @@ impl Courier<'_> {
                 }
                 moved = true;
             }
+            self.come_back();
             moved |= self.mail.send_on()?;
             moved |= self.receive_on()?;
-            moved |= self.gather_on()?;
             moved |= self.listen_on()?;
+            moved |= self.gather_on()?;
             self.beat()?;
             self.part();
             if self.flags.exit.load(Ordering::Acquire) && self.may_leave()? {
                 return Ok(());
             }
             self.end_if_failed();
+            let quiet = moved_at.elapsed();
             if moved {
-                (moved_at, nap) = (Instant::now(), NAPS[0]);
-            } else if moved_at.elapsed() < SPIN {
+                moved_at = Instant::now();
+            } else if quiet < SPIN {
                 std::thread::yield_now();
             } else {
-                let waiting = self.flags.waiting.load(Ordering::Relaxed) > 0;
-                let longest = NAPS[if waiting || !self.mail.has_left() {
-                    1
-                } else {
-                    2
-                }];
-                nap = longest.min(nap * 2);
+                let nap = self.nap(quiet);
                 match self.orders.recv_timeout(nap) {
                     Ok(order) => {
                         self.obey(order)?;
-                        (moved_at, nap) = (Instant::now(), NAPS[0]);
+                        moved_at = Instant::now();
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => std::thread::sleep(nap),
                 }
             }
         }
+    }
+
+    /// How long to sleep where nothing has moved for so long: a wait becomes longer by a few
+    /// percent at most.
+    fn nap(&self, quiet: Duration) -> Duration {
+        let waiting = self.flags.waiting.load(Ordering::Relaxed) > 0;
+        let share = if waiting || !self.mail.has_left() {
+            WAITING
+        } else {
+            1
+        };
+        (quiet / share).clamp(NAPS[0], NAPS[1])
+    }
+
+    /// After the whole process was stopped for a while, nobody else was silent.
+    fn come_back(&mut self) {
+        if self.looked.elapsed() > AWAY {
+            self.peers.forgive();
+            for room in self.rooms.values_mut() {
+                room.forgive(self.rank);
+            }
+        }
+        self.looked = Instant::now();
     }
 
     fn obey(&mut self, order: Order) -> Result<(), MpiError> {

@@ -153,6 +153,11 @@ impl Gathering {
         (self.since.elapsed(), self.patience)
     }
 
+    /// It begins to wait only now.
+    pub(super) fn forgive(&mut self) {
+        self.since = Instant::now();
+    }
+
     /// Why it cannot go on whoever comes.
     pub(super) fn refused(&self) -> Option<&Cause> {
         self.refused.as_ref()

@@ -218,6 +218,10 @@ impl Link for MpiLink {
         self.local.progress(index, allowed);
     }
 
+    fn rest(&mut self) {
+        self.local.rest();
+    }
+
     fn tell_failure(&mut self, error: &RunError) {
         self.local.tell_failure(error);
         self.session.tell(error);

@@ -52,6 +52,13 @@ impl Peers {
         self.peers.iter().map(silent).collect()
     }
 
+    /// All were there until now.
+    pub(super) fn forgive(&mut self) {
+        for peer in &mut self.peers {
+            peer.heard = Instant::now();
+        }
+    }
+
     pub(super) fn all_left(&self) -> bool {
         self.peers.iter().all(|peer| peer.left)
     }

@@ -7,7 +7,7 @@ use crate::ids::NodeId;
 use crate::wire::Patience;
 use crate::wire::hub::{Beat, Hub};
 use crate::wire::local::Frame;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,17 @@ impl Room {
         }
     }
 
+    /// All others were there until now.
+    pub(super) fn forgive(&mut self, own: usize) {
+        self.meet(own);
+        if let Some((_, _, since)) = &mut self.making {
+            *since = Instant::now();
+        }
+        if let Some(gathering) = &mut self.gathering {
+            gathering.forgive();
+        }
+    }
+
     /// How far the nodes of this process are.
     pub(super) fn beats(&self) -> Vec<Beat> {
         let beats = self.hub.iter().flat_map(|hub| {
@@ -99,8 +110,9 @@ impl Room {
 
     pub(super) fn deliver(&self, to: NodeId, frame: Frame) {
         if let Some((_, inbox)) = self.inboxes.iter().find(|(node, _)| *node == to) {
-            // A node that is gone takes nothing any more.
-            let _ = inbox.try_send(frame);
+            // A node that is gone takes nothing any more; one that is there has room.
+            let full = matches!(inbox.try_send(frame), Err(TrySendError::Full(_)));
+            assert!(!full, "the queue of node {to} is full");
         }
     }
 

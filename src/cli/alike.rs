@@ -1,0 +1,52 @@
+//! Several processes run the same command, with the same options, on the same data: compared before
+//! anything is built, refused with what differs.
+
+use super::failure::Failure;
+use crate::process::{Processes, count};
+use std::time::Duration;
+
+/// How long reading the data may keep a process from comparing them.
+const READING: Duration = Duration::from_secs(60);
+
+/// Subcommand and options, one a line.
+pub(super) fn options(text: &str) -> Result<(), Failure> {
+    compare("options", text, |first, other| {
+        let said = |text: &str| {
+            let lines = text.lines().map(str::trim);
+            let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (first, other) = (said(first), said(other));
+        let own = other.iter().find(|line| !first.contains(line));
+        let instead = first.iter().find(|line| !other.contains(line));
+        let or_none = |line: Option<&String>| line.map_or("nothing".to_owned(), Clone::clone);
+        let (own, instead) = (or_none(own), or_none(instead));
+        format!("was started with {own} where rank 0 was with {instead}; start all alike")
+    })
+}
+
+/// What was read to train on, or its digest.
+pub(super) fn data(text: &str) -> Result<(), Failure> {
+    compare("data", text, |first, other| {
+        format!("reads other data: {other} where rank 0 has {first}; give all the same files")
+    })
+}
+
+fn compare(
+    what: &'static str,
+    mine: &str,
+    difference: impl Fn(&str, &str) -> String,
+) -> Result<(), Failure> {
+    if count() == 1 {
+        return Ok(());
+    }
+    let all = Processes::meet()?.share(what, mine.to_owned(), READING);
+    let all = all.map_err(|cause| Failure::Other(cause.to_string()))?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(Failure::Other(format!(
+            "rank {rank} {}",
+            difference(&all[0], &all[rank])
+        ))),
+    }
+}
