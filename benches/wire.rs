@@ -4,12 +4,12 @@
 //! lists, the link, waking the other node. It is the difference of two walks, one of which goes to
 //! and fro more often, so that neither the exchange at the end nor the start of a walk counts.
 //!
-//! Prediction: moved, a hop takes the same time whatever its size; encoded, its bytes are copied out
-//! and in again, at a few gigabytes a second; over MPI it takes what a bare ping-pong takes and some
-//! 10 us for the two threads that it passes.
+//! Prediction: moved, a hop takes the same time whatever its size; encoded, its bytes are copied
+//! out and in again, at a few gigabytes a second; over MPI it takes what a bare ping-pong takes and
+//! some 10 us for the two threads that it passes.
 //!
-//! `cargo bench --bench wire`; `cargo bench --features mpi --bench wire` has the columns of MPI too,
-//! on two ranks (`BRIGADE_MPIEXEC` names another launcher than `mpirun`).
+//! `cargo bench --bench wire`; with `--features mpi` there are the columns of MPI too, on two ranks
+//! (`BRIGADE_MPIEXEC` names another launcher than `mpirun`).
 #![allow(missing_docs)]
 
 use brigade::layer::*;

@@ -49,9 +49,10 @@ pub fn is_first() -> bool {
 pub(crate) struct Processes(Option<&'static World>);
 
 impl Processes {
-    /// Meets the others, if there are any.
-    pub(crate) fn meet() -> Result<Self, Error> {
-        let world = world().map_err(|problem| PlanError::Processes { problem })?;
+    /// Meets the others, if there are any and unless they have met: within two deadlines.
+    pub(crate) fn meet(deadline: Duration) -> Result<Self, Error> {
+        let meeting = deadline.saturating_mul(2);
+        let world = world(meeting).map_err(|problem| PlanError::Processes { problem })?;
         Ok(Self(world))
     }
 

@@ -7,8 +7,10 @@
 mod jobs;
 mod program;
 
-use jobs::{assert_gone, disturbed, errors, run, signal};
+use jobs::{TIED, assert_gone, disturbed, errors, is_open_mpi, mpirun, pid, run, signal};
 use program::{folder_with_text, lines};
+use std::fs;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_rank_that_is_killed_ends_the_job() {
@@ -18,6 +20,10 @@ fn a_rank_that_is_killed_ends_the_job() {
         let (output, seconds) = disturbed(folder.path(), "", kill, rank);
         assert!(!output.status.success());
         assert!(seconds < 10.0, "{seconds}");
+        if is_open_mpi() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.contains(&format!("process rank {rank}")), "{said}");
+        }
         assert_gone(folder.path());
     }
 }
@@ -69,4 +75,83 @@ fn slow_is_not_stuck() {
         slowest > 400.0,
         "a step is to take longer than the deadline: {slowest} ms"
     );
+}
+
+/// A batch system may stop a whole job and let it go on later: nobody was silent then.
+#[test]
+fn a_job_that_was_stopped_as_a_whole_goes_on() {
+    let folder = folder_with_text();
+    let (folder, losses) = (folder.path(), folder.path().join("run/losses.csv"));
+    let steps = || fs::read_to_string(&losses).map_or(0, |text| text.lines().count());
+    let stop_for_a_while = |_| {
+        let pids = [0, 1, 2].map(|rank| pid(folder, rank));
+        pids.iter().for_each(|pid| signal(*pid, "-STOP"));
+        std::thread::sleep(Duration::from_secs(5));
+        let before = steps();
+        pids.iter().for_each(|pid| signal(*pid, "-CONT"));
+        let resumed = Instant::now();
+        while steps() < before + 5 {
+            let waited = resumed.elapsed();
+            assert!(waited < Duration::from_secs(20), "it does not go on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal(pids[0], "-INT");
+    };
+    let (output, _) = disturbed(folder, "--deadline 3", stop_for_a_while, 0);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+}
+
+/// What is used for a message is given back: thousands of steps need no more memory than some.
+#[test]
+fn long_jobs_need_no_more_memory_than_short_ones() {
+    let folder = folder_with_text();
+    let mut grown = 0;
+    let watch = |pid: u32| {
+        let resident = || {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+            let kib = line.and_then(|line| line.split_whitespace().nth(1));
+            kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap() * 1024
+        };
+        let steps = || {
+            let losses = folder.path().join("run/losses.csv");
+            fs::read_to_string(losses).map_or(0, |text| text.lines().count())
+        };
+        let until = |wanted| {
+            while steps() < wanted {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        until(500);
+        let before = resident();
+        until(4000);
+        grown = resident().saturating_sub(before);
+        signal(pid, "-INT");
+    };
+    // Few and small micro-batches: it is about the messages.
+    let quick = "--layers 1 --width 8 --heads 1 --batch-size 8 --micro-batch-size 1";
+    let (output, _) = disturbed(folder.path(), quick, watch, 1);
+    assert!(output.status.success());
+    // 16 messages a step: a few bytes each would be more.
+    println!("{grown} bytes in 3500 steps");
+    assert!(grown < 1 << 20, "{grown} bytes in 3500 steps");
+}
+
+/// A rank that never starts MPI, and another that waits for it.
+#[test]
+fn who_does_not_come_is_waited_for_with_an_end() {
+    let folder = folder_with_text();
+    let arguments = format!("{TIED} --nodes 2 --out run --deadline 1.5");
+    let mut job = mpirun(folder.path(), 1, &[], &arguments);
+    job.args([":", "-n", "1", "sleep", "60"]);
+    let started = Instant::now();
+    let output = job.output().unwrap();
+    let errors = errors(&output);
+    assert!(!output.status.success() && errors.len() == 1, "{errors:?}");
+    assert!(
+        errors[0].contains("MPI does not start within 3"),
+        "{errors:?}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(20));
 }

@@ -211,3 +211,50 @@ fn weights_that_do_not_fit_are_refused_and_change_nothing() {
     trainer.load_weights(&zeros).unwrap();
     assert_eq!(trainer.weights().unwrap(), zeros);
 }
+
+/// Every node reads its own parameters out of the file; what is no whole file changes nothing.
+#[test]
+fn weights_come_back_from_their_file_on_any_number_of_nodes() {
+    let gpt = nn::Gpt {
+        vocab: 11,
+        context: 4,
+        width: 8,
+        heads: 2,
+        blocks: 2,
+        tied: true,
+        ..nn::Gpt::default()
+    };
+    let trainer = |nodes, seed| {
+        let config = Config {
+            nodes,
+            seed,
+            batch_size: 2,
+            micro_batch_size: 1,
+            ..Config::default()
+        };
+        Trainer::start(&gpt.network().unwrap(), &config, nn::Sgd::default()).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.safetensors");
+    let mut one = trainer(1, 1);
+    one.save_weights(&path).unwrap();
+    let (wanted, whole) = (one.weights_sha256().unwrap(), std::fs::read(&path).unwrap());
+    assert_eq!(one.weights().unwrap().to_safetensors().unwrap(), whole);
+    for nodes in [1, 3, 4] {
+        let mut other = trainer(nodes, 2);
+        let before = other.weights_sha256().unwrap();
+        let damaged = folder.path().join("damaged");
+        for length in [0, 7, 8, 40, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&damaged, &whole[..length]).unwrap();
+            let error = other.load_weights_file(&damaged).unwrap_err().to_string();
+            assert!(error.contains("damaged"), "{error}");
+        }
+        std::fs::write(&damaged, [&whole[..], &[0]].concat()).unwrap();
+        let error = other.load_weights_file(&damaged).unwrap_err().to_string();
+        assert!(error.contains("where its header says"), "{error}");
+        assert_eq!(other.weights_sha256().unwrap(), before);
+        assert_ne!(before, wanted);
+        other.load_weights_file(&path).unwrap();
+        assert_eq!(other.weights_sha256().unwrap(), wanted);
+    }
+}

@@ -1,10 +1,18 @@
-//! A file of weights, written one parameter after the other.
+//! A file of weights, written and read one parameter after the other.
 
 use crate::error::Error;
-use crate::files::WholeFile;
-use brigade_layer::Shape;
+use crate::files::{WholeFile, read_error};
+use crate::stage::Values;
+use crate::wire::from_bytes;
+use brigade_layer::{LayerError, Shape};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use std::path::Path;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// No header is longer: what the format allows.
+const MOST_HEADER_BYTES: u64 = 100_000_000;
 
 /// A safetensors file in the making: its header is written, its parameters follow in the order of
 /// their keys. The same bytes as [`Weights::save`](crate::Weights::save) writes.
@@ -45,5 +53,82 @@ impl WeightsFile {
 
     pub(crate) fn finish(self) -> Result<(), Error> {
         self.0.finish()
+    }
+}
+
+/// A safetensors file of f32 tensors, of which every node reads its own.
+#[derive(Debug)]
+pub(crate) struct WeightsSource {
+    path: PathBuf,
+    /// Where the tensors begin.
+    start: u64,
+    metadata: Metadata,
+}
+
+impl WeightsSource {
+    /// Reads the header, and looks whether the file is as long as it says.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let fail = |error: std::io::Error| read_error(path, error);
+        let mut file = File::open(path).map_err(fail)?;
+        let found = file.metadata().map_err(fail)?.len();
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(fail)?;
+        let length = u64::from_le_bytes(length);
+        if length > MOST_HEADER_BYTES.min(found) {
+            return Err(read_error(path, "it is no safetensors file"));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(fail)?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| read_error(path, error))?;
+        let start = 8 + length;
+        let expected = start + metadata.data_len() as u64;
+        if found != expected {
+            let problem = format!("it has {found} bytes where its header says {expected}");
+            return Err(read_error(path, problem));
+        }
+        for (key, info) in metadata.tensors() {
+            if info.dtype != Dtype::F32 {
+                let problem = format!("{key} is {:?}; only F32 can be read", info.dtype);
+                return Err(read_error(path, problem));
+            }
+        }
+        let path = path.to_owned();
+        Ok(Self {
+            path,
+            start,
+            metadata,
+        })
+    }
+
+    /// Keys and shapes of all parameters.
+    pub(crate) fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let keys = self.metadata.offset_keys().into_iter();
+        let with_shape = |key: String| {
+            let shape = self.metadata.info(&key)?.shape.clone();
+            Some((key, shape))
+        };
+        keys.filter_map(with_shape).collect()
+    }
+}
+
+impl Values for WeightsSource {
+    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
+        let fail = |problem: String| {
+            LayerError::Value(format!("cannot read {}: {problem}", self.path.display()))
+        };
+        let info = self.metadata.info(key);
+        let (from, to) = info
+            .ok_or_else(|| fail(format!("{key} is missing")))?
+            .data_offsets;
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(&self.path)?;
+            file.seek(SeekFrom::Start(self.start + from as u64))?;
+            let mut bytes = vec![0; to - from];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|error| fail(error.to_string()))?;
+        Ok(from_bytes(&bytes).collect())
     }
 }

@@ -3,5 +3,5 @@
 mod file;
 mod weights;
 
-pub(crate) use file::WeightsFile;
+pub(crate) use file::{WeightsFile, WeightsSource};
 pub use weights::{NamedTensor, Weights, weights_sha256};

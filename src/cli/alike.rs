@@ -5,12 +5,9 @@ use super::failure::Failure;
 use crate::process::{Processes, count};
 use std::time::Duration;
 
-/// How long reading the data may keep a process from comparing them.
-const READING: Duration = Duration::from_secs(60);
-
 /// Subcommand and options, one a line.
-pub(super) fn options(text: &str) -> Result<(), Failure> {
-    compare("options", text, |first, other| {
+pub(super) fn options(text: &str, deadline: Duration) -> Result<(), Failure> {
+    compare("options", text, deadline, |first, other| {
         let said = |text: &str| {
             let lines = text.lines().map(str::trim);
             let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -26,8 +23,8 @@ pub(super) fn options(text: &str) -> Result<(), Failure> {
 }
 
 /// What was read to train on, or its digest.
-pub(super) fn data(text: &str) -> Result<(), Failure> {
-    compare("data", text, |first, other| {
+pub(super) fn data(text: &str, deadline: Duration) -> Result<(), Failure> {
+    compare("data", text, deadline, |first, other| {
         format!("reads other data: {other} where rank 0 has {first}; give all the same files")
     })
 }
@@ -35,12 +32,13 @@ pub(super) fn data(text: &str) -> Result<(), Failure> {
 fn compare(
     what: &'static str,
     mine: &str,
+    deadline: Duration,
     difference: impl Fn(&str, &str) -> String,
 ) -> Result<(), Failure> {
     if count() == 1 {
         return Ok(());
     }
-    let all = Processes::meet()?.share(what, mine.to_owned(), READING);
+    let all = Processes::meet(deadline)?.share(what, mine.to_owned(), deadline);
     let all = all.map_err(|cause| Failure::Other(cause.to_string()))?;
     match all.iter().position(|other| *other != all[0]) {
         None => Ok(()),

@@ -9,7 +9,7 @@ pub(super) fn lines(own: Option<String>) -> Vec<String> {
         return own.into_iter().collect();
     }
     let rank = process::rank();
-    let ends = Processes::meet().map(|processes| processes.end(own.clone()));
+    let ends = Processes::meet(WELL).map(|processes| processes.end(own.clone()));
     match ends {
         Ok(Ok(_)) if rank > 0 => Vec::new(),
         Ok(Ok(ends)) => once(ends),
@@ -29,6 +29,8 @@ pub(super) fn lines(own: Option<String>) -> Vec<String> {
     }
 }
 
+/// The deadline of a program that ends before it knows another.
+const WELL: Duration = Duration::from_secs(60);
 /// How long the first process has to speak for all.
 const ALIKE: Duration = Duration::from_secs(1);
 

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::options::{number, whole};
 use super::run_folder::{CONFIG, WEIGHTS, newest};
 use super::text::BYTES;
-use crate::{Trainer, Weights};
+use crate::{Error, Trainer};
 use brigade_layer::{Batch, Tensor};
 use brigade_nn::Sampling;
 use clap::{Args, ValueHint};
@@ -126,11 +126,15 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
     }
     let network = options.network.gpt(BYTES).network()?;
     let mut trainer = Trainer::start(&network, &config, options.training.optimizer()?)?;
-    let weights = Weights::load(&file)?;
-    trainer.load_weights(&weights).map_err(|error| {
-        let file = file.display();
-        Failure::Other(format!("{file} is not of this run's network: {error}"))
-    })?;
+    trainer
+        .load_weights_file(&file)
+        .map_err(|error| match error {
+            Error::Plan(error) => {
+                let file = file.display();
+                Failure::Other(format!("{file} is not of this run's network: {error}"))
+            }
+            other => other.into(),
+        })?;
     Ok((trainer, options.network.context))
 }
 

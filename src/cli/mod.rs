@@ -187,10 +187,17 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         let command = command.find_subcommand(name)?;
         Some(config_file::text(command, own, without))
     };
-    if let Command::Train(_) | Command::Plan(_) | Command::Generate(_) = &cli.command {
+    let deadline = match &cli.command {
+        Command::Train(options) | Command::Plan(options) => {
+            Some(options.checked_config()?.deadline())
+        }
+        Command::Generate(_) => Some(crate::Config::default().deadline()),
+        _ => None,
+    };
+    if let Some(deadline) = deadline {
         let name = matches.subcommand_name().unwrap_or_default();
         let options = settings(&[]).unwrap_or_default();
-        alike::options(&format!("brigade {name}\n{options}"))?;
+        alike::options(&format!("brigade {name}\n{options}"), deadline)?;
     }
     match &cli.command {
         Command::Train(options) => {

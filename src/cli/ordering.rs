@@ -72,7 +72,7 @@ pub(super) fn schedule(
     };
     let times = measured.times(&Plan::new(network, &straight, optimizer)?);
     // No two processes measure the same: what the first one did counts for all.
-    let processes = Processes::meet()?;
+    let processes = Processes::meet(straight.deadline())?;
     let shared = processes
         .share("measured times", times, straight.deadline())
         .map_err(|cause| Failure::Other(cause.to_string()))?;

@@ -37,7 +37,7 @@ impl Corpus {
             None => Self::read(&options.data, context, options.output.out.as_deref()),
         }?;
         if process::count() > 1 {
-            alike::data(&corpus.digest())?;
+            alike::data(&corpus.digest(), options.checked_config()?.deadline())?;
         }
         Ok(corpus)
     }

@@ -1,6 +1,6 @@
 //! How long an action may take before its node counts as stuck: so many times what it is predicted
-//! to take. Computing is predicted by its arithmetic on a slow core until it was measured, a message
-//! and an update by their bytes.
+//! to take. Computing is predicted by its arithmetic on a slow core until it was measured, messages
+//! and updates by their bytes.
 
 use crate::ids::StageId;
 use crate::schedule::{Action, Compute, Work};

@@ -1,11 +1,11 @@
 //! What a node says of its parameters.
 
+use super::command::Values;
 use super::runner::Stage;
 use crate::error::Cause;
 use crate::ids::{LayerIndex, StageId};
 use brigade_layer::{LayerError, ParamAccess, ParamBytes, Part, Pool};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 
 type Stages = [(StageId, Stage)];
 
@@ -25,17 +25,11 @@ pub(super) fn values(stages: &mut Stages, key: &str) -> Result<Option<Vec<f32>>,
 }
 
 /// Gives a node's parameters the values with their keys, every holder of a shared one alike.
-pub(super) fn load(
-    stages: &mut Stages,
-    values: &BTreeMap<String, Vec<f32>>,
-    pool: &Pool,
-) -> Result<(), Cause> {
+pub(super) fn load(stages: &mut Stages, values: &dyn Values, pool: &Pool) -> Result<(), Cause> {
     for (_, stage) in stages.iter_mut() {
         stage.visit_params(&mut |_, param| {
-            let key = &param.info().key;
-            let missing = || LayerError::Value(format!("{key} is not among the weights"));
-            let values = values.get(key).ok_or_else(missing)?;
-            param.write(Part::Value, values, pool)
+            let values = values.of(&param.info().key)?;
+            param.write(Part::Value, &values, pool)
         })?;
     }
     Ok(())

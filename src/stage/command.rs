@@ -5,8 +5,9 @@ use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
 use crate::sync::Verdict;
 use crate::trace::NodeTrace;
-use brigade_layer::{Data, ParamBytes, PoolReport, Tensor};
+use brigade_layer::{Data, LayerError, ParamBytes, PoolReport, Tensor};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,12 +23,24 @@ pub(crate) struct Request {
     pub(crate) traced: Option<Instant>,
 }
 
+/// Values of parameters, by key: every node asks for its own.
+pub(crate) trait Values: Send + Sync {
+    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError>;
+}
+
+impl Values for BTreeMap<String, Vec<f32>> {
+    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
+        let missing = || LayerError::Value(format!("{key} is not among the weights"));
+        Ok(self.get(key).ok_or_else(missing)?.into())
+    }
+}
+
 /// What a node is asked for.
 #[derive(Clone)]
 pub(crate) enum Command {
     Pass(Request),
-    /// Take these values, by key.
-    Load(Arc<BTreeMap<String, Vec<f32>>>),
+    /// Take these values.
+    Load(Arc<dyn Values>),
     /// The values of the parameter with this key, from whoever holds it first.
     Param(Arc<str>),
     Digests,

@@ -14,5 +14,5 @@ mod stash;
 mod worker;
 
 pub use command::NodeReport;
-pub(crate) use command::{Command, Reply, Request};
+pub(crate) use command::{Command, Reply, Request, Values};
 pub(crate) use worker::{Worker, WorkerSetup};

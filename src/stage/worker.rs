@@ -166,7 +166,7 @@ impl Worker {
                 self.pass(&request).map(Reply::Pass)
             }
             Command::Load(values) => {
-                answers::load(&mut self.stages, &values, &self.setup.pool).map(|()| Reply::Done)
+                answers::load(&mut self.stages, &*values, &self.setup.pool).map(|()| Reply::Done)
             }
             Command::Param(key) => answers::values(&mut self.stages, &key).map(Reply::Values),
             Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),

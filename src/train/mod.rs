@@ -113,7 +113,7 @@ impl Trainer {
         plan: Result<Plan, PlanError>,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
-        let processes = Processes::meet()?;
+        let processes = Processes::meet(config.deadline())?;
         let plan = agreement::agree(processes, plan, config, optimizer.as_ref())?;
         let (network, plan) = (Arc::new(network.clone()), Arc::new(plan));
         let nodes = Nodes::start(&network, config, &plan, &optimizer, (processes, fault))?;

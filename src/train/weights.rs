@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::nodes::To;
-use crate::checkpoint::{NamedTensor, Weights, WeightsFile, weights_sha256};
+use crate::checkpoint::{NamedTensor, Weights, WeightsFile, WeightsSource, weights_sha256};
 use crate::error::Error;
 use crate::stage::{Command, Reply};
 use crate::wire::{from_bytes, to_bytes};
@@ -61,12 +61,13 @@ impl Trainer {
         self.alike(finished)
     }
 
-    /// What the first process has done, or why it has not: the same on all.
+    /// What every process has done, or why one of them has not: well on all or on none.
     fn alike<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
         let problem = done.as_ref().err().map(ToString::to_string);
-        let problem = self.nodes.share("file", problem)?.swap_remove(0);
-        match (done, problem) {
-            (Ok(_), Some(problem)) => Err(Error::Elsewhere { rank: 0, problem }),
+        let problems = self.nodes.share("file", problem)?.into_iter().enumerate();
+        let first = { problems }.find_map(|(rank, problem)| Some((rank, problem?)));
+        match (done, first) {
+            (Ok(_), Some((rank, problem))) => Err(Error::Elsewhere { rank, problem }),
             (done, _) => done,
         }
     }
@@ -109,34 +110,59 @@ impl Trainer {
     /// # Errors
     /// When a parameter is missing, unknown, or has another shape. Nothing has changed then.
     pub fn load_weights(&mut self, weights: &Weights) -> Result<(), Error> {
+        let shapes = weights.params.iter();
+        let shapes = shapes.map(|param| (param.key.as_str(), param.shape.as_slice()));
+        self.fits(shapes)?;
+        for NamedTensor { key, shape, values } in &weights.params {
+            if values.len() != shape.iter().product::<usize>() {
+                let problem = format!("{key} has {} values for shape {shape:?}", values.len());
+                return Err(LayerError::spec("weights", problem).into());
+            }
+        }
+        let params = weights.params.iter();
+        let values = params.map(|param| (param.key.clone(), param.values.clone()));
+        let values: BTreeMap<String, Vec<f32>> = values.collect();
+        self.nodes.ask(&Command::Load(Arc::new(values)))?;
+        Ok(())
+    }
+
+    /// As [`Trainer::load_weights`], from a safetensors file of f32 tensors, of which every node
+    /// reads its own: a file larger than any node can be loaded.
+    ///
+    /// # Errors
+    /// As [`Trainer::load_weights`], and when the file cannot be read, or is no such file.
+    pub fn load_weights_file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let opened = WeightsSource::open(path.as_ref()).and_then(|source| {
+            let shapes = source.shapes();
+            let shapes = shapes.iter();
+            self.fits(shapes.map(|(key, shape)| (key.as_str(), shape.as_slice())))?;
+            Ok(source)
+        });
+        let source = self.alike(opened)?;
+        self.nodes.ask(&Command::Load(Arc::new(source)))?;
+        Ok(())
+    }
+
+    /// Whether these are the network's parameters.
+    fn fits<'a>(&self, params: impl Iterator<Item = (&'a str, &'a [usize])>) -> Result<(), Error> {
         let mut known: BTreeMap<_, _> = self.network.params().into_iter().collect();
         let refuse = |problem: String| Err(Error::from(LayerError::spec("weights", problem)));
-        for param in &weights.params {
-            match known.remove(&param.key) {
-                None => return refuse(format!("the network has no parameter {}", param.key)),
-                Some(spec) if spec.shape.axes() != param.shape => {
-                    let (key, found) = (&param.key, &param.shape);
+        for (key, found) in params {
+            match known.remove(key) {
+                None => return refuse(format!("the network has no parameter {key}")),
+                Some(spec) if spec.shape.axes() != found => {
                     let wanted = spec.shape;
                     return refuse(format!(
                         "{key} has shape {found:?}, the network's has {wanted}"
                     ));
                 }
-                Some(spec) if spec.shape.elements() != param.values.len() => {
-                    let (key, found) = (&param.key, param.values.len());
-                    return refuse(format!("{key} has {found} values for shape {}", spec.shape));
-                }
                 Some(_) => {}
             }
         }
-        if let Some(missing) = known.keys().next() {
-            return refuse(format!("{missing} is missing"));
+        match known.keys().next() {
+            Some(missing) => refuse(format!("{missing} is missing")),
+            None => Ok(()),
         }
-        let values = weights
-            .params
-            .iter()
-            .map(|param| (param.key.clone(), param.values.clone()));
-        self.nodes.ask(&Command::Load(Arc::new(values.collect())))?;
-        Ok(())
     }
 
     /// SHA-256, in hexadecimal, over the digests of all parameters in layer order: see

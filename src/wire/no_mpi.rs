@@ -18,7 +18,7 @@ pub(crate) enum World {}
 pub(crate) enum Session {}
 
 /// Refuses what a launcher started as one of several.
-pub(crate) fn world() -> Result<Option<&'static World>, String> {
+pub(crate) fn world(_: Duration) -> Result<Option<&'static World>, String> {
     match launch() {
         None => Ok(None),
         Some(launch) => Err(format!(

@@ -18,8 +18,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-/// How long processes may take to meet when the job starts.
-const MEETING: Duration = Duration::from_secs(120);
 /// How long a process that has said goodbye, or has ended the job, waits for MPI to let it go.
 const LETTING_GO: Duration = Duration::from_secs(30);
 
@@ -110,11 +108,12 @@ pub(crate) struct World {
 }
 
 /// The job that this process belongs to, if a launcher started it as one of several.
-pub(crate) fn world() -> Result<Option<&'static World>, String> {
+/// Those that are not there yet are waited for so long.
+pub(crate) fn world(meeting: Duration) -> Result<Option<&'static World>, String> {
     let Some(launch) = launch() else {
         return Ok(None);
     };
-    let world = WORLD.get_or_init(|| World::start(launch));
+    let world = WORLD.get_or_init(|| World::start(launch, meeting));
     world.as_ref().map(Some).map_err(Clone::clone)
 }
 
@@ -126,7 +125,7 @@ extern "C" fn leave() {
 }
 
 impl World {
-    fn start(launch: Launch) -> Result<Self, String> {
+    fn start(launch: Launch, meeting: Duration) -> Result<Self, String> {
         let (orders, taken) = unbounded();
         let (tell, told) = bounded(1);
         let flags = Arc::new(Flags::new());
@@ -138,9 +137,9 @@ impl World {
             .spawn(move || Courier::run(taken, &shared, &tell))
             .map_err(|error| error.to_string())?;
         let met: Result<(usize, usize, String), String> =
-            told.recv_timeout(MEETING).unwrap_or_else(|_| {
+            told.recv_timeout(meeting).unwrap_or_else(|_| {
                 Err(format!(
-                    "MPI does not start within {MEETING:?}: another process does not come"
+                    "MPI does not start within {meeting:?}: another process does not come"
                 ))
             });
         let (rank, size, host) = met?;
@@ -162,7 +161,7 @@ impl World {
             next: AtomicU32::new(1),
             gathers: Mutex::new(()),
         };
-        let all = world.share("machine", pack(&machine), Patience::within(MEETING));
+        let all = world.share("machine", pack(&machine), Patience::within(meeting));
         let all = all.map_err(|cause| cause.to_string())?;
         let machines = all.iter().map(|bytes| unpack(bytes));
         Ok(Self {
