@@ -77,12 +77,12 @@ impl Processes {
     }
 
     /// The machine of every node, where there are several processes.
-    pub(crate) fn hosts(self, ranks: &[usize]) -> Vec<String> {
-        let host = |world: &World| {
-            let host = |rank: &usize| world.machines()[*rank].host.clone();
-            ranks.iter().map(host).collect()
+    pub(crate) fn hosts_of(self, nodes: NodeCount) -> Result<Vec<String>, PlanError> {
+        let Some(world) = self.0 else {
+            return Ok(Vec::new());
         };
-        self.0.map_or(Vec::new(), host)
+        let host = |rank: usize| world.machines()[rank].host.clone();
+        Ok(self.ranks_of(nodes)?.into_iter().map(host).collect())
     }
 
     /// The process of every node: the same number for each as far as that goes out, neighbours in

@@ -4,10 +4,12 @@ use super::failure::Failure;
 use super::options::RunOptions;
 use super::ordering::{self, MOST_FLOPS};
 use super::output::{Output, mib, picture, picture_width};
+use super::summary::host;
 use super::text::Corpus;
 use crate::Plan;
 use crate::bench::Profile;
 use crate::ids::NodeId;
+use crate::process::Processes;
 use crate::schedule::Timeline;
 use serde_json::json;
 use std::io::Write;
@@ -24,7 +26,8 @@ pub(super) fn plan(options: &RunOptions, to: &mut dyn Write) -> Result<(), Failu
     let profile = ordering::profile(&network, &windows, &config, &*optimizer)?;
     let measured = profile.as_ref();
     let schedule = ordering::schedule(options, &network, &windows, &*optimizer, measured)?;
-    let plan = Plan::with_schedule(&network, &config, &*optimizer, schedule.as_ref())?;
+    let mut plan = Plan::with_schedule(&network, &config, &*optimizer, schedule.as_ref())?;
+    plan.hosts = Processes::meet(config.deadline())?.hosts_of(plan.layout.nodes())?;
     let timeline = profile.as_ref().map(|profile| profile.simulate(&plan));
     let timeline = timeline.transpose()?;
     let tokens = options.tokens_per_step();
@@ -78,9 +81,9 @@ fn table(plan: &Plan, profile: Option<&Profile>) -> String {
             None => format!("{:>6}  {:>6}", "-", "-"),
         };
         let peak = mib(memory.peak_bytes());
-        let stages = stages.join(",");
+        let (stages, host) = (stages.join(","), host(plan, node));
         text += &format!(
-            "{node:<4}  {stages:<6}  {layers:<30}  {parameters:>10}  {times}  {peak:>6.1} MiB\n"
+            "{node:<4}  {stages:<6}  {layers:<30}  {parameters:>10}  {times}  {peak:>6.1} MiB{host}\n"
         );
     }
     text
@@ -109,6 +112,7 @@ fn as_json(
         let ms = profile.map(|profile| node_ms(plan, profile, node));
         json!({
             "node": node.get(),
+            "host": plan.host_of(node),
             "stages": plan.layout.placement.stages_on(node).map(|s| s.get()).collect::<Vec<_>>(),
             "layers": plan.layers_on(node).collect::<Vec<_>>(),
             "parameters": memory.parameter_bytes / 4,

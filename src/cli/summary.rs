@@ -2,6 +2,7 @@
 
 use super::options::RunOptions;
 use super::output::{mib, picture, picture_width};
+use crate::ids::NodeId;
 use crate::schedule::Times;
 use crate::trace::{StepTrace, median, median_step, median_times};
 use crate::{NodeReport, Plan};
@@ -55,7 +56,8 @@ pub(super) fn describe(plan: &Plan) -> String {
         let layers = plan.layers_in_words(node);
         let parameters = memory.parameter_bytes / 4;
         let peak = mib(memory.peak_bytes());
-        text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB\n");
+        let host = host(plan, node);
+        text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB{host}\n");
     }
     let batch = plan.training.batch;
     let stages = plan.layout.placement.stages().index();
@@ -70,6 +72,12 @@ pub(super) fn describe(plan: &Plan) -> String {
         text += &picture(&timeline, picture_width());
     }
     text
+}
+
+/// Behind a row of a table: the node's machine, where there are several processes.
+pub(super) fn host(plan: &Plan, node: NodeId) -> String {
+    plan.host_of(node)
+        .map_or(String::new(), |host| format!("  {host}"))
 }
 
 /// What every node held at most, beside what was predicted.

@@ -252,6 +252,11 @@ impl Plan {
         })
     }
 
+    /// The machine of a node, where there are several processes.
+    pub fn host_of(&self, node: NodeId) -> Option<&str> {
+        self.hosts.get(node.index()).map(String::as_str)
+    }
+
     /// A node's layers in a few words: the first and the last of each of its stages, and how many
     /// they are.
     pub fn layers_in_words(&self, node: NodeId) -> String {

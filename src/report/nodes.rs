@@ -34,7 +34,10 @@ pub(super) fn table(plan: &Plan, reports: &[NodeReport], traces: &[StepTrace]) -
     }
     let nodes = plan.layout.nodes().iter();
     let rows = nodes.map(|node| Row {
-        node: node.to_string(),
+        node: match plan.host_of(node) {
+            Some(host) => format!("{node}, on {host}"),
+            None => node.to_string(),
+        },
         stages: stages(plan, node),
         layers: plan.layers_in_words(node),
         numbers: numbers(plan, node, reports, traces),

@@ -62,7 +62,7 @@ pub(super) fn agree(
             return Err(PlanError::Processes { problem }.into());
         }
     }
-    plan.hosts = processes.hosts(&processes.ranks_of(plan.layout.nodes())?);
+    plan.hosts = processes.hosts_of(plan.layout.nodes())?;
     Ok(plan)
 }
 

@@ -14,13 +14,12 @@ use super::orders::Order;
 use super::peers::Peers;
 use super::raw::{Comm, Mpi, MpiError, wake_in_time};
 use super::room::Room;
-use super::world::{Flags, Phase};
+use super::world::{Flags, Met, Phase};
 use crate::error::{Cause, RunError, panic_text};
 use crate::wire::AWAY;
 use crate::wire::local::Frame;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,37 +34,34 @@ const WAITING: u32 = 32;
 /// Processes hear of each other at least and at most so often.
 const BEATS: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 /// After a failure everyone gets so long to leave before the job is ended.
-const GRACE: Duration = Duration::from_secs(5);
-/// A word that a process has gone may overtake its last messages by less than this.
-const OVERTAKING: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// How long a process that ends waits for one of which nothing is heard.
-const SILENT: Duration = Duration::from_secs(60);
+pub(super) const SILENT: Duration = Duration::from_secs(60);
 
 /// The thread's state.
 pub(super) struct Courier<'a> {
-    mpi: Mpi,
-    control: Comm,
-    rank: usize,
-    peers: Peers,
-    mail: Mail,
-    orders: &'a Receiver<Order>,
-    flags: &'a Flags,
-    rooms: BTreeMap<u32, Room>,
-    going: Vec<(Instant, u32, usize)>,
-    beaten: Instant,
-    looked: Instant,
-    failed: Option<(Instant, String)>,
-    leaving: bool,
+    pub(super) mpi: Mpi,
+    pub(super) largest_tag: usize,
+    pub(super) control: Comm,
+    pub(super) rank: usize,
+    pub(super) peers: Peers,
+    pub(super) mail: Mail,
+    pub(super) orders: &'a Receiver<Order>,
+    pub(super) flags: &'a Flags,
+    pub(super) rooms: BTreeMap<u32, Room>,
+    pub(super) going: Vec<(Instant, u32, usize)>,
+    /// Communicators of trainers that are done here, and the ranks that are done too.
+    pub(super) done: BTreeMap<u32, (Comm, Vec<usize>)>,
+    pub(super) beaten: Instant,
+    pub(super) looked: Instant,
+    pub(super) failed: Option<(Instant, String)>,
+    pub(super) leaving: bool,
 }
 
 impl Courier<'_> {
     /// The body of the thread: tells rank, number of processes and machine, then carries until the
     /// process ends.
-    pub(super) fn run(
-        orders: Receiver<Order>,
-        flags: &Flags,
-        tell: &Sender<Result<(usize, usize, String), String>>,
-    ) {
+    pub(super) fn run(orders: Receiver<Order>, flags: &Flags, tell: &Sender<Result<Met, String>>) {
         wake_in_time();
         flags.enter(Phase::Starting);
         let mut courier = match Courier::start(&orders, flags) {
@@ -77,8 +73,12 @@ impl Courier<'_> {
             }
         };
         flags.enter(Phase::Carrying);
-        let size = courier.peers.len();
-        let _ = tell.send(Ok((courier.rank, size, courier.mpi.host())));
+        let _ = tell.send(Ok(Met {
+            rank: courier.rank,
+            size: courier.peers.len(),
+            host: courier.mpi.host(),
+            largest_tag: courier.largest_tag,
+        }));
         let carried = catch_unwind(AssertUnwindSafe(|| courier.carry()));
         let broken = match carried {
             Ok(Ok(())) => None,
@@ -123,6 +123,7 @@ impl Courier<'_> {
             return Err(MpiError("no communicator".into()));
         };
         Ok(Courier {
+            largest_tag: mpi.largest_tag()?,
             mpi,
             control,
             rank,
@@ -132,6 +133,7 @@ impl Courier<'_> {
             peers: Peers::new(control, rank, size)?,
             mail: Mail::default(),
             going: Vec::new(),
+            done: BTreeMap::new(),
             beaten: Instant::now(),
             looked: Instant::now(),
             failed: None,
@@ -156,7 +158,7 @@ impl Courier<'_> {
             moved |= self.listen_on()?;
             moved |= self.gather_on()?;
             self.beat()?;
-            self.part();
+            self.part()?;
             if self.flags.exit.load(Ordering::Acquire) && self.may_leave()? {
                 return Ok(());
             }
@@ -257,7 +259,11 @@ impl Courier<'_> {
                 }
             }
             Order::Close { session } => {
-                self.rooms.remove(&session);
+                if let Some(room) = self.rooms.remove(&session)
+                    && let Some(comm) = room.comm
+                {
+                    self.done.insert(session, (comm, room.gone));
+                }
                 self.mail.close(session);
                 self.peers.say(&Word::Gone(session))?;
             }
@@ -332,19 +338,6 @@ impl Courier<'_> {
         }
     }
 
-    /// Believes that others have gone once nothing of theirs can be on its way.
-    fn part(&mut self) {
-        while let Some((since, session, rank)) = self.going.first().copied() {
-            if since.elapsed() < OVERTAKING {
-                break;
-            }
-            self.going.remove(0);
-            if let Some(room) = self.rooms.get_mut(&session) {
-                room.gone(rank);
-            }
-        }
-    }
-
     /// Says that this process is there, now and then.
     fn beat(&mut self) -> Result<(), MpiError> {
         let deadlines = self.rooms.values().filter_map(|room| room.deadline);
@@ -356,44 +349,5 @@ impl Courier<'_> {
         let beats = |(session, room): (&u32, &Room)| (*session, room.beats());
         let beats = self.rooms.iter().map(beats).collect();
         self.peers.beat(&Word::Beats(beats))
-    }
-
-    /// Whether all have said that they end, and everything has left.
-    fn may_leave(&mut self) -> Result<bool, MpiError> {
-        if !self.leaving && self.mail.has_left() {
-            self.leaving = true;
-            self.peers.say(&Word::Bye)?;
-        }
-        if self.leaving && self.peers.all_said()? && self.peers.all_left() {
-            return Ok(true);
-        }
-        let silent = self.peers.silent().into_iter();
-        let lost = { silent }.position(|silent| silent.is_some_and(|silent| silent > SILENT));
-        if let Some(rank) = lost {
-            self.abort(&format!("rank {rank} is not heard of any more"));
-        }
-        Ok(false)
-    }
-
-    /// Ends the job when not everybody leaves by himself.
-    fn end_if_failed(&mut self) {
-        if let Some((since, why)) = &self.failed
-            && since.elapsed() > GRACE
-        {
-            let why = why.clone();
-            self.abort(&why);
-        }
-    }
-
-    fn abort(&mut self, why: &str) {
-        // Whoever is to read it may have gone.
-        let _ = writeln!(
-            std::io::stderr(),
-            "error: rank {} ends the job: {why}",
-            self.rank
-        );
-        self.flags.enter(Phase::Aborting);
-        self.mpi.abort();
-        std::process::abort();
     }
 }

@@ -40,12 +40,17 @@ struct WalkShapes {
 }
 
 impl WalkShapes {
-    fn new(walk: &Arc<Walk>, network: &Network, plan: &Plan) -> Result<Self, Cause> {
+    fn new(
+        walk: &Arc<Walk>,
+        network: &Network,
+        plan: &Plan,
+        largest_tag: usize,
+    ) -> Result<Self, Cause> {
         let batch = walk.batch;
         let last = MicroBatchId::new(batch.micro_batches().get() - 1);
         Ok(Self {
             walk: walk.clone(),
-            numbers: Numbers::new(&plan.layout, batch.micro_batches())?,
+            numbers: Numbers::new(&plan.layout, batch.micro_batches(), largest_tag)?,
             slots: walk.lowered.slots.clone(),
             shapes: [
                 network.infer(batch.largest())?,
@@ -160,7 +165,9 @@ impl Link for MpiLink {
         self.posted.clear();
         let known = self.walk.as_ref();
         if known.is_none_or(|known| !Arc::ptr_eq(&known.walk, walk)) {
-            self.walk = Some(WalkShapes::new(walk, &self.network, &self.plan)?);
+            let largest_tag = self.session.largest_tag();
+            let shapes = WalkShapes::new(walk, &self.network, &self.plan, largest_tag)?;
+            self.walk = Some(shapes);
         }
         self.local.begin(walk)
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `world.rs` | this process among all: started once, ended with the process |
 //! | `courier.rs`, `orders.rs` | the one thread that owns MPI, and what others want of it |
+//! | `ending.rs` | how trainers, processes and jobs end |
 //! | `mail.rs`, `gather.rs` | messages of nodes on their way; what all bring together |
 //! | `room.rs`, `peers.rs`, `control.rs` | a trainer; the other processes; what is said to them |
 //! | `link.rs`, `numbers.rs` | a node's end, and the tags of its messages |
@@ -11,6 +12,7 @@
 
 mod control;
 mod courier;
+mod ending;
 mod gather;
 mod link;
 mod mail;

@@ -7,8 +7,6 @@ use crate::wire::{MessageId, Subject};
 
 /// Tags below are for what is not part of a walk.
 const FIRST_TAG: usize = 16;
-/// MPI libraries have at least this many tags (MPICH has no more).
-const TAGS: usize = 1 << 28;
 
 /// Dense numbers of the messages of a walk.
 #[derive(Debug, Default)]
@@ -22,7 +20,12 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn new(layout: &Layout, micro_batches: MicroBatchCount) -> Result<Self, Cause> {
+    /// Of a walk through this layout, where no tag may be larger.
+    pub(super) fn new(
+        layout: &Layout,
+        micro_batches: MicroBatchCount,
+        largest_tag: usize,
+    ) -> Result<Self, Cause> {
         let mut lanes: Vec<_> = layout.routes.iter().map(|route| route.lane).collect();
         lanes.sort_unstable();
         let shared: Vec<(_, Vec<_>)> = (layout.shared.iter())
@@ -45,11 +48,11 @@ impl Numbers {
             nodes: layout.nodes().index(),
         };
         let tags = FIRST_TAG + 2 * numbers.count();
-        if tags > TAGS {
+        if tags > largest_tag {
             return Err(Cause::Machine {
                 what: "numbering the messages of a step for MPI",
                 problem: format!(
-                    "{tags} tags are needed and {TAGS} exist; use fewer micro-batches"
+                    "{tags} tags are needed and {largest_tag} exist; use fewer micro-batches"
                 ),
             });
         }
@@ -95,5 +98,56 @@ impl Numbers {
                 Some(self.totals() + (self.shared.len() + 1) * self.nodes + to.index())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MicroBatchId, NodeCount, PassId, ReplicaId, StageId};
+    use crate::placement::Placement;
+    use crate::schedule::SharedSum;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_messages_to_a_node_have_one_tag() {
+        let placement = Placement::straight(NodeCount::new(3));
+        let mut layout = Layout::chain(placement);
+        let holder = |layer| (LayerIndex::new(layer), StageId::new(layer));
+        layout.shared = vec![SharedSum {
+            shared: SharedId::new(7),
+            holders: vec![holder(0), holder(2)],
+        }];
+        let micro_batches = MicroBatchCount::new(5);
+        let numbers = Numbers::new(&layout, micro_batches, 1 << 20).unwrap();
+        let mut subjects = Vec::new();
+        for route in &layout.routes {
+            let each = (0..5).map(MicroBatchId::new);
+            subjects.extend(each.map(|m| (Subject::Lane(route.lane, m), 0)));
+        }
+        for layer in [0, 2] {
+            let part = Subject::SharedPart(SharedId::new(7), LayerIndex::new(layer));
+            subjects.push((part, 0));
+        }
+        for node in 0..3 {
+            subjects.push((Subject::SharedTotal(SharedId::new(7)), node));
+            subjects.push((Subject::Scalars(NodeId::new(node)), 0));
+            subjects.push((Subject::Verdict, node));
+        }
+        let mut tags = BTreeSet::new();
+        for (subject, to) in &subjects {
+            for pass in [4, 5] {
+                let id = MessageId {
+                    replica: ReplicaId::default(),
+                    pass: PassId::new(pass),
+                    subject: *subject,
+                };
+                tags.insert(numbers.tag(id, NodeId::new(*to)).unwrap());
+            }
+        }
+        assert_eq!(tags.len(), 2 * subjects.len());
+        assert!(*tags.first().unwrap() >= FIRST_TAG as i32);
+        let most = *tags.last().unwrap() as usize;
+        assert!(Numbers::new(&layout, micro_batches, most - 1).is_err());
     }
 }

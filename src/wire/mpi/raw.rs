@@ -48,6 +48,26 @@ impl Mpi {
         mpi::environment::processor_name().unwrap_or_else(|_| "unnamed".into())
     }
 
+    /// The largest tag that a message may have.
+    pub(super) fn largest_tag(&self) -> Result<usize, MpiError> {
+        let (mut at, mut found): (*mut c_int, c_int) = (std::ptr::null_mut(), 0);
+        // SAFETY: the attribute of the world is a pointer to an int that lives as long as MPI.
+        unsafe {
+            check(ffi::MPI_Comm_get_attr(
+                ffi::RSMPI_COMM_WORLD,
+                ffi::MPI_TAG_UB as c_int,
+                (&raw mut at).cast(),
+                &raw mut found,
+            ))?;
+            // Every library has at least so many.
+            let least = 32_767;
+            Ok(match found != 0 && !at.is_null() {
+                true => usize::try_from(*at).unwrap_or(least),
+                false => least,
+            })
+        }
+    }
+
     /// Ends MPI together with all other processes.
     pub(super) fn finalize(mut self) {
         // SAFETY: `self` is consumed, nothing uses the universe afterwards.
@@ -84,6 +104,12 @@ impl Comm {
         let mut value: c_int = 0;
         check(call(self.0, &raw mut value))?;
         Ok(value as usize)
+    }
+
+    /// Gives the communicator back. Nothing is under way in it, and all processes do so.
+    pub(super) fn free(mut self) -> Result<(), MpiError> {
+        // SAFETY: the handle is live, and no copy of it is used any more.
+        check(unsafe { ffi::MPI_Comm_free(&raw mut self.0) })
     }
 
     /// Begins to make another communicator of the same processes; waits for nobody.
@@ -329,4 +355,28 @@ pub(super) fn exit_now() -> ! {
 pub(super) fn at_exit(call: extern "C" fn()) {
     // SAFETY: the function lives as long as the program.
     unsafe { libc::atexit(call) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_a_message_whole() {
+        for bytes in [
+            0,
+            1,
+            MOST_PART_BYTES,
+            MOST_PART_BYTES + 1,
+            5 * MOST_PART_BYTES + 7,
+        ] {
+            let (mut at, mut count) = (0, 0);
+            for (offset, length) in parts(bytes) {
+                assert_eq!(offset, at);
+                assert!(length <= MOST_PART_BYTES && i32::try_from(length).is_ok());
+                (at, count) = (at + length, count + 1);
+            }
+            assert_eq!((at, count), (bytes, bytes.div_ceil(MOST_PART_BYTES).max(1)));
+        }
+    }
 }

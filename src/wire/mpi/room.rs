@@ -24,7 +24,7 @@ pub(super) struct Room {
     ranks: Vec<usize>,
     pub(super) deadline: Option<Duration>,
     failed: Option<Arc<RunError>>,
-    gone: Vec<usize>,
+    pub(super) gone: Vec<usize>,
     pub(super) gathering: Option<Gathering>,
 }
 

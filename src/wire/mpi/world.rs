@@ -26,6 +26,14 @@ static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
 /// Of the courier, from before it starts.
 static FLAGS: OnceLock<Arc<Flags>> = OnceLock::new();
 
+/// What MPI says when it has started.
+pub(super) struct Met {
+    pub(super) rank: usize,
+    pub(super) size: usize,
+    pub(super) host: String,
+    pub(super) largest_tag: usize,
+}
+
 /// How far the courier is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -101,6 +109,7 @@ impl Flags {
 pub(crate) struct World {
     orders: Sender<Order>,
     rank: usize,
+    largest_tag: usize,
     machines: Vec<Machine>,
     flags: Arc<Flags>,
     next: AtomicU32,
@@ -136,13 +145,17 @@ impl World {
             .name("brigade-mpi".into())
             .spawn(move || Courier::run(taken, &shared, &tell))
             .map_err(|error| error.to_string())?;
-        let met: Result<(usize, usize, String), String> =
-            told.recv_timeout(meeting).unwrap_or_else(|_| {
-                Err(format!(
-                    "MPI does not start within {meeting:?}: another process does not come"
-                ))
-            });
-        let (rank, size, host) = met?;
+        let met: Result<Met, String> = told.recv_timeout(meeting).unwrap_or_else(|_| {
+            Err(format!(
+                "MPI does not start within {meeting:?}: another process does not come"
+            ))
+        });
+        let Met {
+            rank,
+            size,
+            host,
+            largest_tag,
+        } = met?;
         if (rank, size) != (launch.rank, launch.size) {
             let (own, all) = (launch.rank, launch.size);
             return Err(format!(
@@ -156,6 +169,7 @@ impl World {
         let world = Self {
             orders,
             rank,
+            largest_tag,
             machines: Vec::new(),
             flags,
             next: AtomicU32::new(1),
@@ -276,6 +290,10 @@ impl Session {
 
     pub(super) fn rank(&self) -> usize {
         self.world.rank
+    }
+
+    pub(super) fn largest_tag(&self) -> usize {
+        self.world.largest_tag
     }
 
     pub(super) fn rank_of(&self, node: NodeId) -> usize {
