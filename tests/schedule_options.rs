@@ -130,8 +130,8 @@ fn no_option_is_ignored() {
     let refused: [(&str, &[&str]); 6] = [
         ("--svg a.svg", &["compare"]),
         ("--csv a.csv", &["compare"]),
-        ("--csv a.csv --format compute-comms", &["import", "compare"]),
-        ("--json", &["export"]),
+        ("--csv a.csv --format compute-comms", &["compare"]),
+        ("--json", &[]),
         ("--width 60", &["check", "export", "import", "compare"]),
         ("--as-defined", &["check", "import"]),
     ];
@@ -145,10 +145,10 @@ fn no_option_is_ignored() {
                 (true, true) => "",
                 _ => "--schedule mine.csv",
             };
-            let option = if import {
-                option.replace("a.csv", "mine.csv")
-            } else {
-                option.into()
+            // It reads what the others write.
+            let option = match import {
+                true => option.replace("a.csv", "mine.csv").replace("comms", "only"),
+                false => option.to_owned(),
             };
             let line = format!("{command} {file} {option}");
             if refused.contains(&command) {
@@ -169,6 +169,20 @@ fn no_option_is_ignored() {
         let line = format!("{command} --format compute-comms");
         fails(folder.path(), &line, 2, "give --csv FILE as well");
     }
+    let comms = "import --csv mine.csv --format compute-comms";
+    fails(folder.path(), comms, 2, "it is compute-only");
+    schedule(
+        folder.path(),
+        "export --format compute-comms --csv comms.csv",
+    );
+    schedule(
+        folder.path(),
+        "import --format compute-comms --csv comms.csv",
+    );
+    let only = "import --format compute-only --csv comms.csv";
+    fails(folder.path(), only, 2, "it is compute-comms");
+    let exported = object(folder.path(), "export --nodes 1 --micro-batches 2");
+    assert_eq!(exported["rows"], json!([["0F0", "0B0", "0F1", "0B1"]]));
     let both = "import --csv mine.csv --schedule mine.csv";
     fails(folder.path(), both, 2, "import reads one file");
     let name = "import --csv mine.csv --schedule zb-v";

@@ -2,21 +2,31 @@
 
 use super::options::{FormatArg, ScheduleOptions};
 use super::setting::Setting;
-use super::simulate::save_picture;
+use super::simulate::{head, save_picture};
 use crate::PlanError;
 use crate::cli::failure::Failure;
 use crate::cli::options::ScheduleArg;
 use crate::cli::output::print;
 use crate::files::write_whole;
-use crate::schedule::csv::{compute_comms, compute_only};
+use crate::schedule::csv::{Format, compute_comms, compute_only};
+use serde_json::json;
 use std::io::Write;
 
 pub(super) fn export(options: &ScheduleOptions, to: &mut dyn Write) -> Result<(), Failure> {
     let setting = options.setting()?;
     save_picture(options, &setting)?;
     let text = text(options, &setting)?;
-    match &options.csv {
-        Some(path) => Ok(write_whole(path, text.as_bytes())?),
+    if let Some(path) = &options.csv {
+        write_whole(path, text.as_bytes())?;
+    }
+    if options.json {
+        let rows = text.lines().map(|row| row.split(',').collect::<Vec<_>>());
+        let mut object = head(&setting);
+        object["rows"] = json!(rows.collect::<Vec<_>>());
+        return print(to, &object.to_string());
+    }
+    match options.csv {
+        Some(_) => Ok(()),
         None => print(to, text.trim_end()),
     }
 }
@@ -46,5 +56,14 @@ pub(super) fn import(options: &ScheduleOptions, to: &mut dyn Write) -> Result<()
     };
     let mut of_file = options.clone();
     (of_file.schedule, of_file.csv) = (ScheduleArg::File(file.clone()), None);
-    super::prove::check(&of_file, to)
+    let asked = of_file.asked()?;
+    match (options.format, asked.format) {
+        (Some(FormatArg::ComputeOnly), Some(Format::ComputeComms)) => {
+            usage("--format is compute-only; the file has sends and receives: it is compute-comms")
+        }
+        (Some(FormatArg::ComputeComms), Some(Format::ComputeOnly)) => {
+            usage("--format is compute-comms; the file has no sends: it is compute-only")
+        }
+        _ => super::prove::prove(&of_file, &asked, to),
+    }
 }

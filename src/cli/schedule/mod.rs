@@ -64,11 +64,9 @@ pub(super) fn schedule(command: &ScheduleCommand, to: &mut dyn Write) -> Result<
         ScheduleCommand::Check(options) => {
             (prove::check, options, "check", &["as-defined", "width"])
         }
-        ScheduleCommand::Export(options) => {
-            (exchange::export, options, "export", &["json", "width"])
-        }
+        ScheduleCommand::Export(options) => (exchange::export, options, "export", &["width"]),
         ScheduleCommand::Import(options) => {
-            let unused = &["as-defined", "width", "format"];
+            let unused = &["as-defined", "width"];
             (exchange::import, options, "import", unused)
         }
         ScheduleCommand::Compare(options) => {

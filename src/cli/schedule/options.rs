@@ -1,7 +1,7 @@
 //! The options of `brigade schedule`, and what they describe.
 
 use crate::cli::failure::Failure;
-use crate::cli::options::{ScheduleArg, number, schedule as schedule_name, whole};
+use crate::cli::options::{ScheduleArg, number, schedule as schedule_name};
 use crate::schedule::csv::Dialect;
 use crate::schedule::{Layout, StashLimit, Times};
 use clap::{Args, ValueEnum, ValueHint};
@@ -94,13 +94,13 @@ pub(in crate::cli) struct ScheduleOptions {
     )]
     pub(super) csv: Option<PathBuf>,
     /// What the CSV has: the schedule as defined, as unless given, or what runs, with sends and
-    /// receives.
+    /// receives. For import: what the file must be.
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
     pub(super) format: Option<FormatArg>,
     /// Columns of the picture; as the terminal has room unless given.
     #[arg(
         long, value_name = "COLUMNS", allow_negative_numbers = true,
-        value_parser = whole::<usize>, help_heading = "Output"
+        value_parser = count, help_heading = "Output"
     )]
     pub(super) width: Option<usize>,
 }
@@ -190,7 +190,7 @@ impl ScheduleOptions {
             let problem = format!("schedule {command} has no use for --{name}; leave it out");
             return Err(Failure::Usage(problem));
         }
-        if self.format.is_some() && self.csv.is_none() && command != "export" {
+        if self.format.is_some() && self.csv.is_none() && !["export", "import"].contains(&command) {
             let problem = "--format says what --csv writes; give --csv FILE as well";
             return Err(Failure::Usage(problem.into()));
         }

@@ -1,7 +1,7 @@
 //! `brigade schedule check`.
 
 use super::options::ScheduleOptions;
-use super::setting::{Defined, Setting, advice};
+use super::setting::{Asked, Defined, Setting, advice};
 use super::simulate::{head, numbers, save};
 use crate::PlanError;
 use crate::cli::failure::Failure;
@@ -11,7 +11,15 @@ use serde_json::json;
 use std::io::Write;
 
 pub(super) fn check(options: &ScheduleOptions, to: &mut dyn Write) -> Result<(), Failure> {
-    let defined = options.defined(&options.asked()?)?;
+    prove(options, &options.asked()?, to)
+}
+
+pub(super) fn prove(
+    options: &ScheduleOptions,
+    asked: &Asked,
+    to: &mut dyn Write,
+) -> Result<(), Failure> {
+    let defined = options.defined(asked)?;
     let lowered = match defined.proven(options.limit()?) {
         Ok(lowered) => lowered,
         Err(error) => return Err(refused(options, &defined, *error, to)?),

@@ -5,7 +5,7 @@ use super::options::ScheduleOptions;
 use crate::cli::failure::Failure;
 use crate::cli::options::ScheduleArg;
 use crate::ids::{MicroBatchCount, NodeCount};
-use crate::schedule::csv::CsvSchedule;
+use crate::schedule::csv::{CsvSchedule, Format};
 use crate::schedule::{
     CheckError, Costs, Definition, Layout, Lowered, Schedule, ScheduleKind, StashLimit, Task,
     Times, as_defined, check, lower, node_stash_peaks,
@@ -23,6 +23,8 @@ pub(super) struct Asked {
     chunks: Option<usize>,
     pub(super) nodes: NodeCount,
     pub(super) micro_batches: MicroBatchCount,
+    /// What its file was, if it is from one.
+    pub(super) format: Option<Format>,
 }
 
 impl Asked {
@@ -31,6 +33,7 @@ impl Asked {
         Self {
             schedule: Box::new(kind),
             chunks: self.chunks.filter(|_| kind.takes_any_chunks()),
+            format: None,
             ..*self
         }
     }
@@ -57,18 +60,20 @@ pub(super) struct Setting {
 impl ScheduleOptions {
     /// The schedule and its size: what is asked for, or what a file has.
     pub(super) fn asked(&self) -> Result<Asked, Failure> {
-        let (schedule, own): (Box<dyn Schedule>, _) = match &self.schedule {
-            ScheduleArg::Kind(kind) => (Box::new(*kind), None),
+        let (mut format, mut own) = (None, (4, 8));
+        let schedule: Box<dyn Schedule> = match &self.schedule {
+            ScheduleArg::Kind(kind) => Box::new(*kind),
             ScheduleArg::File(path) => {
                 let file = CsvSchedule::read(path, self.dialect())?;
-                let size = (
+                format = Some(file.format());
+                own = (
                     file.placement().nodes().index(),
                     file.micro_batches().index(),
                 );
-                (Box::new(file), Some(size))
+                Box::new(file)
             }
         };
-        let (nodes, micro_batches) = own.unwrap_or((4, 8));
+        let (nodes, micro_batches) = own;
         let nodes = self.nodes.unwrap_or(nodes);
         let micro_batches = self.micro_batches.unwrap_or(micro_batches);
         self.sane(nodes, micro_batches)?;
@@ -77,6 +82,7 @@ impl ScheduleOptions {
             chunks: self.chunks,
             nodes: NodeCount::new(nodes as u32),
             micro_batches: MicroBatchCount::new(micro_batches as u32),
+            format,
         })
     }
 
