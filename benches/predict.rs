@@ -6,8 +6,8 @@
 //!    same network, simulated for the other schedules. Expected: median error at most 5%, worst
 //!    10%. Needs two cores that nobody else uses.
 //!
-//! `cargo bench --bench predict`, or with `-- sleep` or `-- gpt` only one of them. It fails where an
-//! expectation does.
+//! `cargo bench --bench predict`, or with `-- sleep` or `-- gpt` only one of them. It fails where
+//! an expectation does.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../tests/common/mod.rs"]
