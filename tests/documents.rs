@@ -44,6 +44,9 @@ fn picture(kind: ScheduleKind) -> String {
     schedule_svg(kind.name(), &timeline, &layout)
 }
 
+/// What the page says of each schedule, in this order.
+const FACTS: [&str; 4] = ["Warm-up:", "Memory:", "Idle", "Take it"];
+
 #[test]
 fn every_schedule_has_its_picture_and_its_section() {
     let page = fs::read_to_string(root().join("docs/SCHEDULES.md")).unwrap();
@@ -53,6 +56,23 @@ fn every_schedule_has_its_picture_and_its_section() {
         holds(&root().join("docs").join(&file), &picture(kind));
         let section = format!("## `{name}`\n\n![{name}]({file})\n");
         assert_eq!(page.matches(&section).count(), 1, "{name}");
+        let (_, text) = page.split_once(&section).unwrap();
+        let (text, _) = text.split_once("\n## ").unwrap();
+        let (who, facts) = text.split_once("\n- ").unwrap();
+        assert!(
+            who.contains("arXiv 2") || who.contains("arXiv 1"),
+            "{name}: whose?"
+        );
+        let facts: Vec<_> = facts.split("\n- ").collect();
+        assert_eq!(facts.len(), FACTS.len(), "{name}");
+        for (fact, wanted) in facts.iter().zip(FACTS) {
+            assert!(
+                fact.starts_with(wanted),
+                "{name}: {fact} where {wanted} should be"
+            );
+        }
+        // Warm-up is a number, by formula.
+        assert!(facts[0].contains(['M', 'P']), "{name}: {}", facts[0]);
     }
     let pictures = fs::read_dir(root().join("docs/pictures")).unwrap();
     assert_eq!(pictures.count(), ScheduleKind::ALL.len());

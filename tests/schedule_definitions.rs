@@ -212,6 +212,43 @@ const BUBBLES: [(ScheduleKind, usize, [f64; 4]); 9] = [
     (DualPipeV, 2, [0.1111, 0.0588, 0.1273, 0.0680]),
 ];
 
+/// How many forwards come before node r's first backward.
+fn warm_up(kind: ScheduleKind, [p, m, v]: [u32; 3], r: u32) -> Option<u32> {
+    let round = m / (m / p).max(1);
+    let v_shaped = |down: u32, up: u32| Some(m.min(down + 1) + m.min(up + 1));
+    match kind {
+        GPipe | LoopedBfs => Some(m * v),
+        OneFOneB | ZbH1 => Some(m.min(p - r)),
+        Interleaved1F1B => Some((m * v).min((v - 1) * round + 2 * (p - 1 - r) + 1)),
+        InterleavedZb => Some((m * v).min((v - 1) * round + p - r)),
+        ZbV => (m >= 2 * p - 1).then_some(2 * (p - r) - 1 + 2 * r + 1),
+        VHalf => v_shaped(p / 2, (r + u32::from(p % 2 == 0)) / 2),
+        VMin => v_shaped(p / 3, (r + u32::from(p % 3 == 0)) / 3),
+        DualPipeV => Some(2 * p + u32::from(r == p - 1)),
+        ZbAuto => (m >= 2 * p).then_some(2 * (p - 1 - r) + 1),
+        _ => None,
+    }
+}
+
+#[test]
+fn warm_ups_are_as_documented() {
+    let before = |row: &Vec<Compute>| row.iter().take_while(|c| c.work == Work::F).count() as u32;
+    let law = |kind: ScheduleKind, definition: &Definition, size: [u32; 3]| {
+        for (row, r) in definition.nodes.iter().zip(0..) {
+            if let Some(wanted) = warm_up(kind, size, r) {
+                assert_eq!(before(row), wanted, "{kind} {size:?} node {r}");
+            }
+        }
+    };
+    for kind in published() {
+        for_all(kind, |_, definition, size| law(kind, definition, size));
+    }
+    for (p, m) in (1..=8).flat_map(|p| [(p, 2 * p), (p, 4 * p)]) {
+        let definition = ZbAuto.define(&task(ZbAuto, p, m, None)).unwrap();
+        law(ZbAuto, &definition, [p, m, 1]);
+    }
+}
+
 #[test]
 fn bubbles_are_the_published_ones() {
     for (kind, chunks, bubbles) in BUBBLES {

@@ -320,34 +320,3 @@ fn without_slots_1f1b_is_refused() {
     let gpipe = lower(&define(ScheduleKind::GPipe), &layout, count).unwrap();
     check(&gpipe, &layout, count, None, &|_| 0).expect("gpipe on two nodes does not need slots");
 }
-
-/// One damage each: the check must name what is wrong with every one of them.
-#[test]
-fn damaged_schedules_are_refused() {
-    let refused = |damage: &dyn Fn(&mut Vec<Vec<Action>>)| {
-        let (mut lowered, layout, count) = lowered(ScheduleKind::OneFOneB, 3, 4).unwrap();
-        damage(&mut lowered.nodes);
-        let slots = lowered.slots.clone();
-        check(&lowered, &layout, count, None, &|lane| slots.of(lane)).unwrap_err()
-    };
-    let (whole, _, _) = lowered(ScheduleKind::OneFOneB, 3, 4).unwrap();
-    let mut kinds = BTreeSet::new();
-    for node in 0..3 {
-        for at in 0..whole.nodes[node].len() {
-            let error = refused(&|nodes| {
-                nodes[node].remove(at);
-            });
-            kinds.insert(format!("{:?}", std::mem::discriminant(&error.problem)));
-            let error = refused(&|nodes| {
-                let twice = nodes[node][at];
-                nodes[node].insert(at, twice);
-            });
-            kinds.insert(format!("{:?}", std::mem::discriminant(&error.problem)));
-            refused(&|nodes| {
-                let moved = nodes[node].remove(at);
-                nodes[(node + 1) % 3].insert(0, moved);
-            });
-        }
-    }
-    assert!(kinds.len() >= 4, "many laws are at work: {kinds:?}");
-}

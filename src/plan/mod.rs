@@ -12,8 +12,8 @@ use crate::ids::{NodeId, StageId};
 use crate::launch::launch;
 use crate::partition::Partition;
 use crate::schedule::{
-    Definition, Layout, Lowered, Schedule, Timeline, Times, check, forward_only, lower, simulate,
-    stash_peaks,
+    Action, Definition, Layout, Lowered, Schedule, Timeline, Times, check, counted, forward_only,
+    lower, simulate, stash_peaks,
 };
 use brigade_layer::{LayerShapes, Network, Optimizer};
 use serde::Serialize;
@@ -111,6 +111,13 @@ impl Plan {
         let shapes = network.infer(batch.largest())?;
         let costs: Vec<u64> = shapes.iter().map(|layer| layer.cost.flops()).collect();
         let placement = schedule.place(config.node_count(), config.chunks)?;
+        if placement.nodes() != config.node_count() {
+            return Err(PlanError::Illegal {
+                schedule: schedule.name().to_owned(),
+                reason: format!("its placement on {}", counted(placement.nodes(), "node")),
+                nearest: format!("a placement on {}", counted(config.nodes, "node")),
+            });
+        }
         let partition = Partition::new(&costs, placement.stages(), &config.cuts)?;
         let layout = layout::layout(network, &partition, placement);
         let prediction = memory::Prediction {
@@ -193,6 +200,17 @@ impl Plan {
             return Err(other("plan", value, allowed));
         }
         let lowered = &self.training.lowered;
+        // The check lets a sender without slots wait for its receiver; the engine never waits.
+        let slots = |lane| lowered.slots.of(lane);
+        let full = |action: &&Action| matches!(action, Action::Send(t) if slots(t.lane) == 0);
+        if let Some(send) = lowered.nodes.iter().flatten().find(full) {
+            let value = format!("a plan without slots for {send}");
+            return Err(other(
+                "plan",
+                value,
+                "one with a slot for every lane".into(),
+            ));
+        }
         check(lowered, layout, batch.micro_batches(), None, &|lane| {
             lowered.slots.of(lane)
         })?;

@@ -16,7 +16,7 @@ use std::fmt::Write;
 #[non_exhaustive]
 pub enum Problem {
     /// Nobody can go on.
-    #[error("deadlock: {}", waiting.iter().map(|(node, action)| format!("node {node} waits at {action}")).collect::<Vec<_>>().join(", "))]
+    #[error("deadlock: {}", in_words(waiting))]
     Deadlock {
         /// Every node that has not finished, with the action it cannot do.
         waiting: Vec<(NodeId, Action)>,
@@ -70,14 +70,30 @@ pub enum Problem {
         /// The lane's slots.
         slots: u32,
     },
+    /// A pair that is something else, or not behind the pair before it.
+    #[error("a pair begins here; it must be an F and the backward after it, in ascending order")]
+    NotAPair,
     /// More kept than a node may keep.
     #[error("the node keeps {kept} micro-batches of its whole share and may keep {most}")]
     StashFull {
-        /// What it keeps.
+        /// The most that it keeps, in the whole of its list.
         kept: f64,
         /// The most it may keep.
         most: f64,
     },
+}
+
+/// The most nodes of a deadlock that a line names.
+const MOST_NAMED: usize = 8;
+
+fn in_words(waiting: &[(NodeId, Action)]) -> String {
+    let named = waiting.iter().take(MOST_NAMED);
+    let named = named.map(|(node, action)| format!("node {node} waits at {action}"));
+    let mut words = named.collect::<Vec<_>>().join(", ");
+    if waiting.len() > MOST_NAMED {
+        let _ = write!(words, ", and {} more nodes", waiting.len() - MOST_NAMED);
+    }
+    words
 }
 
 /// A schedule that breaks a law: where, which, and the node's list around it with the action

@@ -126,6 +126,7 @@ fn complete(
             }
             *done |= parts;
         }
+        pairs(definition, node)?;
     }
     let works: &[Work] = match trains(definition) {
         true => &[Work::F, Work::I, Work::W],
@@ -140,6 +141,20 @@ fn complete(
             let problem = Problem::Missing(missing.into());
             return Err(CheckError::in_definition(row, node, row.len(), problem));
         }
+    }
+    Ok(())
+}
+
+/// Every pair is an F and the backward after it.
+fn pairs(definition: &Definition, node: NodeId) -> Result<(), Box<CheckError>> {
+    let row = &definition.nodes[node.index()];
+    let mut least = 0;
+    for at in definition.pairs_of(node).iter().map(|at| *at as usize) {
+        let both = [at, at + 1].map(|at| row.get(at).map(|compute| compute.work));
+        if at < least || !matches!(both, [Some(Work::F), Some(Work::I | Work::B)]) {
+            return Err(CheckError::in_definition(row, node, at, Problem::NotAPair));
+        }
+        least = at + 2;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ mod stash;
 mod timeline;
 mod times;
 mod wiring;
+mod words;
 
 pub use action::{Action, Compute, Direction, Lane, Transfer, Work};
 pub use check::{CheckError, Problem, check};
@@ -44,3 +45,4 @@ pub use slots::Slots;
 pub use stash::{StashLimit, node_stash_peaks, stash_peaks};
 pub use timeline::{Span, Timeline, Totals};
 pub use times::{Link, Links, Times};
+pub(crate) use words::counted;

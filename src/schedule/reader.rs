@@ -2,7 +2,7 @@
 //! clock.
 
 use super::lower::parts;
-use super::stash::{Kept, StashLimit};
+use super::stash::{Kept, StashLimit, row_peak};
 use super::wiring::Wiring;
 use super::{Action, CheckError, Compute, Layout, Lowered, Problem, Transfer, Work};
 use crate::ids::{MicroBatchCount, MicroBatchId, NodeId, StageId};
@@ -73,8 +73,14 @@ impl<'a> Records<'a> {
             ends: Vec::new(),
         };
         for (index, action) in row.iter().enumerate() {
-            self.action(&mut own, action)
-                .map_err(|problem| self.error(node, index, problem))?;
+            let done = self.action(&mut own, action);
+            done.map_err(|mut problem| {
+                // Where it becomes too much is shown; how much it becomes is what helps.
+                if let Problem::StashFull { kept, .. } = &mut problem {
+                    *kept = row_peak(row, stages, freed);
+                }
+                self.error(node, index, problem)
+            })?;
         }
         self.ended(&own)
             .map_err(|problem| self.error(node, row.len(), problem))

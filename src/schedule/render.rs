@@ -45,7 +45,7 @@ pub struct Stretch {
 
 /// Every node's row of a timeline, `width` columns for the whole makespan: each compute action with
 /// its letter and micro-batch, dots where the node is idle. Letters of a node's further stages are
-/// in lower case.
+/// in lower case. Where there is no room for the whole number there is none.
 pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
     let scale = if timeline.makespan > 0.0 {
         width as f64 / timeline.makespan
@@ -72,7 +72,11 @@ pub fn stretches(timeline: &Timeline, width: usize) -> Vec<Vec<Stretch>> {
                 row.push(idle(start - at));
             }
             let columns = end - start;
-            let name = format!("{}{}", compute.work, compute.micro_batch);
+            let mut name = format!("{}{}", compute.work, compute.micro_batch);
+            if name.len() > columns {
+                // F10 as F1 would be another micro-batch.
+                name.truncate(1);
+            }
             let first = *first.get_or_insert(compute.stage);
             let name = match compute.stage == first {
                 true => name,
@@ -121,9 +125,9 @@ pub fn render_with(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{MicroBatchCount, NodeCount};
+    use crate::ids::{MicroBatchCount, MicroBatchId, NodeCount, StageId};
     use crate::placement::Placement;
-    use crate::schedule::{Layout, Schedule, ScheduleKind, Task, Times, lower, simulate};
+    use crate::schedule::{Layout, Schedule, ScheduleKind, Task, Times, Work, lower, simulate};
 
     #[test]
     fn the_timeline_of_1f1b_shows_warm_up_steady_state_and_cool_down() {
@@ -141,6 +145,26 @@ node 2 |....F0B0  F1B1  F2B2  F3B3  ........| idle 33%
 ";
         assert_eq!(render(&simulation, 36), picture);
         assert!((simulation.bubble() - 2.0 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_number_is_there_whole_or_not_at_all() {
+        let timeline = |micro_batch| {
+            let compute = Compute::new(StageId::new(0), Work::F, MicroBatchId::new(micro_batch));
+            let (action, start, end) = (compute.into(), 0.0, 1.0);
+            let nodes = vec![vec![Span { action, start, end }]];
+            let makespan = 1.0;
+            Timeline { nodes, makespan }
+        };
+        let text = |micro_batch, width| {
+            let rows = stretches(&timeline(micro_batch), width);
+            rows[0][0].text.clone()
+        };
+        assert_eq!(
+            [1, 2, 3, 4].map(|width| text(10, width)),
+            ["F", "F ", "F10", "F10 "]
+        );
+        assert_eq!([1, 2, 3].map(|width| text(7, width)), ["F", "F7", "F7 "]);
     }
 
     #[test]

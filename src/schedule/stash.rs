@@ -22,7 +22,8 @@ impl StashLimit {
         }
     }
 
-    pub(super) fn exceeded_by(&self, kept: f64) -> bool {
+    /// Whether so much is more, roundings aside.
+    pub(crate) fn exceeded_by(&self, kept: f64) -> bool {
         kept > self.most + 1e-9
     }
 }
@@ -84,14 +85,18 @@ pub fn stash_peaks(lowered: &Lowered, layout: &Layout) -> Vec<usize> {
 /// part of what its F kept.
 pub fn node_stash_peaks(lowered: &Lowered, layout: &Layout, freed_at_input: f64) -> Vec<f64> {
     let of = |(node, row): (_, &Vec<Action>)| {
-        let stages = layout.placement.stages_on(node).len();
-        let mut kept = Kept::new(stages, freed_at_input);
-        let after = |action: &Action| match action {
-            Action::Compute(compute) => kept.after(compute.work),
-            _ => 0.0,
-        };
-        row.iter().map(after).fold(0.0, f64::max)
+        row_peak(row, layout.placement.stages_on(node).len(), freed_at_input)
     };
     let nodes = layout.nodes().iter();
     nodes.zip(&lowered.nodes).map(of).collect()
+}
+
+/// The most that a node of so many stages keeps.
+pub(super) fn row_peak(row: &[Action], stages: usize, freed_at_input: f64) -> f64 {
+    let mut kept = Kept::new(stages, freed_at_input);
+    let after = |action: &Action| match action {
+        Action::Compute(compute) => kept.after(compute.work),
+        _ => 0.0,
+    };
+    row.iter().map(after).fold(0.0, f64::max)
 }

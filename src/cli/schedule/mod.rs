@@ -9,6 +9,7 @@ mod compare;
 mod exchange;
 mod options;
 mod prove;
+mod setting;
 mod simulate;
 
 use options::ScheduleOptions;
@@ -55,12 +56,24 @@ Examples:
 }
 
 pub(super) fn schedule(command: &ScheduleCommand, to: &mut dyn Write) -> Result<(), Failure> {
-    match command {
-        ScheduleCommand::Show(options) => simulate::show(options, to),
-        ScheduleCommand::Check(options) => prove::check(options, to),
-        ScheduleCommand::Simulate(options) => simulate::simulate(options, to),
-        ScheduleCommand::Export(options) => exchange::export(options, to),
-        ScheduleCommand::Import(options) => exchange::import(options, to),
-        ScheduleCommand::Compare(options) => compare::compare(options, to),
-    }
+    type Run = fn(&ScheduleOptions, &mut dyn Write) -> Result<(), Failure>;
+    // What each has no use for.
+    let (run, options, name, unused): (Run, _, _, &[&str]) = match command {
+        ScheduleCommand::Show(options) => (simulate::show, options, "show", &[]),
+        ScheduleCommand::Simulate(options) => (simulate::simulate, options, "simulate", &[]),
+        ScheduleCommand::Check(options) => {
+            (prove::check, options, "check", &["as-defined", "width"])
+        }
+        ScheduleCommand::Export(options) => (exchange::export, options, "export", &["width"]),
+        ScheduleCommand::Import(options) => {
+            let unused = &["as-defined", "width"];
+            (exchange::import, options, "import", unused)
+        }
+        ScheduleCommand::Compare(options) => {
+            let unused = &["svg", "csv", "width", "format"];
+            (compare::compare, options, "compare", unused)
+        }
+    };
+    options.without(name, unused)?;
+    run(options, to)
 }

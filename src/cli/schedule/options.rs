@@ -1,14 +1,11 @@
 //! The options of `brigade schedule`, and what they describe.
 
 use crate::cli::failure::Failure;
-use crate::cli::options::{ScheduleArg, number, schedule as schedule_name, whole};
-use crate::ids::{MicroBatchCount, NodeCount};
-use crate::schedule::csv::{CsvSchedule, Dialect};
-use crate::schedule::{
-    Costs, Definition, Layout, Lowered, Schedule, StashLimit, Task, Times, as_defined, check, lower,
-};
-use crate::{Config, PlanError};
+use crate::cli::options::{ScheduleArg, number, schedule as schedule_name};
+use crate::schedule::csv::Dialect;
+use crate::schedule::{Layout, StashLimit, Times};
 use clap::{Args, ValueEnum, ValueHint};
+use std::num::IntErrorKind;
 use std::path::PathBuf;
 
 /// What all subcommands take.
@@ -23,19 +20,19 @@ pub(in crate::cli) struct ScheduleOptions {
     /// Pipeline nodes; 4, or as many as the file has.
     #[arg(
         long, value_name = "P",
-        allow_negative_numbers = true, value_parser = whole::<usize>
+        allow_negative_numbers = true, value_parser = count
     )]
     pub(super) nodes: Option<usize>,
     /// Stages per node; as many as the schedule needs unless given.
     #[arg(
         long, value_name = "V",
-        allow_negative_numbers = true, value_parser = whole::<usize>
+        allow_negative_numbers = true, value_parser = count
     )]
     pub(super) chunks: Option<usize>,
     /// Micro-batches of a step; 8, or as many as the file has.
     #[arg(
         long, value_name = "M",
-        allow_negative_numbers = true, value_parser = whole::<usize>
+        allow_negative_numbers = true, value_parser = count
     )]
     pub(super) micro_batches: Option<usize>,
     /// Time of F in any one unit: of a node's whole share, or a list with one number per stage.
@@ -73,8 +70,8 @@ pub(in crate::cli) struct ScheduleOptions {
         long, value_name = "FRACTION", default_value = "0", allow_negative_numbers = true,
         value_parser = number::<f64>, help_heading = "Costs"
     )]
-    freed_at_input: f64,
-    /// The schedule as defined, not as it is lowered to run.
+    pub(super) freed_at_input: f64,
+    /// Show, simulate and compare the schedule as defined, not as it is lowered to run.
     #[arg(long)]
     pub(super) as_defined: bool,
     /// How a file is read and written: 2024 has B and BW for today's I and B; 2025 has no waits.
@@ -96,16 +93,14 @@ pub(in crate::cli) struct ScheduleOptions {
         long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output"
     )]
     pub(super) csv: Option<PathBuf>,
-    /// What the CSV has: the schedule as defined, or what runs, with sends and receives.
-    #[arg(
-        long, value_enum, default_value_t = FormatArg::ComputeOnly, value_name = "FORMAT",
-        help_heading = "Output"
-    )]
-    pub(super) format: FormatArg,
+    /// What the CSV has: the schedule as defined, as unless given, or what runs, with sends and
+    /// receives. For import: what the file must be.
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
+    pub(super) format: Option<FormatArg>,
     /// Columns of the picture; as the terminal has room unless given.
     #[arg(
         long, value_name = "COLUMNS", allow_negative_numbers = true,
-        value_parser = whole::<usize>, help_heading = "Output"
+        value_parser = count, help_heading = "Output"
     )]
     pub(super) width: Option<usize>,
 }
@@ -127,6 +122,27 @@ enum DialectArg {
     Year2024,
 }
 
+/// More would not be told from infinite once it is added up.
+const MOST_TIME: f64 = 1e100;
+/// Of micro-batches in memory.
+const MOST_KEPT: f64 = 1e15;
+
+/// How many of something. 0 is refused later, where it is known how many there may be.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse::<usize>().map_err(|error| match error.kind() {
+        IntErrorKind::PosOverflow => "this number is too large".to_owned(),
+        _ => "give a whole number, 1 or more".to_owned(),
+    })
+}
+
+/// A number as people write it.
+fn short(number: f64) -> String {
+    match (1e-6..1e15).contains(&number.abs()) || number == 0.0 {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
+}
+
 /// One number, or one for each stage.
 #[derive(Clone, Debug)]
 struct TimesArg(Vec<f64>);
@@ -134,44 +150,19 @@ struct TimesArg(Vec<f64>);
 fn times(text: &str) -> Result<TimesArg, String> {
     let numbers = text.split(',').map(|number| number.trim().parse().ok());
     let numbers: Option<Vec<f64>> = numbers.collect();
-    let fine = |numbers: &Vec<f64>| numbers.iter().all(|number| (0.0..1e100).contains(number));
-    let problem = "give a number of 0 or more, or one for each stage as 1,1.5,0.8,1";
+    let fine = |numbers: &Vec<f64>| {
+        numbers
+            .iter()
+            .all(|number| (0.0..=MOST_TIME).contains(number))
+    };
+    let problem = "give a number of 0 or more, up to 1e100, or one for each stage as 1,1.5,0.8,1";
     numbers
         .filter(fine)
         .map(TimesArg)
         .ok_or_else(|| problem.to_owned())
 }
 
-/// More compute actions than this are a mistake: they take gigabytes.
-const MOST_ACTIONS: usize = 1 << 24;
-/// Of nodes, and of stages on a node.
-const MOST_CHUNKS: usize = 1024;
-
-/// A schedule in one setting, proven.
-pub(super) struct Setting {
-    pub(super) name: String,
-    pub(super) layout: Layout,
-    pub(super) micro_batches: MicroBatchCount,
-    pub(super) times: Times,
-    pub(super) definition: Definition,
-    /// What runs; or, where it was asked for, the definition with its messages.
-    pub(super) lowered: Lowered,
-}
-
 impl ScheduleOptions {
-    /// The schedule that is asked for.
-    pub(super) fn schedule(&self) -> Result<Box<dyn Schedule>, Failure> {
-        match &self.schedule {
-            ScheduleArg::Kind(kind) => Ok(Box::new(*kind)),
-            ScheduleArg::File(path) => Ok(Box::new(self.file(path)?)),
-        }
-    }
-
-    /// A schedule from a file.
-    pub(super) fn file(&self, path: &std::path::Path) -> Result<CsvSchedule, Failure> {
-        Ok(CsvSchedule::read(path, self.dialect())?)
-    }
-
     /// How files are read and written.
     pub(super) fn dialect(&self) -> Dialect {
         match self.dialect {
@@ -181,114 +172,44 @@ impl ScheduleOptions {
         }
     }
 
-    /// The same options for another schedule.
-    pub(super) fn with(&self, schedule: ScheduleArg) -> Self {
-        Self {
-            schedule,
-            ..self.clone()
+    /// What a subcommand has no use for is refused: nobody is to believe that it did something.
+    pub(super) fn without(&self, command: &str, unused: &[&str]) -> Result<(), Failure> {
+        let given = [
+            ("svg", self.svg.is_some()),
+            ("csv", self.csv.is_some()),
+            ("json", self.json),
+            ("width", self.width.is_some()),
+            ("format", self.format.is_some()),
+            ("as-defined", self.as_defined),
+        ];
+        let given = given.into_iter().filter(|(_, given)| *given);
+        let found = given
+            .map(|(name, _)| name)
+            .find(|name| unused.contains(name));
+        if let Some(name) = found {
+            let problem = format!("schedule {command} has no use for --{name}; leave it out");
+            return Err(Failure::Usage(problem));
         }
+        if self.format.is_some() && self.csv.is_none() && !["export", "import"].contains(&command) {
+            let problem = "--format says what --csv writes; give --csv FILE as well";
+            return Err(Failure::Usage(problem.into()));
+        }
+        Ok(())
     }
 
-    /// Nodes and micro-batches: what is asked for, or what a file has.
-    fn size(&self) -> Result<(usize, usize), Failure> {
-        let (mut nodes, mut micro_batches) = (self.nodes, self.micro_batches);
-        if let ScheduleArg::File(path) = &self.schedule {
-            let file = self.file(path)?;
-            nodes = nodes.or(Some(file.placement().nodes().index()));
-            micro_batches = micro_batches.or(Some(file.micro_batches().index()));
-        }
-        let (nodes, micro_batches) = (nodes.unwrap_or(4), micro_batches.unwrap_or(8));
-        let config = Config {
-            nodes,
-            ..Config::default()
-        };
-        config.validate()?;
-        let wrong = |what: &str, value: usize, allowed: String| {
-            Failure::Usage(format!("--{what} is {value}; it must be {allowed}"))
-        };
-        if micro_batches == 0 {
-            return Err(wrong("micro-batches", 0, "at least 1".into()));
-        }
-        let chunks = self.chunks.unwrap_or(1);
-        if !(1..=MOST_CHUNKS).contains(&chunks) {
-            let allowed = format!("between 1 and {MOST_CHUNKS}");
-            return Err(wrong("chunks", chunks, allowed));
-        }
-        if nodes * chunks * 2 > MOST_ACTIONS / micro_batches {
-            let most = (MOST_ACTIONS / (nodes * chunks * 2)).max(1);
-            let allowed = format!("at most {most} for {nodes} nodes");
-            return Err(wrong("micro-batches", micro_batches, allowed));
-        }
-        Ok((nodes, micro_batches))
-    }
-
-    /// The schedule, placed and ordered, lowered and proven.
-    pub(super) fn setting(&self) -> Result<Setting, Failure> {
-        self.setting_within(self.limit()?)
-    }
-
-    /// The same under another limit than the schedule was told of.
-    pub(super) fn setting_within(&self, limit: Option<StashLimit>) -> Result<Setting, Failure> {
-        let (layout, micro_batches, definition, times, name) = self.defined()?;
-        let lowered = match self.as_defined {
-            true => as_defined(&definition, &layout, micro_batches),
-            false => lower(&definition, &layout, micro_batches),
-        };
-        let lowered = lowered.map_err(PlanError::from)?;
-        if !self.as_defined {
-            check(&lowered, &layout, micro_batches, limit, &|lane| {
-                lowered.slots.of(lane)
-            })
-            .map_err(PlanError::from)?;
-        }
-        Ok(Setting {
-            name,
-            layout,
-            micro_batches,
-            times,
-            definition,
-            lowered,
-        })
-    }
-
-    #[allow(clippy::type_complexity)]
-    pub(super) fn defined(
-        &self,
-    ) -> Result<(Layout, MicroBatchCount, Definition, Times, String), Failure> {
-        let (nodes, micro_batches) = self.size()?;
-        let schedule = self.schedule()?;
-        let placement = schedule.place(NodeCount::new(nodes as u32), self.chunks)?;
-        let micro_batches = MicroBatchCount::new(micro_batches as u32);
-        let layout = Layout::chain(placement);
-        let times = self.times(&layout)?;
-        let kept = layout.placement.stages().iter().map(|stage| {
-            let node = layout.placement.node_of(stage);
-            let share = 1.0 / layout.placement.stages_on(node).len() as f64;
-            [share, share * (1.0 - self.freed_at_input)]
-        });
-        let limit = self.limit()?.map(|limit| limit.most);
-        let costs = Costs {
-            times: times.clone(),
-            kept: kept.collect(),
-            limits: limit.map_or(Vec::new(), |most| vec![most; nodes]),
-        };
-        let task = Task::new(layout.placement.clone(), micro_batches).with_costs(costs);
-        let definition = schedule.define(&task)?;
-        let name = schedule.name().to_owned();
-        Ok((layout, micro_batches, definition, times, name))
-    }
-
+    /// What a node may keep.
     pub(super) fn limit(&self) -> Result<Option<StashLimit>, Failure> {
         if !(0.0..=1.0).contains(&self.freed_at_input) {
-            let problem = format!(
-                "--freed-at-input is {}; it must be between 0 and 1",
-                self.freed_at_input
-            );
-            return Err(Failure::Usage(problem));
+            return Err(wrong(
+                "freed-at-input",
+                self.freed_at_input,
+                "between 0 and 1",
+            ));
         }
-        if let Some(most) = self.memory_limit.filter(|most| !(0.0..1e15).contains(most)) {
-            let problem = format!("--memory-limit is {most}; it must be 0 or more micro-batches");
-            return Err(Failure::Usage(problem));
+        let fine = |most: &f64| (0.0..=MOST_KEPT).contains(most);
+        if let Some(most) = self.memory_limit.filter(|most| !fine(most)) {
+            let allowed = "between 0 and 1e15 micro-batches";
+            return Err(wrong("memory-limit", most, allowed));
         }
         let freed_at_input = self.freed_at_input;
         Ok(self.memory_limit.map(|most| StashLimit {
@@ -297,12 +218,8 @@ impl ScheduleOptions {
         }))
     }
 
-    /// The part of what F keeps that I frees.
-    pub(super) fn freed_at_input(&self) -> f64 {
-        self.freed_at_input
-    }
-
-    fn times(&self, layout: &Layout) -> Result<Times, Failure> {
+    /// Of every stage, and of the links.
+    pub(super) fn times(&self, layout: &Layout) -> Result<Times, Failure> {
         let stages = layout.placement.stages();
         let of = |name: &str, TimesArg(list): &TimesArg| match list[..] {
             [share] => Ok((stages.iter())
@@ -317,12 +234,12 @@ impl ScheduleOptions {
                 list.len()
             ))),
         };
-        if !(0.0..1e100).contains(&self.link_latency) {
-            let problem = format!(
-                "--link-latency is {}; it must be 0 or more",
-                self.link_latency
-            );
-            return Err(Failure::Usage(problem));
+        if !(0.0..=MOST_TIME).contains(&self.link_latency) {
+            return Err(wrong(
+                "link-latency",
+                self.link_latency,
+                "between 0 and 1e100",
+            ));
         }
         let times = Times {
             forward: of("forward", &self.forward)?,
@@ -338,4 +255,9 @@ impl ScheduleOptions {
         }
         Ok(times.with_latency(self.link_latency))
     }
+}
+
+fn wrong(option: &str, value: f64, allowed: &str) -> Failure {
+    let value = short(value);
+    Failure::Usage(format!("--{option} is {value}; it must be {allowed}"))
 }

@@ -1,13 +1,14 @@
 //! `brigade schedule show` and `simulate`.
 
-use super::options::{ScheduleOptions, Setting};
+use super::options::ScheduleOptions;
+use super::setting::Setting;
 use crate::PlanError;
 use crate::cli::failure::Failure;
 use crate::cli::output::{picture, picture_width, print};
 use crate::files::write_whole;
 use crate::report::schedule_svg;
 use crate::schedule::{
-    Action, Timeline, Totals, critical_path, node_stash_peaks, simulate as play, simulate_totals,
+    Action, Timeline, Totals, counted, critical_path, simulate as play, simulate_totals,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -33,7 +34,6 @@ pub(super) fn show(options: &ScheduleOptions, to: &mut dyn Write) -> Result<(), 
     print(to, &title(&setting))?;
     draw(options, &timeline, to)?;
     let totals = timeline.totals();
-    let kept = node_stash_peaks(&setting.lowered, &setting.layout, options.freed_at_input());
     print(
         to,
         &format!(
@@ -45,7 +45,7 @@ pub(super) fn show(options: &ScheduleOptions, to: &mut dyn Write) -> Result<(), 
                 ""
             },
             100.0 * totals.bubble_makespan(),
-            numbers(&kept)
+            numbers(&setting.kept)
         ),
     )
 }
@@ -53,7 +53,6 @@ pub(super) fn show(options: &ScheduleOptions, to: &mut dyn Write) -> Result<(), 
 pub(super) fn simulate(options: &ScheduleOptions, to: &mut dyn Write) -> Result<(), Failure> {
     let setting = options.setting()?;
     save(options, &setting)?;
-    let kept = node_stash_peaks(&setting.lowered, &setting.layout, options.freed_at_input());
     let small = setting.actions() <= MOST_DRAWN;
     let timeline = small.then(|| setting.timeline()).transpose()?;
     let totals = match &timeline {
@@ -62,7 +61,7 @@ pub(super) fn simulate(options: &ScheduleOptions, to: &mut dyn Write) -> Result<
     };
     if options.json {
         let mut object = head(&setting);
-        let more = figures(&totals, &kept);
+        let more = figures(&totals, &setting.kept);
         if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
             object.extend(more);
         }
@@ -77,6 +76,9 @@ pub(super) fn simulate(options: &ScheduleOptions, to: &mut dyn Write) -> Result<
                 })
                 .collect();
             object["critical_path"] = json!(path);
+        } else {
+            object["critical_path"] = Value::Null;
+            object["left_out"] = json!(too_many(&setting));
         }
         return print(to, &object.to_string());
     }
@@ -84,11 +86,16 @@ pub(super) fn simulate(options: &ScheduleOptions, to: &mut dyn Write) -> Result<
     if let Some(timeline) = &timeline {
         draw(options, timeline, to)?;
     }
-    print(to, &words(&totals, &kept))?;
+    print(to, &words(&totals, &setting.kept))?;
     match &timeline {
         Some(timeline) => print(to, &path_in_words(timeline)),
-        None => Ok(()),
+        None => print(to, &too_many(&setting)),
     }
+}
+
+fn too_many(setting: &Setting) -> String {
+    let actions = setting.actions();
+    format!("no picture and no critical path: {actions} actions, and up to {MOST_DRAWN} have them")
 }
 
 fn words(totals: &Totals, kept: &[f64]) -> String {
@@ -146,23 +153,22 @@ pub(super) fn figures(totals: &Totals, kept: &[f64]) -> Value {
 /// The setting, for programs.
 pub(super) fn head(setting: &Setting) -> Value {
     json!({
-        "schedule": setting.name,
-        "nodes": setting.layout.nodes().index(),
+        "schedule": setting.defined.name,
+        "nodes": setting.defined.layout.nodes().index(),
         "chunks": setting.chunks(),
-        "micro_batches": setting.micro_batches.index(),
+        "micro_batches": setting.defined.micro_batches.index(),
     })
 }
 
 fn title(setting: &Setting) -> String {
-    let (nodes, micro_batches) = (setting.layout.nodes(), setting.micro_batches);
+    let defined = &setting.defined;
+    let nodes = counted(defined.layout.nodes(), "node");
+    let micro_batches = counted(defined.micro_batches, "micro-batch");
     let chunks = match setting.chunks() {
         1 => String::new(),
         many => format!(" with {many} stages each"),
     };
-    format!(
-        "{}, {nodes} nodes{chunks}, {micro_batches} micro-batches",
-        setting.name
-    )
+    format!("{}, {nodes}{chunks}, {micro_batches}", defined.name)
 }
 
 /// Numbers without zeros behind them; of very many the first and the last.
@@ -191,18 +197,21 @@ fn draw(options: &ScheduleOptions, timeline: &Timeline, to: &mut dyn Write) -> R
 }
 
 /// Pictures and exchanged files that are asked for.
-fn save(options: &ScheduleOptions, setting: &Setting) -> Result<(), Failure> {
+pub(super) fn save(options: &ScheduleOptions, setting: &Setting) -> Result<(), Failure> {
+    save_picture(options, setting)?;
+    if let Some(path) = &options.csv {
+        write_whole(path, super::exchange::text(options, setting)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+pub(super) fn save_picture(options: &ScheduleOptions, setting: &Setting) -> Result<(), Failure> {
     if let Some(path) = &options.svg {
-        let svg = schedule_svg(&title(setting), &setting.timeline()?, &setting.layout);
+        let (title, layout) = (title(setting), &setting.defined.layout);
+        let svg = schedule_svg(&title, &setting.timeline()?, layout);
         write_whole(path, svg.as_bytes())?;
     }
-    match &options.csv {
-        Some(path) => Ok(write_whole(
-            path,
-            super::exchange::text(options, setting)?.as_bytes(),
-        )?),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 impl Setting {
@@ -212,11 +221,10 @@ impl Setting {
 
     /// The most stages of a node.
     pub(super) fn chunks(&self) -> usize {
-        let nodes = self.layout.nodes().iter();
-        nodes
-            .map(|node| self.layout.placement.stages_on(node).len())
-            .max()
-            .unwrap_or(1)
+        let layout = &self.defined.layout;
+        let nodes = layout.nodes().iter();
+        let stages = nodes.map(|node| layout.placement.stages_on(node).len());
+        stages.max().unwrap_or(1)
     }
 
     fn timeline(&self) -> Result<Timeline, Failure> {
@@ -227,26 +235,14 @@ impl Setting {
             );
             return Err(Failure::Usage(problem));
         }
-        let Self {
-            lowered,
-            layout,
-            micro_batches,
-            times,
-            ..
-        } = self;
-        let timeline = play(lowered, layout, *micro_batches, times).map_err(PlanError::from)?;
-        Ok(timeline)
+        let (lowered, of) = (&self.lowered, &self.defined);
+        let timeline = play(lowered, &of.layout, of.micro_batches, &of.times);
+        Ok(timeline.map_err(PlanError::from)?)
     }
 
     pub(super) fn totals(&self) -> Result<Totals, Failure> {
-        let Self {
-            lowered,
-            layout,
-            micro_batches,
-            times,
-            ..
-        } = self;
-        let totals = simulate_totals(lowered, layout, *micro_batches, times);
+        let (lowered, of) = (&self.lowered, &self.defined);
+        let totals = simulate_totals(lowered, &of.layout, of.micro_batches, &of.times);
         Ok(totals.map_err(PlanError::from)?)
     }
 }

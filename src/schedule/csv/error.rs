@@ -2,6 +2,7 @@
 
 use super::read::MOST_ROWS;
 use std::fmt;
+use std::path::PathBuf;
 
 /// The longest part of a cell that an error shows.
 const SHOWN: usize = 60;
@@ -91,6 +92,8 @@ pub enum CsvProblem {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CsvError {
+    /// The file, where it came from one.
+    pub file: Option<PathBuf>,
     /// The row, from 1. Every row is a line.
     pub row: usize,
     /// The column, from 1. One past the last cell for what is missing at the end of a row.
@@ -109,6 +112,7 @@ impl CsvError {
             shown.push('…');
         }
         Box::new(Self {
+            file: None,
             row,
             column,
             cell: shown,
@@ -119,7 +123,11 @@ impl CsvError {
 
 impl fmt::Display for CsvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "schedule file, row {}, column {}", self.row, self.column)?;
+        f.write_str("schedule file")?;
+        if let Some(file) = &self.file {
+            write!(f, " {}", file.display())?;
+        }
+        write!(f, ", row {}, column {}", self.row, self.column)?;
         if !self.cell.is_empty() {
             write!(f, " ({:?})", self.cell)?;
         }

@@ -6,9 +6,9 @@
 //! compute_only              compute_comms
 //! ```
 //!
-//! A blank cell is an idle slot. `(0F7;7B3)OVERLAP_F_B` is a pair that is meant to overlap. A file
-//! with communication is held against the same laws as one without, its messages are checked, and
-//! then left out: lowering inserts them again.
+//! A blank cell is an idle slot, a byte order mark at the start nothing. `(0F7;7B3)OVERLAP_F_B` is
+//! a pair that is meant to overlap. A file with communication is held against the same laws as one
+//! without, its messages are checked, and then left out: lowering inserts them again.
 //!
 //! # Example
 //! ```
@@ -31,7 +31,7 @@ mod write;
 pub use error::{CsvError, CsvProblem};
 pub use write::{compute_comms, compute_only};
 
-use super::{Definition, Schedule, Task};
+use super::{Definition, Schedule, Task, counted};
 use crate::error::{Error, PlanError};
 use crate::files::read_error;
 use crate::ids::{MicroBatchCount, NodeCount};
@@ -107,7 +107,10 @@ impl CsvSchedule {
         let text = String::from_utf8(bytes).map_err(|error| read_error(path, error))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let parsed = Self::parse(name, &text, dialect);
-        parsed.map_err(|error| Error::Plan(error.into()))
+        parsed.map_err(|mut error| {
+            error.file = Some(path.to_owned());
+            Error::Plan(error.into())
+        })
     }
 
     /// What the file was.
@@ -147,14 +150,16 @@ impl Schedule for CsvSchedule {
     fn place(&self, nodes: NodeCount, chunks: Option<usize>) -> Result<Placement, PlanError> {
         let own = self.placement.nodes();
         if nodes != own {
-            let reason = format!("{nodes} nodes: the file has {own} rows");
-            return Err(self.illegal(reason, format!("{own} nodes")));
+            let (asked, rows) = (counted(nodes, "node"), counted(own, "row"));
+            let reason = format!("{asked}: the file has {rows}");
+            return Err(self.illegal(reason, counted(own, "node")));
         }
         let own = self.placement.chunks();
         match chunks {
             Some(chunks) if Some(chunks) != own => {
                 let own = own.map_or("not the same number".to_owned(), |own| own.to_string());
-                let reason = format!("{chunks} chunks: the file has {own} on every node");
+                let chunks = counted(chunks, "chunk");
+                let reason = format!("{chunks}: the file has {own} on every node");
                 Err(self.illegal(reason, "no chunks given, as the file has them".into()))
             }
             _ => Ok(self.placement.clone()),
@@ -170,8 +175,9 @@ impl Schedule for CsvSchedule {
         match asked.get() {
             0 => Err(self.illegal("0 micro-batches".into(), "1 micro-batch".into())),
             asked if asked > own.get() => {
-                let reason = format!("{asked} micro-batches: the file has {own}");
-                Err(self.illegal(reason, format!("{own} micro-batches")))
+                let asked = counted(asked, "micro-batch");
+                let reason = format!("{asked}: the file has {own}");
+                Err(self.illegal(reason, counted(own, "micro-batch")))
             }
             _ if asked == own => Ok(self.definition.clone()),
             _ => Ok(self.definition.first(asked)),

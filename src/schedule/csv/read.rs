@@ -37,6 +37,8 @@ pub(super) type Wrong = (usize, usize, CsvProblem);
 type Parsed = (Format, Placement, MicroBatchCount, Definition);
 
 pub(super) fn read(text: &str, dialect: Dialect) -> Result<Parsed, Box<CsvError>> {
+    // Spreadsheets write a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     understood(text, dialect).map_err(|(row, column, problem)| {
         let cell = cell_at(text, row, column).unwrap_or_default();
         CsvError::new(row, column, cell, problem)

@@ -4,6 +4,7 @@
 use super::row::{Step, rows};
 use super::{Definition, Task};
 use crate::error::PlanError;
+use crate::schedule::counted;
 
 /// Two stages a node, down the nodes and back up. In the steady part each forward of one stage is
 /// paired with a backward of the other, so that one can compute while the other's messages travel.
@@ -26,7 +27,9 @@ pub(super) fn dualpipe_v(task: &Task) -> Result<Definition, PlanError> {
         return Err(PlanError::Illegal {
             schedule: "dualpipe-v".to_owned(),
             reason: format!(
-                "{micro_batches} micro-batches on {nodes} nodes: it needs two for each node"
+                "{} on {}: it needs two for each node",
+                counted(micro_batches, "micro-batch"),
+                counted(nodes, "node")
             ),
             nearest: format!("{} micro-batches", 2 * nodes),
         });

@@ -3,6 +3,7 @@
 use super::row::{Step, rows};
 use super::{Definition, Task};
 use crate::error::PlanError;
+use crate::schedule::counted;
 
 /// Micro-batches go in rounds of about one for each node. A node takes a round through its first
 /// chunk, then its second, and so on; then the next round. Warm-up: enough forwards that the first
@@ -58,8 +59,9 @@ impl Rounds {
             return Err(PlanError::Illegal {
                 schedule: schedule.to_owned(),
                 reason: format!(
-                    "{micro_batches} micro-batches on {nodes} nodes: \
-                     they do not divide into {rounds} equal rounds"
+                    "{} on {}: they do not divide into {rounds} equal rounds",
+                    counted(micro_batches, "micro-batch"),
+                    counted(nodes, "node")
                 ),
                 nearest: format!("{} micro-batches", near.join(" or ")),
             });

@@ -1,4 +1,5 @@
-//! Interleaved zero bubble: ZB-H1 (Qi et al. 2024, arXiv 2401.10241) on several stages a node.
+//! Interleaved zero bubble: ZB-H1 (Qi et al., ICLR 2024, arXiv 2401.10241) on several stages a
+//! node, as PyTorch's `ScheduleInterleavedZeroBubble` has it.
 
 use super::interleaved_1f1b::Rounds;
 use super::row::{Step, rows};

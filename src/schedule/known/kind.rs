@@ -5,7 +5,7 @@ use super::{one_f_one_b, v_half, v_min, zb_auto, zb_h1, zb_v};
 use crate::error::PlanError;
 use crate::ids::NodeCount;
 use crate::placement::Placement;
-use crate::schedule::{Schedule, Task};
+use crate::schedule::{Schedule, Task, counted};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -114,9 +114,8 @@ impl Schedule for ScheduleKind {
 
     fn place(&self, nodes: NodeCount, chunks: Option<usize>) -> Result<Placement, PlanError> {
         let refused = |places, nearest| {
-            let chunks = chunks.unwrap_or_default();
-            let plural = if chunks == 1 { "" } else { "s" };
-            let reason = format!("{chunks} chunk{plural}: it places {places}");
+            let chunks = counted(chunks.unwrap_or_default(), "chunk");
+            let reason = format!("{chunks}: it places {places}");
             Err(self.illegal(reason, nearest))
         };
         match (self.shape(), chunks) {

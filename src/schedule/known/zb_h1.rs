@@ -1,4 +1,5 @@
-//! ZB-H1: zero bubble at the memory of 1F1B (Qi et al. 2024, arXiv 2401.10241).
+//! ZB-H1: zero bubble at the memory of 1F1B (Qi et al., ICLR 2024, arXiv
+//! 2401.10241).
 
 use super::row::{Step, rows};
 use super::{Definition, Task};

@@ -1,4 +1,5 @@
-//! ZB-V: zero bubble on a V (Qi et al. 2024, arXiv 2401.10241 and 2405.15362).
+//! ZB-V: zero bubble on a V (Qi et al., ICLR 2024, arXiv 2401.10241; Qi et al. 2024, arXiv
+//! 2405.15362).
 
 use super::row::{Step, rows};
 use super::{Definition, Task};

@@ -1,5 +1,5 @@
-//! An order made to measure: after ZB-1P and ZB-2P (Qi et al. 2023, "Zero Bubble Pipeline
-//! Parallelism", arXiv 2401.10241), for stages that need not be equal.
+//! An order made to measure: after ZB-1P and ZB-2P (Qi, Wan, Huang, Lin: "Zero Bubble Pipeline
+//! Parallelism", ICLR 2024, arXiv 2401.10241), for stages that need not be equal.
 
 mod greedy;
 mod pipeline;
