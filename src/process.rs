@@ -44,6 +44,12 @@ pub fn is_first() -> bool {
     rank() == 0
 }
 
+/// Whether all processes find alike that they cannot meet.
+#[cfg(feature = "cli")]
+pub(crate) fn nobody_can_meet() -> bool {
+    matches!(world(Duration::ZERO), Err(no) if no.everywhere)
+}
+
 /// Processes that have met.
 #[derive(Clone, Copy)]
 pub(crate) struct Processes(Option<&'static World>);
@@ -52,7 +58,9 @@ impl Processes {
     /// Meets the others, if there are any and unless they have met: within two deadlines.
     pub(crate) fn meet(deadline: Duration) -> Result<Self, Error> {
         let meeting = deadline.saturating_mul(2);
-        let world = world(meeting).map_err(|problem| PlanError::Processes { problem })?;
+        let world = world(meeting).map_err(|no| PlanError::Processes {
+            problem: no.problem,
+        })?;
         Ok(Self(world))
     }
 

@@ -9,7 +9,7 @@ mod jobs;
 mod program;
 
 use brigade::ScheduleKind;
-use jobs::{TIED, errors, is_open_mpi, mpirun, run};
+use jobs::{TIED, errors, is_open_mpi, mpirun, mpirun_with, run};
 use program::{brigade, folder_with_text, lines, sha, summary};
 use serde_json::Value;
 use std::fs;
@@ -226,4 +226,27 @@ fn a_network_too_big_for_one_node_trains_on_four() {
         1,
         "the machine refused an allocation",
     );
+}
+
+/// Two MPI libraries on one machine: each process believes to be alone.
+#[test]
+fn a_launcher_of_another_library_is_one_line() {
+    let other = if is_open_mpi() {
+        "mpiexec.mpich"
+    } else {
+        "mpirun.openmpi"
+    };
+    let folder = folder_with_text();
+    let mut command = mpirun_with(other, folder.path(), 2, &[], TIED);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    // `timeout` says 127 where there is no such launcher.
+    if output.status.code() == Some(127) || said.contains("failed to run command") {
+        println!("there is no {other} here");
+        return;
+    }
+    assert!(!output.status.success());
+    let errors = errors(&output);
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("another MPI library"), "{errors:?}");
 }

@@ -322,3 +322,22 @@ fn other_commands_are_as_clear() {
         assert!(brigade(folder.path(), help).status.success(), "{help}");
     }
 }
+
+/// What an MPI launcher leaves in the environment.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn one_of_several_without_mpi_is_refused() {
+    let folder = folder_with_text();
+    let run = |rank: &str| {
+        let mut command = program::command(folder.path(), &format!("train text.txt {SMALL}"));
+        command.env("OMPI_COMM_WORLD_RANK", rank);
+        command.env("OMPI_COMM_WORLD_SIZE", "4");
+        command.output().unwrap()
+    };
+    assert_fails(&run("0"), "first", 1, "build it with --features mpi");
+    let other = run("1");
+    assert!(
+        !other.status.success() && other.stderr.is_empty(),
+        "one says it for all"
+    );
+}

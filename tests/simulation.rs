@@ -142,3 +142,17 @@ fn a_link_carries_one_message_at_a_time() {
     assert!((timeline.makespan - (4.0 + 1.0 + 9.0 + 0.25 + 1.0)).abs() < 1e-9);
     assert_eq!(times.links.message_bytes.len(), EdgeId::new(1).index());
 }
+
+/// The last node feeds the first: no clock may be as long as the ring.
+#[test]
+fn a_very_long_ring_is_proven_in_little_memory() {
+    const NODES: u32 = 30_000;
+    let kind = ScheduleKind::LoopedBfs;
+    let placement = kind.place(NodeCount::new(NODES), Some(2)).unwrap();
+    let (layout, one) = (Layout::chain(placement.clone()), MicroBatchCount::new(1));
+    let definition = kind.define(&Task::new(placement, one)).unwrap();
+    let lowered = lower(&definition, &layout, one).unwrap();
+    let slots = |lane| lowered.slots.of(lane);
+    check(&lowered, &layout, one, None, &slots).unwrap();
+    assert!(lowered.slots.iter().all(|(_, slots)| slots == 1));
+}

@@ -18,8 +18,9 @@ pub(super) fn lines(own: Option<String>) -> Vec<String> {
             .into_iter()
             .map(|own| format!("rank {rank}: {own}"))
             .collect(),
-        // Most often all fail alike: the others wait for the first one to say so, which lets the
-        // launcher end them.
+        Err(_) if rank > 0 && process::nobody_can_meet() => Vec::new(),
+        // Some wait for others that do not come: the first one says so, most often for all, and the
+        // launcher ends them.
         Err(_) => {
             if rank > 0 {
                 std::thread::sleep(ALIKE);

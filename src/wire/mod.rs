@@ -138,6 +138,15 @@ impl Patience {
 /// going on: nobody else was silent meanwhile.
 pub(crate) const AWAY: Duration = Duration::from_secs(1);
 
+/// Why a process cannot meet the others.
+#[derive(Clone, Debug)]
+pub(crate) struct NoMeeting {
+    pub(crate) problem: String,
+    /// Whether every process finds the same, so that one is enough to say it.
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    pub(crate) everywhere: bool,
+}
+
 /// Where a process runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {

@@ -1,7 +1,7 @@
 //! In place of `mpi/` where Brigade is built without it: there is only this process.
 
 use super::local::LocalLinks;
-use super::{Joined, Machine, Patience};
+use super::{Joined, Machine, NoMeeting, Patience};
 use crate::error::{Cause, RunError};
 use crate::launch::launch;
 use crate::plan::Plan;
@@ -18,14 +18,17 @@ pub(crate) enum World {}
 pub(crate) enum Session {}
 
 /// Refuses what a launcher started as one of several.
-pub(crate) fn world(_: Duration) -> Result<Option<&'static World>, String> {
+pub(crate) fn world(_: Duration) -> Result<Option<&'static World>, NoMeeting> {
     match launch() {
         None => Ok(None),
-        Some(launch) => Err(format!(
-            "a launcher started this program as one of {}, but it was built without MPI; build it \
-             with --features mpi",
-            launch.size
-        )),
+        Some(launch) => Err(NoMeeting {
+            problem: format!(
+                "a launcher started this program as one of {}, but it was built without MPI; build \
+                 it with --features mpi",
+                launch.size
+            ),
+            everywhere: true,
+        }),
     }
 }
 

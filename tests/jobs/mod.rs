@@ -20,9 +20,19 @@ pub fn is_open_mpi() -> bool {
 
 /// A job that is ended from outside if it hangs.
 pub fn mpirun(folder: &Path, ranks: usize, more: &[&str], arguments: &str) -> Command {
+    mpirun_with(&launcher(), folder, ranks, more, arguments)
+}
+
+pub fn mpirun_with(
+    launcher: &str,
+    folder: &Path,
+    ranks: usize,
+    more: &[&str],
+    arguments: &str,
+) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", "90", &launcher()]);
-    if is_open_mpi() {
+    command.args(["-k", "5", "90", launcher]);
+    if launcher.starts_with("mpirun") {
         command.args(["--oversubscribe", "--bind-to", "none"]);
     }
     command

@@ -10,7 +10,7 @@ use crate::ids::NodeId;
 use crate::launch::{Launch, launch};
 use crate::plan::Plan;
 use crate::wire::local::LocalLinks;
-use crate::wire::{Joined, Link, Machine, Patience, pack, unpack};
+use crate::wire::{Joined, Link, Machine, NoMeeting, Patience, pack, unpack};
 use brigade_layer::Network;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const LETTING_GO: Duration = Duration::from_secs(30);
 
 /// MPI is one for each process.
-static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+static WORLD: OnceLock<Result<World, NoMeeting>> = OnceLock::new();
 /// Of the courier, from before it starts.
 static FLAGS: OnceLock<Arc<Flags>> = OnceLock::new();
 
@@ -109,6 +109,7 @@ impl Flags {
 pub(crate) struct World {
     orders: Sender<Order>,
     rank: usize,
+    size: usize,
     largest_tag: usize,
     machines: Vec<Machine>,
     flags: Arc<Flags>,
@@ -118,12 +119,22 @@ pub(crate) struct World {
 
 /// The job that this process belongs to, if a launcher started it as one of several.
 /// Those that are not there yet are waited for so long.
-pub(crate) fn world(meeting: Duration) -> Result<Option<&'static World>, String> {
+pub(crate) fn world(meeting: Duration) -> Result<Option<&'static World>, NoMeeting> {
     let Some(launch) = launch() else {
         return Ok(None);
     };
     let world = WORLD.get_or_init(|| World::start(launch, meeting));
     world.as_ref().map(Some).map_err(Clone::clone)
+}
+
+impl NoMeeting {
+    fn here(problem: String) -> Self {
+        let everywhere = false;
+        Self {
+            problem,
+            everywhere,
+        }
+    }
 }
 
 /// Lets all processes of the job end together.
@@ -134,7 +145,24 @@ extern "C" fn leave() {
 }
 
 impl World {
-    fn start(launch: Launch, meeting: Duration) -> Result<Self, String> {
+    fn start(launch: Launch, meeting: Duration) -> Result<Self, NoMeeting> {
+        let (world, host) = Self::begin(meeting).map_err(NoMeeting::here)?;
+        let (rank, size) = (world.rank, world.size);
+        if (rank, size) != (launch.rank, launch.size) {
+            let (own, all) = (launch.rank, launch.size);
+            return Err(NoMeeting {
+                problem: format!(
+                    "the launcher says rank {own} of {all} and MPI says rank {rank} of {size}: it \
+                     is a launcher of another MPI library than the one this program was built with"
+                ),
+                everywhere: true,
+            });
+        }
+        world.meet(host, meeting).map_err(NoMeeting::here)
+    }
+
+    /// Starts MPI, and says on which machine.
+    fn begin(meeting: Duration) -> Result<(Self, String), String> {
         let (orders, taken) = unbounded();
         let (tell, told) = bounded(1);
         let flags = Arc::new(Flags::new());
@@ -145,42 +173,32 @@ impl World {
             .name("brigade-mpi".into())
             .spawn(move || Courier::run(taken, &shared, &tell))
             .map_err(|error| error.to_string())?;
-        let met: Result<Met, String> = told.recv_timeout(meeting).unwrap_or_else(|_| {
-            Err(format!(
-                "MPI does not start within {meeting:?}: another process does not come"
-            ))
-        });
-        let Met {
-            rank,
-            size,
-            host,
-            largest_tag,
-        } = met?;
-        if (rank, size) != (launch.rank, launch.size) {
-            let (own, all) = (launch.rank, launch.size);
-            return Err(format!(
-                "the launcher says rank {own} of {all} and MPI says rank {rank} of {size}: it is a \
-                 launcher of another MPI library than the one this program was built with"
-            ));
-        }
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
-        let cores = cores.into_iter().map(|core| core.id).collect();
-        let machine = Machine { host, cores };
+        let late = format!("MPI does not start within {meeting:?}: another process does not come");
+        let met = told.recv_timeout(meeting).unwrap_or(Err(late))?;
         let world = Self {
             orders,
-            rank,
-            largest_tag,
+            rank: met.rank,
+            size: met.size,
+            largest_tag: met.largest_tag,
             machines: Vec::new(),
             flags,
             next: AtomicU32::new(1),
             gathers: Mutex::new(()),
         };
-        let all = world.share("machine", pack(&machine), Patience::within(meeting));
+        Ok((world, met.host))
+    }
+
+    /// Learns the machines of all.
+    fn meet(self, host: String, meeting: Duration) -> Result<Self, String> {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let cores = cores.into_iter().map(|core| core.id).collect();
+        let machine = Machine { host, cores };
+        let all = self.share("machine", pack(&machine), Patience::within(meeting));
         let all = all.map_err(|cause| cause.to_string())?;
         let machines = all.iter().map(|bytes| unpack(bytes));
         Ok(Self {
             machines: machines.collect::<Result<_, _>>()?,
-            ..world
+            ..self
         })
     }
 
