@@ -62,7 +62,10 @@ impl TypedValueParser for ScheduleParser {
         value: &OsStr,
     ) -> Result<ScheduleArg, clap::Error> {
         let path = PathBuf::from(value);
-        match path.extension().is_some_and(|extension| extension == "csv") {
+        match path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
+        {
             true => Ok(ScheduleArg::File(path)),
             false => {
                 let kind = Self::names().parse_ref(command, arg, value)?;
