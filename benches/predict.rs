@@ -6,8 +6,8 @@
 //!    same network, simulated for the other schedules. Expected: median error at most 5%, worst
 //!    10%. Needs two cores that nobody else uses.
 //! 3. The same of GPTs so small that caches count as much as arithmetic: GPipe keeps all
-//!    micro-batches and finds none of them in the cache again, so that what it takes is too much for
-//!    schedules that keep fewer. Nothing is expected.
+//!    micro-batches and finds none of them in the cache again, so that what it takes is too much
+//!    for schedules that keep fewer. Nothing is expected.
 //!
 //! `cargo bench --bench predict`, or with `-- sleep`, `-- gpt` or `-- small` only one of them. It
 //! fails where an expectation does.
