@@ -55,9 +55,8 @@ pub(crate) fn nobody_can_meet() -> bool {
 pub(crate) struct Processes(Option<&'static World>);
 
 impl Processes {
-    /// Meets the others, if there are any and unless they have met: within two deadlines.
-    pub(crate) fn meet(deadline: Duration) -> Result<Self, Error> {
-        let meeting = deadline.saturating_mul(2);
+    /// Meets the others, if there are any and unless they have met, within so long.
+    pub(crate) fn meet(meeting: Duration) -> Result<Self, Error> {
         let world = world(meeting).map_err(|no| PlanError::Processes {
             problem: no.problem,
         })?;

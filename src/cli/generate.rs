@@ -78,21 +78,23 @@ pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<
     };
     let to_terminal = io::stdout().is_terminal();
     let prompt = options.prompt.as_bytes();
-    print(prompt)?;
+    let mut printed = print(prompt);
     go_on(
         &mut trainer,
         context,
         prompt,
         (options.tokens, sampling),
         |byte| {
-            print(&[match to_terminal {
-                true => harmless(byte),
-                false => byte,
-            }])?;
-            Ok(true)
+            if printed.is_ok() {
+                printed = print(&[match to_terminal {
+                    true => harmless(byte),
+                    false => byte,
+                }]);
+            }
+            printed.is_ok()
         },
     )?;
-    print(b"\n")
+    printed.and_then(|()| print(b"\n"))
 }
 
 /// A byte as a terminal may see it: without control characters other than ends of lines and tabs.
@@ -138,7 +140,8 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
     Ok((trainer, options.network.context))
 }
 
-/// Goes on where `prompt` ends, byte by byte, for as long as `each` wants more. The network sees
+/// Goes on where `prompt` ends, byte by byte, for as long as `each` wants more, on all processes if
+/// there are several. The network sees
 /// the last `context` bytes; behind the end of a shorter text stand zeros, which what comes before
 /// them does not see.
 pub(super) fn go_on(
@@ -146,7 +149,7 @@ pub(super) fn go_on(
     context: usize,
     prompt: &[u8],
     (count, sampling): (usize, Sampling),
-    mut each: impl FnMut(u8) -> Result<bool, Failure>,
+    mut each: impl FnMut(u8) -> bool,
 ) -> Result<(), Failure> {
     let mut tokens: Vec<i32> = prompt.iter().map(|byte| i32::from(*byte)).collect();
     if tokens.is_empty() {
@@ -163,7 +166,8 @@ pub(super) fn go_on(
         let token = sampling.choose(row, draw);
         let token = token.map_err(|error| Failure::Other(error.to_string()))?;
         tokens.push(token);
-        if !each(token as u8)? {
+        let enough = !each(token as u8);
+        if trainer.any(enough)? {
             break;
         }
     }

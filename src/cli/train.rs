@@ -268,8 +268,7 @@ impl<'a> Run<'a> {
             ..Sampling::default()
         };
         let (context, mut text) = (self.options.network.context, Vec::new());
-        // Several processes would not stop at the same byte.
-        let interrupt = (process::count() == 1).then_some(&self.interrupt);
+        let interrupt = &self.interrupt;
         go_on(
             &mut self.trainer,
             context,
@@ -277,7 +276,7 @@ impl<'a> Run<'a> {
             (bytes, sampling),
             |byte| {
                 text.push(harmless(byte));
-                Ok(!interrupt.is_some_and(Interrupt::asked))
+                !interrupt.asked()
             },
         )?;
         Ok(Some(String::from_utf8_lossy(&text).into_owned()))

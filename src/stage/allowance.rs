@@ -75,18 +75,17 @@ impl Allowance {
         predicted.saturating_mul(PATIENCE)
     }
 
-    /// What an action took is predicted for the next one like it.
-    pub(super) fn saw(&mut self, action: Action, took: Duration) {
+    /// What an action took is predicted for the next one like it; its arithmetic still counts until
+    /// a whole micro-batch was computed with.
+    pub(super) fn saw(&mut self, action: Action, took: Duration, whole: bool) {
         match action {
             Action::Compute(compute) => {
                 let mut kinds = self.kinds.iter_mut();
                 if let Some(kind) = kinds.find(|kind| kind.is_of(compute)) {
-                    let before = if kind.measured {
-                        kind.predicted
-                    } else {
-                        Duration::ZERO
-                    };
-                    (kind.predicted, kind.measured) = (before.max(took), true);
+                    if whole && !kind.measured {
+                        (kind.predicted, kind.measured) = (Duration::ZERO, true);
+                    }
+                    kind.predicted = kind.predicted.max(took);
                 }
             }
             Action::Step => self.params = self.params.max(took),
@@ -122,9 +121,11 @@ mod tests {
         assert_eq!(seconds(&allowance, Action::Step), 20.0);
         // Waiting for others is no work of one's own.
         assert_eq!(seconds(&allowance, Action::Exchange), 0.0);
-        allowance.saw(of(Work::F), Duration::from_millis(100));
+        allowance.saw(of(Work::F), Duration::from_millis(10), false);
+        assert_eq!(seconds(&allowance, of(Work::F)), 20.0);
+        allowance.saw(of(Work::F), Duration::from_millis(100), true);
         assert_eq!(seconds(&allowance, of(Work::F)), 2.0);
-        allowance.saw(of(Work::F), Duration::from_millis(50));
+        allowance.saw(of(Work::F), Duration::from_millis(50), true);
         assert_eq!(seconds(&allowance, of(Work::F)), 2.0);
         assert_eq!(seconds(&allowance, of(Work::W)), 40.0);
     }

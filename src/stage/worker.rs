@@ -212,7 +212,7 @@ impl Worker {
             self.setup.link.progress(index, allowed);
             let started = Instant::now();
             self.act(*action, walk, &mut pass)?;
-            self.account(*action, started, &mut pass);
+            self.account(*action, started, walk, &mut pass);
         }
         self.at.action = None;
         self.setup.link.rest();
@@ -293,9 +293,11 @@ impl Worker {
     }
 
     /// Adds what an action took to the figures.
-    fn account(&mut self, action: Action, started: Instant, pass: &mut Pass) {
+    fn account(&mut self, action: Action, started: Instant, walk: &Walk, pass: &mut Pass) {
         let ended = Instant::now();
-        self.allowance.saw(action, ended - started);
+        let rows = action.micro_batch().map(|m| walk.batch.rows_of(m).len());
+        let whole = rows == Some(self.setup.plan.training.batch.largest());
+        self.allowance.saw(action, ended - started, whole);
         match action {
             Action::Compute(_) => self.busy += ended - started,
             Action::Wait(_) => self.waited += ended - started,

@@ -9,7 +9,7 @@ use crate::schedule::Schedule;
 use crate::stage::{Command, NodeReport, Reply};
 use crate::sync::Verdict;
 use crate::trace::{NodeTrace, StepTrace};
-use crate::wire::Fault;
+use crate::wire::{Fault, Patience};
 use brigade_layer::{Data, LayerError, Measure, Network, Optimizer, Tensor};
 use std::sync::Arc;
 use std::time::Instant;
@@ -113,7 +113,7 @@ impl Trainer {
         plan: Result<Plan, PlanError>,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
-        let processes = Processes::meet(config.deadline())?;
+        let processes = Processes::meet(Patience::within(config.deadline()).busy)?;
         let plan = agreement::agree(processes, plan, config, optimizer.as_ref())?;
         let (network, plan) = (Arc::new(network.clone()), Arc::new(plan));
         let nodes = Nodes::start(&network, config, &plan, &optimizer, (processes, fault))?;

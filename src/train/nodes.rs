@@ -179,10 +179,10 @@ impl Nodes {
         if self.session.is_none() {
             return Ok(mine);
         }
+        let numbers: Result<Vec<&[f32]>, LayerError> = mine.iter().map(Tensor::f32).collect();
+        let numbers = numbers.map_err(|error| self.lost(error.into()))?.concat();
         let shapes = mine.iter().map(Tensor::shape).collect::<Vec<_>>();
         let shapes = self.share(what, shapes)?;
-        let numbers: Result<Vec<&[f32]>, LayerError> = mine.iter().map(Tensor::f32).collect();
-        let numbers = numbers?.concat();
         let all = self.share_bytes(what, to_bytes(&numbers), To::All)?;
         let mut tensors = Vec::new();
         for (shapes, bytes) in shapes.into_iter().zip(&all) {

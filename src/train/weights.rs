@@ -49,16 +49,17 @@ impl Trainer {
             .then(|| WeightsFile::create(path.as_ref(), &specs))
             .transpose();
         let mut file = self.alike(created)?;
-        let mut put = Ok(());
         for (key, shape) in specs {
+            let mut put = Ok(());
             self.values(&key, shape, To::First, |bytes| {
                 if let (Some(file), Ok(())) = (&mut file, &put) {
                     put = file.put(bytes);
                 }
             })?;
+            // Nobody runs far ahead of who writes.
+            self.alike(put)?;
         }
-        let finished = put.and_then(|()| file.map_or(Ok(()), WeightsFile::finish));
-        self.alike(finished)
+        self.alike(file.map_or(Ok(()), WeightsFile::finish))
     }
 
     /// What every process has done, or why one of them has not: well on all or on none.

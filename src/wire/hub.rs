@@ -83,13 +83,10 @@ impl Hub {
         line.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a node of another process has nothing to do: until its program asks it, which may be
-    /// busy with something else.
-    pub(super) fn is_anyone_elsewhere_at_rest(&self) -> bool {
-        self.lines.iter().any(|line| {
-            line.heard.load(Ordering::Relaxed) != HERE
-                && line.entry.load(Ordering::Relaxed) == AT_REST
-        })
+    /// Whether a node has not begun its list: its program has not asked it yet, or it reads data.
+    pub(super) fn is_anyone_at_rest(&self) -> bool {
+        let entries = self.lines.iter().map(|line| &line.entry);
+        { entries }.any(|entry| entry.load(Ordering::Relaxed) == AT_REST)
     }
 
     /// The longest that any node's present action may take.

@@ -200,6 +200,12 @@ impl LocalLink {
         (self.node, self.pool.clone())
     }
 
+    /// Whether this node, or its process, has gone.
+    #[cfg(feature = "mpi")]
+    pub(super) fn is_gone(&self, node: NodeId) -> bool {
+        !self.hub.alive(node)
+    }
+
     /// Takes messages in until the wanted one comes.
     pub(super) fn receive(&mut self, from: NodeId, id: MessageId) -> Result<Content, Cause> {
         if let Some(at) = self.early.iter().position(|(early, ..)| *early == id) {
@@ -254,7 +260,7 @@ impl LocalLink {
             silence.filter(|silence| *silence >= self.deadline)
         };
         let mut allowed = self.deadline.max(hub.longest_allowed());
-        if hub.is_anyone_elsewhere_at_rest() {
+        if hub.is_anyone_at_rest() {
             allowed = allowed.max(Patience::within(self.deadline).busy);
         }
         if waited < allowed && silent(from).is_none() {

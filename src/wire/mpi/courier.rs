@@ -8,7 +8,6 @@
 //! it.
 
 use super::control::{Told, Word};
-use super::gather::Gathering;
 use super::mail::Mail;
 use super::orders::Order;
 use super::peers::Peers;
@@ -97,10 +96,11 @@ impl Courier<'_> {
             std::thread::sleep(GRACE);
             courier.abort(&cause.to_string());
         }
+        let spoiled = courier.rooms.values().any(Room::is_spoiled);
         let Courier { mpi, failed, .. } = courier;
         flags.enter(Phase::Ending);
         // After a failure messages may be left that nobody takes: ending together could hang.
-        if failed.is_none() {
+        if failed.is_none() && !spoiled {
             mpi.finalize();
         }
         flags.enter(Phase::Done);
@@ -145,6 +145,8 @@ impl Courier<'_> {
         let mut moved_at = Instant::now();
         loop {
             let mut moved = false;
+            // Before the orders: what was ordered before the process wanted to end is done first.
+            let exit = self.flags.exit.load(Ordering::Acquire);
             loop {
                 match self.orders.try_recv() {
                     Ok(order) => self.obey(order)?,
@@ -159,7 +161,7 @@ impl Courier<'_> {
             moved |= self.gather_on()?;
             self.beat()?;
             self.part()?;
-            if self.flags.exit.load(Ordering::Acquire) && self.may_leave()? {
+            if exit && self.may_leave()? {
                 return Ok(());
             }
             self.end_if_failed();
@@ -244,9 +246,8 @@ impl Courier<'_> {
                     return Ok(());
                 };
                 let ranks = (self.rank, self.peers.len());
-                let gathering = Gathering::start(comm, ranks, gather)?;
                 if let Some(room) = self.rooms.get_mut(&session) {
-                    room.gathering = Some(gathering);
+                    room.gather(comm, ranks, gather)?;
                 }
             }
             Order::Tell { session, error } => {

@@ -20,7 +20,9 @@ impl Courier<'_> {
             self.going.remove(0);
             if let Some(room) = self.rooms.get_mut(&session) {
                 room.gone(rank);
-            } else if let Some((_, gone)) = self.done.get_mut(&session) {
+            } else if let Some((_, gone)) = self.done.get_mut(&session)
+                && !gone.contains(&rank)
+            {
                 gone.push(rank);
             }
         }

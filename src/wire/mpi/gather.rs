@@ -36,7 +36,8 @@ enum Coming {
 pub(super) struct Gathering {
     comm: Comm,
     what: &'static str,
-    leaving: Vec<Moving<Arc<Vec<u8>>>>,
+    /// To whom, and what.
+    leaving: Vec<(usize, Moving<Arc<Vec<u8>>>)>,
     coming: Vec<Coming>,
     refused: Option<Cause>,
     patience: Patience,
@@ -62,8 +63,8 @@ impl Gathering {
         let (mut leaving, mut coming) = (Vec::new(), Vec::new());
         let takes = |rank| only.is_none_or(|only| only == rank);
         for peer in (0..size).filter(|peer| *peer != rank && takes(*peer)) {
-            leaving.push(comm.send(peer, TAG, ahead.clone())?);
-            leaving.push(comm.send(peer, TAG, bytes.clone())?);
+            leaving.push((peer, comm.send(peer, TAG, ahead.clone())?));
+            leaving.push((peer, comm.send(peer, TAG, bytes.clone())?));
         }
         for peer in 0..size {
             coming.push(match (takes(rank), peer == rank) {
@@ -87,9 +88,14 @@ impl Gathering {
     /// Whether it is done; and whether something moved.
     pub(super) fn go_on(&mut self) -> Result<(bool, bool), MpiError> {
         let (mut done, mut moved) = (true, false);
-        for leaving in &mut self.leaving {
-            done &= leaving.done()?;
+        let mut still = Vec::new();
+        for (peer, mut leaving) in self.leaving.drain(..) {
+            if !leaving.done()? {
+                still.push((peer, leaving));
+            }
         }
+        self.leaving = still;
+        done &= self.leaving.is_empty();
         for rank in 0..self.coming.len() {
             let finished = match &mut self.coming[rank] {
                 Coming::Here(_) => continue,
@@ -142,10 +148,14 @@ impl Gathering {
         Ok(buffer)
     }
 
-    /// From whom nothing has come.
-    pub(super) fn missing(&self) -> impl Iterator<Item = usize> {
+    /// From whom something is still to come, or who has still to take something.
+    pub(super) fn missing(&self) -> Vec<usize> {
         let coming = self.coming.iter().enumerate();
-        coming.filter_map(|(rank, place)| (!matches!(place, Coming::Here(_))).then_some(rank))
+        let coming =
+            coming.filter_map(|(rank, place)| (!matches!(place, Coming::Here(_))).then_some(rank));
+        coming
+            .chain(self.leaving.iter().map(|(peer, _)| *peer))
+            .collect()
     }
 
     /// For how long it has waited, and how long it may.

@@ -9,12 +9,12 @@ use crate::ids::{MicroBatchId, NodeId};
 use crate::plan::{Plan, Walk, scalars_from, verdict_len};
 use crate::schedule::{Lane, Slots};
 use crate::wire::local::{Content, LocalLink};
-use crate::wire::{Body, Link, MessageId, Subject, codec};
+use crate::wire::{Body, Link, MessageId, Patience, Subject, codec};
 use brigade_layer::{DType, LayerShapes, Network, Pool, TensorSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A [`Link`] over MPI.
 pub(super) struct MpiLink {
@@ -132,11 +132,24 @@ impl MpiLink {
 
     /// A counter of this lane's messages that MPI still reads, with room for one more. What its
     /// slots are proven for has arrived by now; MPI may be about to notice.
-    fn room(&mut self, lane: Lane) -> Result<Arc<AtomicU32>, Cause> {
+    fn room(&mut self, lane: Lane, id: MessageId, to: NodeId) -> Result<Arc<AtomicU32>, Cause> {
         let slots = self.walk()?.slots.of(lane);
         let count = self.under_way.entry(lane).or_default();
+        let started = Instant::now();
         while count.load(Ordering::Acquire) >= slots {
             self.session.check()?;
+            if self.local.is_gone(to) {
+                return Err(Cause::LinkLost { peer: to });
+            }
+            let waited = started.elapsed();
+            if waited > Patience::within(self.session.deadline()).busy {
+                return Err(Cause::Stuck {
+                    waited,
+                    waits_for: format!("room to send {id}"),
+                    peer: to,
+                    peers: format!("all {slots} slots of its lane are on their way"),
+                });
+            }
             std::thread::yield_now();
         }
         count.fetch_add(1, Ordering::AcqRel);
@@ -179,7 +192,7 @@ impl Link for MpiLink {
         self.session.check()?;
         self.sent_bytes += body.payload_bytes();
         let under_way = match id.subject {
-            Subject::Lane(lane, _) => Some(self.room(lane)?),
+            Subject::Lane(lane, _) => Some(self.room(lane, id, to)?),
             _ => None,
         };
         let header = codec::header(id, &body).map_err(|error| Cause::Bug(error.to_string()))?;

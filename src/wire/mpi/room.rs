@@ -1,6 +1,6 @@
 //! What the courier knows of one trainer.
 
-use super::gather::Gathering;
+use super::gather::{Gather, Gathering};
 use super::raw::{Comm, Duplicating, MpiError};
 use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
@@ -25,7 +25,9 @@ pub(super) struct Room {
     pub(super) deadline: Option<Duration>,
     failed: Option<Arc<RunError>>,
     pub(super) gone: Vec<usize>,
-    pub(super) gathering: Option<Gathering>,
+    gathering: Option<Gathering>,
+    /// Why a gather failed: what is left of it may come to the next.
+    spoiled: Option<Cause>,
 }
 
 impl Room {
@@ -41,6 +43,7 @@ impl Room {
             failed: None,
             gone: Vec::new(),
             gathering: None,
+            spoiled: None,
         }
     }
 
@@ -61,7 +64,28 @@ impl Room {
             failed: None,
             gone: Vec::new(),
             gathering: None,
+            spoiled: None,
         }
+    }
+
+    /// Begins to gather, unless an earlier gather failed.
+    pub(super) fn gather(
+        &mut self,
+        comm: Comm,
+        ranks: (usize, usize),
+        gather: Gather,
+    ) -> Result<(), MpiError> {
+        match &self.spoiled {
+            Some(cause) => {
+                let _ = gather.answer.send(Err(cause.clone()));
+            }
+            None => self.gathering = Some(Gathering::start(comm, ranks, gather)?),
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_spoiled(&self) -> bool {
+        self.spoiled.is_some()
     }
 
     /// Whether nobody waits for the courier to go on with something.
@@ -126,6 +150,9 @@ impl Room {
 
     /// Another process has no part in this any more.
     pub(super) fn gone(&mut self, rank: usize) {
+        if self.gone.contains(&rank) {
+            return;
+        }
         self.gone.push(rank);
         if let Some(hub) = &self.hub {
             self.nodes_of(rank).for_each(|node| hub.gone(node));
@@ -200,19 +227,15 @@ impl Room {
             (true, None) => None,
             (_, Some(cause)) => Some(cause.clone()),
             (false, None) => {
-                let missing: Vec<_> = gathering.missing().collect();
-                // What leaves and is not taken is lost with any other.
-                let all = if missing.is_empty() {
-                    (0..silent.len()).collect()
-                } else {
-                    missing
-                };
-                let others = all.into_iter().filter(|rank| *rank != own);
-                self.lost(others, waited, silent)
+                let missing = gathering.missing().into_iter();
+                self.lost(missing.filter(|rank| *rank != own), waited, silent)
             }
         };
         match (done, lost, self.gathering.take()) {
-            (_, Some(cause), Some(gathering)) => gathering.fail(cause),
+            (_, Some(cause), Some(gathering)) => {
+                self.spoiled = Some(cause.clone());
+                gathering.fail(cause);
+            }
             (true, None, Some(gathering)) => gathering.answer(),
             (_, _, still) => self.gathering = still,
         }

@@ -12,9 +12,9 @@ use crate::plan::Plan;
 use crate::wire::local::LocalLinks;
 use crate::wire::{Joined, Link, Machine, NoMeeting, Patience, pack, unpack};
 use brigade_layer::Network;
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
@@ -173,8 +173,16 @@ impl World {
             .name("brigade-mpi".into())
             .spawn(move || Courier::run(taken, &shared, &tell))
             .map_err(|error| error.to_string())?;
-        let late = format!("MPI does not start within {meeting:?}: another process does not come");
-        let met = told.recv_timeout(meeting).unwrap_or(Err(late))?;
+        let met = told.recv_timeout(meeting).unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => {
+                    format!("MPI does not start within {meeting:?}: another process does not come")
+                }
+                RecvTimeoutError::Disconnected => "MPI does not start".into(),
+            })
+        })?;
+        // Once more, so that it comes before whatever MPI has registered.
+        raw::at_exit(leave);
         let world = Self {
             orders,
             rank: met.rank,
@@ -214,6 +222,7 @@ impl World {
         bytes: Vec<u8>,
         patience: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
+        let _one = one_at_a_time(&self.gathers);
         self.gather(0, (what, bytes), None, patience)
     }
 
@@ -224,8 +233,6 @@ impl World {
         only: Option<usize>,
         patience: Patience,
     ) -> Result<Vec<Vec<u8>>, Cause> {
-        // One after the other, also from several threads.
-        let _one = self.gathers.lock().unwrap_or_else(PoisonError::into_inner);
         let (answer, answered) = bounded(1);
         let gather = Gather {
             what,
@@ -281,6 +288,7 @@ impl World {
             number: session,
             ranks,
             deadline,
+            gathers: Mutex::new(()),
         });
         self.wait(&answered)??;
         let over_mpi = |link| {
@@ -292,6 +300,11 @@ impl World {
     }
 }
 
+/// Gathers of one kind follow each other, also from several threads.
+fn one_at_a_time(gathers: &Mutex<()>) -> MutexGuard<'_, ()> {
+    gathers.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// One trainer's part in all processes.
 pub(crate) struct Session {
     world: &'static World,
@@ -299,6 +312,7 @@ pub(crate) struct Session {
     /// Of every node.
     ranks: Vec<usize>,
     deadline: Duration,
+    gathers: Mutex<()>,
 }
 
 impl Session {
@@ -308,6 +322,10 @@ impl Session {
 
     pub(super) fn rank(&self) -> usize {
         self.world.rank
+    }
+
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     pub(super) fn largest_tag(&self) -> usize {
@@ -354,6 +372,7 @@ impl Session {
         bytes: Vec<u8>,
         only: Option<usize>,
     ) -> Result<Vec<Vec<u8>>, Cause> {
+        let _one = one_at_a_time(&self.gathers);
         let patience = Patience::within(self.deadline);
         self.world
             .gather(self.number, (what, bytes), only, patience)
