@@ -118,14 +118,17 @@ fn long_jobs_need_no_more_memory_than_short_ones() {
             let losses = folder.path().join("run/losses.csv");
             fs::read_to_string(losses).map_or(0, |text| text.lines().count())
         };
+        let started = Instant::now();
         let until = |wanted| {
             while steps() < wanted {
+                let waited = started.elapsed();
+                assert!(waited < Duration::from_secs(75), "only {} steps", steps());
                 std::thread::sleep(Duration::from_millis(20));
             }
         };
-        until(500);
+        until(300);
         let before = resident();
-        until(4000);
+        until(1500);
         grown = resident().saturating_sub(before);
         signal(pid, "-INT");
     };
@@ -133,9 +136,9 @@ fn long_jobs_need_no_more_memory_than_short_ones() {
     let quick = "--layers 1 --width 8 --heads 1 --batch-size 8 --micro-batch-size 1";
     let (output, _) = disturbed(folder.path(), quick, watch, 1);
     assert!(output.status.success());
-    // 16 messages a step: a few bytes each would be more.
-    println!("{grown} bytes in 3500 steps");
-    assert!(grown < 1 << 20, "{grown} bytes in 3500 steps");
+    // Some 40 messages a step: 16 bytes each would be more.
+    println!("{grown} bytes in 1200 steps");
+    assert!(grown < 3 << 18, "{grown} bytes in 1200 steps");
 }
 
 /// A rank that never starts MPI, and another that waits for it.

@@ -8,12 +8,13 @@
 //! it.
 
 use super::control::{Told, Word};
+use super::flags::{Flags, Phase};
 use super::mail::Mail;
 use super::orders::Order;
 use super::peers::Peers;
 use super::raw::{Comm, Mpi, MpiError, wake_in_time};
 use super::room::Room;
-use super::world::{Flags, Met, Phase};
+use super::world::Met;
 use crate::error::{Cause, RunError, panic_text};
 use crate::wire::AWAY;
 use crate::wire::local::Frame;

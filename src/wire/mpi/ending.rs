@@ -2,8 +2,8 @@
 
 use super::control::Word;
 use super::courier::{Courier, GRACE, SILENT};
+use super::flags::Phase;
 use super::raw::MpiError;
-use super::world::Phase;
 use std::io::Write;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `world.rs` | this process among all: started once, ended with the process |
+//! | `world.rs`, `flags.rs` | this process among all: started once, ended with the process |
 //! | `courier.rs`, `orders.rs` | the one thread that owns MPI, and what others want of it |
 //! | `ending.rs` | how trainers, processes and jobs end |
 //! | `mail.rs`, `gather.rs` | messages of nodes on their way; what all bring together |
@@ -13,6 +13,7 @@
 mod control;
 mod courier;
 mod ending;
+mod flags;
 mod gather;
 mod link;
 mod mail;

@@ -1,10 +1,10 @@
 //! This process among all of the job: one courier, any number of trainers.
 
 use super::courier::Courier;
+use super::flags::Flags;
 use super::gather::Gather;
 use super::link::MpiLink;
 use super::orders::Order;
-use super::raw;
 use crate::error::{Cause, RunError};
 use crate::ids::NodeId;
 use crate::launch::{Launch, launch};
@@ -13,96 +13,18 @@ use crate::wire::local::LocalLinks;
 use crate::wire::{Joined, Link, Machine, NoMeeting, Patience, pack, unpack};
 use brigade_layer::Network;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::ThreadId;
-use std::time::{Duration, Instant};
-
-/// How long a process that has said goodbye, or has ended the job, waits for MPI to let it go.
-const LETTING_GO: Duration = Duration::from_secs(30);
+use std::time::Duration;
 
 /// MPI is one for each process.
 static WORLD: OnceLock<Result<World, NoMeeting>> = OnceLock::new();
-/// Of the courier, from before it starts.
-static FLAGS: OnceLock<Arc<Flags>> = OnceLock::new();
-
 /// What MPI says when it has started.
 pub(super) struct Met {
     pub(super) rank: usize,
     pub(super) size: usize,
     pub(super) host: String,
     pub(super) largest_tag: usize,
-}
-
-/// How far the courier is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// MPI starts.
-    Starting,
-    /// Messages are carried.
-    Carrying,
-    /// All have said goodbye, and MPI ends.
-    Ending,
-    /// The job is ended for a failure.
-    Aborting,
-    /// It does nothing any more.
-    Done,
-}
-
-/// What the courier and everyone else in the process see.
-pub(super) struct Flags {
-    /// The process wants to end.
-    pub(super) exit: AtomicBool,
-    /// How many nodes wait for a message from another process.
-    pub(super) waiting: AtomicU32,
-    phase: Mutex<(Phase, Instant)>,
-    courier: OnceLock<ThreadId>,
-    broken: Mutex<Option<Cause>>,
-}
-
-impl Flags {
-    fn new() -> Self {
-        Self {
-            exit: AtomicBool::new(false),
-            waiting: AtomicU32::new(0),
-            phase: Mutex::new((Phase::Starting, Instant::now())),
-            courier: OnceLock::new(),
-            broken: Mutex::new(None),
-        }
-    }
-
-    pub(super) fn enter(&self, phase: Phase) {
-        let _ = self.courier.set(std::thread::current().id());
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, Instant::now());
-    }
-
-    fn phase(&self) -> (Phase, Duration) {
-        let phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
-        (phase.0, phase.1.elapsed())
-    }
-
-    pub(super) fn break_with(&self, cause: &Cause) {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        broken.get_or_insert_with(|| cause.clone());
-    }
-
-    /// Waits until the process may end.
-    fn leave(&self) {
-        // MPI that ends the process from the courier's own thread waits for nobody.
-        if self.courier.get() == Some(&std::thread::current().id()) {
-            return;
-        }
-        self.exit.store(true, Ordering::Release);
-        loop {
-            match self.phase() {
-                (Phase::Done, _) => return,
-                // Nobody can be told yet; the launcher hears of it by the exit code.
-                (Phase::Starting, _) => raw::exit_now(),
-                (Phase::Ending | Phase::Aborting, since) if since > LETTING_GO => raw::exit_now(),
-                _ => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
-    }
 }
 
 /// All processes of the job.
@@ -137,13 +59,6 @@ impl NoMeeting {
     }
 }
 
-/// Lets all processes of the job end together.
-extern "C" fn leave() {
-    if let Some(flags) = FLAGS.get() {
-        flags.leave();
-    }
-}
-
 impl World {
     fn start(launch: Launch, meeting: Duration) -> Result<Self, NoMeeting> {
         let (world, host) = Self::begin(meeting).map_err(NoMeeting::here)?;
@@ -165,9 +80,7 @@ impl World {
     fn begin(meeting: Duration) -> Result<(Self, String), String> {
         let (orders, taken) = unbounded();
         let (tell, told) = bounded(1);
-        let flags = Arc::new(Flags::new());
-        let _ = FLAGS.set(flags.clone());
-        raw::at_exit(leave);
+        let flags = Flags::of_process();
         let shared = flags.clone();
         std::thread::Builder::new()
             .name("brigade-mpi".into())
@@ -182,7 +95,7 @@ impl World {
             })
         })?;
         // Once more, so that it comes before whatever MPI has registered.
-        raw::at_exit(leave);
+        Flags::at_exit();
         let world = Self {
             orders,
             rank: met.rank,
@@ -255,8 +168,7 @@ impl World {
 
     /// Why the courier is not there any more.
     fn why(&self) -> Cause {
-        let broken = self.flags.broken.lock();
-        let broken = broken.unwrap_or_else(PoisonError::into_inner).clone();
+        let broken = self.flags.broken();
         broken.unwrap_or_else(|| Cause::Bug("the thread that owns MPI is gone".into()))
     }
 
@@ -342,11 +254,7 @@ impl Session {
 
     /// Fails when MPI does not work any more.
     pub(super) fn check(&self) -> Result<(), Cause> {
-        let broken = self.world.flags.broken.lock();
-        match &*broken.unwrap_or_else(PoisonError::into_inner) {
-            Some(cause) => Err(cause.clone()),
-            None => Ok(()),
-        }
+        self.world.flags.broken().map_or(Ok(()), Err)
     }
 
     /// A node waits for as long as this lives: the courier looks more often.
