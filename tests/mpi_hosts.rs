@@ -5,12 +5,14 @@
 //! --ignored`. `BRIGADE_TIMES` says how often somebody is lost (4 unless given).
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod jobs;
 mod program;
 
 use brigade::bench::Profile;
 use brigade::nn::{AdamW, Gpt, TokenWindows};
 use brigade::schedule::Link;
 use brigade::{Config, Plan, ScheduleKind};
+use jobs::start_program;
 use program::{brigade, folder_with_text, lines, sha};
 use serde_json::Value;
 use std::fs;
@@ -48,7 +50,7 @@ impl Hosts {
         Self(guard)
     }
 
-    fn job(&self, folder: &Path, ranks: &str, arguments: &str) -> Command {
+    fn job(&self, folder: &Path, ranks: usize, arguments: &str) -> Command {
         let hosts = [
             "10.77.0.1 slots=1",
             "10.77.0.2 slots=1",
@@ -72,15 +74,8 @@ impl Hosts {
         .arg(in_repository("docs/launch/openmpi.conf"))
         .args(OPEN_MPI.split_whitespace())
         .args(["--mca", "plm_rsh_agent"])
-        .arg(script())
-        .args(["-n", ranks, env!("CARGO_BIN_EXE_brigade")])
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .arg(script());
+        start_program(&mut job, folder, ranks, arguments);
         job
     }
 
@@ -134,7 +129,7 @@ fn three_machines_train_what_one_node_trains() {
     let hosts = Hosts::up();
     for schedule in ["1f1b", "zb-v"] {
         let run = format!("{TIED} --steps 5 --out run --schedule {schedule}");
-        let output = hosts.job(folder.path(), "3", &run).output().unwrap();
+        let output = hosts.job(folder.path(), 3, &run).output().unwrap();
         assert_eq!(sha(&output), sha(&one), "{schedule}");
         let plan = fs::read_to_string(folder.path().join("run/plan.json")).unwrap();
         assert!(
@@ -155,7 +150,7 @@ fn whoever_is_lost_ends_the_job_within_seconds() {
         let folder = folder_with_text();
         let hosts = Hosts::up();
         let run = format!("{TIED} --steps 1000000 --eval-every 7 --out run");
-        let mut job = hosts.job(folder.path(), "3", &run);
+        let mut job = hosts.job(folder.path(), 3, &run);
         let job = job.stdout(Stdio::null()).spawn().unwrap();
         let losses = folder.path().join("run/losses.csv");
         let started = Instant::now();
@@ -251,7 +246,7 @@ fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
              --batch-size 32 --micro-batch-size 4 --nodes 2 --steps 8 --trace-steps 2 --json \
              --out run --schedule {schedule}"
         );
-        let output = hosts.job(folder.path(), "2", &run).output().unwrap();
+        let output = hosts.job(folder.path(), 2, &run).output().unwrap();
         assert!(output.status.success(), "{}", errors(&output));
         let sends = sends(&folder.path().join("run/trace.json"));
         let longest = sends.iter().copied().fold(0.0, f64::max);

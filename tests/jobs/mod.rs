@@ -35,8 +35,14 @@ pub fn mpirun_with(
     if launcher.starts_with("mpirun") {
         command.args(["--oversubscribe", "--bind-to", "none"]);
     }
+    command.args(more);
+    start_program(&mut command, folder, ranks, arguments);
     command
-        .args(more)
+}
+
+/// What a launcher is told at the end: how often to start which program, and where.
+pub fn start_program(launcher: &mut Command, folder: &Path, ranks: usize, arguments: &str) {
+    launcher
         .args(["-n", &ranks.to_string(), env!("CARGO_BIN_EXE_brigade")])
         .args(arguments.split_whitespace())
         .current_dir(folder)
@@ -45,7 +51,6 @@ pub fn mpirun_with(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    command
 }
 
 pub fn run(folder: &Path, ranks: usize, arguments: &str) -> Output {

@@ -41,19 +41,18 @@ pub(super) const SILENT: Duration = Duration::from_secs(60);
 /// The thread's state.
 pub(super) struct Courier<'a> {
     pub(super) mpi: Mpi,
-    pub(super) largest_tag: usize,
-    pub(super) control: Comm,
+    control: Comm,
     pub(super) rank: usize,
     pub(super) peers: Peers,
     pub(super) mail: Mail,
-    pub(super) orders: &'a Receiver<Order>,
+    orders: &'a Receiver<Order>,
     pub(super) flags: &'a Flags,
     pub(super) rooms: BTreeMap<u32, Room>,
     pub(super) going: Vec<(Instant, u32, usize)>,
     /// Communicators of trainers that are done here, and the ranks that are done too.
-    pub(super) done: BTreeMap<u32, (Comm, Vec<usize>)>,
-    pub(super) beaten: Instant,
-    pub(super) looked: Instant,
+    pub(super) closed: BTreeMap<u32, (Comm, Vec<usize>)>,
+    beaten: Instant,
+    looked: Instant,
     pub(super) failed: Option<(Instant, String)>,
     pub(super) leaving: bool,
 }
@@ -77,7 +76,7 @@ impl Courier<'_> {
             rank: courier.rank,
             size: courier.peers.len(),
             host: courier.mpi.host(),
-            largest_tag: courier.largest_tag,
+            largest_tag: courier.mpi.largest_tag(),
         }));
         let carried = catch_unwind(AssertUnwindSafe(|| courier.carry()));
         let broken = match carried {
@@ -124,7 +123,6 @@ impl Courier<'_> {
             return Err(MpiError("no communicator".into()));
         };
         Ok(Courier {
-            largest_tag: mpi.largest_tag()?,
             mpi,
             control,
             rank,
@@ -134,7 +132,7 @@ impl Courier<'_> {
             peers: Peers::new(control, rank, size)?,
             mail: Mail::default(),
             going: Vec::new(),
-            done: BTreeMap::new(),
+            closed: BTreeMap::new(),
             beaten: Instant::now(),
             looked: Instant::now(),
             failed: None,
@@ -264,7 +262,7 @@ impl Courier<'_> {
                 if let Some(room) = self.rooms.remove(&session)
                     && let Some(comm) = room.comm
                 {
-                    self.done.insert(session, (comm, room.gone));
+                    self.closed.insert(session, (comm, room.gone));
                 }
                 self.mail.close(session);
                 self.peers.say(&Word::Gone(session))?;

@@ -20,7 +20,7 @@ impl Courier<'_> {
             self.going.remove(0);
             if let Some(room) = self.rooms.get_mut(&session) {
                 room.gone(rank);
-            } else if let Some((_, gone)) = self.done.get_mut(&session)
+            } else if let Some((_, gone)) = self.closed.get_mut(&session)
                 && !gone.contains(&rank)
             {
                 gone.push(rank);
@@ -30,7 +30,7 @@ impl Courier<'_> {
         let all = self.peers.len() - 1;
         while self.failed.is_none()
             && self.mail.has_left()
-            && let Some(entry) = self.done.first_entry()
+            && let Some(entry) = self.closed.first_entry()
             && entry.get().1.len() >= all
         {
             entry.remove().0.free()?;

@@ -49,23 +49,23 @@ impl Mpi {
     }
 
     /// The largest tag that a message may have.
-    pub(super) fn largest_tag(&self) -> Result<usize, MpiError> {
+    pub(super) fn largest_tag(&self) -> usize {
+        // Every library has at least so many.
+        const LEAST: usize = 32_767;
         let (mut at, mut found): (*mut c_int, c_int) = (std::ptr::null_mut(), 0);
         // SAFETY: the attribute of the world is a pointer to an int that lives as long as MPI.
-        unsafe {
-            check(ffi::MPI_Comm_get_attr(
+        let tag = unsafe {
+            let asked = ffi::MPI_Comm_get_attr(
                 ffi::RSMPI_COMM_WORLD,
                 ffi::MPI_TAG_UB as c_int,
                 (&raw mut at).cast(),
                 &raw mut found,
-            ))?;
-            // Every library has at least so many.
-            let least = 32_767;
-            Ok(match found != 0 && !at.is_null() {
-                true => usize::try_from(*at).unwrap_or(least),
-                false => least,
-            })
-        }
+            );
+            let there = check(asked).is_ok() && found != 0 && !at.is_null();
+            there.then(|| *at)
+        };
+        tag.and_then(|tag| usize::try_from(tag).ok())
+            .unwrap_or(LEAST)
     }
 
     /// Ends MPI together with all other processes.

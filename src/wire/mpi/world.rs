@@ -31,7 +31,6 @@ pub(super) struct Met {
 pub(crate) struct World {
     orders: Sender<Order>,
     rank: usize,
-    size: usize,
     largest_tag: usize,
     machines: Vec<Machine>,
     flags: Arc<Flags>,
@@ -61,8 +60,8 @@ impl NoMeeting {
 
 impl World {
     fn start(launch: Launch, meeting: Duration) -> Result<Self, NoMeeting> {
-        let (world, host) = Self::begin(meeting).map_err(NoMeeting::here)?;
-        let (rank, size) = (world.rank, world.size);
+        let (world, met) = Self::begin(meeting).map_err(NoMeeting::here)?;
+        let (rank, size) = (met.rank, met.size);
         if (rank, size) != (launch.rank, launch.size) {
             let (own, all) = (launch.rank, launch.size);
             return Err(NoMeeting {
@@ -73,11 +72,11 @@ impl World {
                 everywhere: true,
             });
         }
-        world.meet(host, meeting).map_err(NoMeeting::here)
+        world.meet(met.host, meeting).map_err(NoMeeting::here)
     }
 
-    /// Starts MPI, and says on which machine.
-    fn begin(meeting: Duration) -> Result<(Self, String), String> {
+    /// Starts MPI, and brings what it says.
+    fn begin(meeting: Duration) -> Result<(Self, Met), String> {
         let (orders, taken) = unbounded();
         let (tell, told) = bounded(1);
         let flags = Flags::of_process();
@@ -99,14 +98,13 @@ impl World {
         let world = Self {
             orders,
             rank: met.rank,
-            size: met.size,
             largest_tag: met.largest_tag,
             machines: Vec::new(),
             flags,
             next: AtomicU32::new(1),
             gathers: Mutex::new(()),
         };
-        Ok((world, met.host))
+        Ok((world, met))
     }
 
     /// Learns the machines of all.
