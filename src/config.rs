@@ -6,6 +6,7 @@ use crate::error::PlanError;
 use crate::ids::NodeCount;
 use crate::partition::Cuts;
 use crate::schedule::ScheduleKind;
+use brigade_layer::Precision;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Config {
     /// Rows of a micro-batch; the last one takes what remains. It is part of the numbers. Default
     /// 4.
     pub micro_batch_size: usize,
+    /// In which numbers products are computed: part of the numbers that come out. Default `f32`.
+    pub precision: Precision,
     /// Threads of every node. Default 1.
     pub threads_per_node: usize,
     /// The seed of initial values and of everything random. Default 1.
@@ -55,6 +58,7 @@ impl Default for Config {
             schedule: ScheduleKind::default(),
             batch_size: 32,
             micro_batch_size: 4,
+            precision: Precision::F32,
             threads_per_node: 1,
             seed: 1,
             clip: None,

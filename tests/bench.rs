@@ -51,7 +51,12 @@ fn a_profile_covers_every_layer_and_simulates_a_plan() {
     let optimizer = AdamW::new(1e-3);
     for threads in [1, 2] {
         let each = Duration::from_millis(1);
-        let profile = Profile::measure(&network, &data, (4, threads), &optimizer, each).unwrap();
+        let config = Config {
+            micro_batch_size: 4,
+            threads_per_node: threads,
+            ..Config::default()
+        };
+        let profile = Profile::measure(&network, &data, &config, &optimizer, each).unwrap();
         assert_eq!(profile.layers.len(), 10);
         assert_eq!(profile.layers[1], profile.layers[5], "of one kind");
         assert!(

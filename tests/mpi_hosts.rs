@@ -240,7 +240,11 @@ fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
     // How much longer a step takes than simulated.
     let off = |schedule: ScheduleKind| {
         let each = Duration::from_millis(50);
-        let profile = Profile::measure(&network, &data, (4, 1), &optimizer, each).unwrap();
+        let config = Config {
+            micro_batch_size: 4,
+            ..Config::default()
+        };
+        let profile = Profile::measure(&network, &data, &config, &optimizer, each).unwrap();
         let run = format!(
             "train --synthetic-vocab 256 --layers 4 --width 128 --heads 4 --context 128 \
              --batch-size 32 --micro-batch-size 4 --nodes 2 --steps 8 --trace-steps 2 --json \

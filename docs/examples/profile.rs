@@ -41,7 +41,11 @@ fn layers(criterion: &mut Criterion) {
 fn training(criterion: &mut Criterion) {
     let ((network, data), optimizer) = (network(), AdamW::new(1e-3));
     let each = Duration::from_millis(50);
-    let profile = Profile::measure(&network, &data, (ROWS, 1), &optimizer, each).unwrap();
+    let config = Config {
+        micro_batch_size: ROWS,
+        ..Config::default()
+    };
+    let profile = Profile::measure(&network, &data, &config, &optimizer, each).unwrap();
     let mut group = criterion.benchmark_group("step");
     group.sample_size(20);
     for schedule in ScheduleKind::ALL {

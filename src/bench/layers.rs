@@ -3,8 +3,8 @@
 use super::run::{LayerRun, copy};
 use crate::error::{Error, PlanError};
 use brigade_layer::{
-    AnySpec, Data, Feed, LayerError, LayerIndex, LayerShapes, LayerState, Network, Pool, Source,
-    StepId, Tensor, TensorSpec, Tensors,
+    AnySpec, Data, Feed, LayerError, LayerIndex, LayerShapes, LayerState, Network, Pool, Precision,
+    Source, StepId, Tensor, TensorSpec, Tensors,
 };
 use rayon::ThreadPool;
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ pub struct Layers<'a> {
     targets: Tensors,
     pool: Pool,
     threads: Option<Arc<ThreadPool>>,
+    precision: Precision,
     /// The first layer of every kind, by what makes layers the same.
     kinds: BTreeMap<String, LayerIndex>,
     /// For every layer so far, the first of its kind.
@@ -48,6 +49,7 @@ impl<'a> Layers<'a> {
             targets: data.targets(first, 0..rows)?,
             pool: Pool::new(None),
             threads: None,
+            precision: Precision::F32,
             kinds: BTreeMap::new(),
             kind_of: Vec::new(),
             outputs: BTreeMap::new(),
@@ -65,6 +67,13 @@ impl<'a> Layers<'a> {
             self.threads = Some(Arc::new(pool));
         }
         Ok(self)
+    }
+
+    /// With products in this precision.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// For every layer that has been gone through, the first of its kind.
@@ -124,6 +133,7 @@ impl<'a> Layers<'a> {
             state: LayerState::default(),
             pool: self.pool.clone(),
             threads: self.threads.clone(),
+            precision: self.precision,
             inputs,
             gradients,
             wanted: self.wanted(index),

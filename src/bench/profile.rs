@@ -1,6 +1,7 @@
 //! What every layer of a network takes on this machine.
 
 use super::Layers;
+use crate::config::Config;
 use crate::error::Error;
 use crate::ids::{LayerIndex, NodeId};
 use crate::plan::Plan;
@@ -28,19 +29,21 @@ const LEAST_CALLS: usize = 3;
 const MOST_CALLS: usize = 25;
 
 impl Profile {
-    /// Measures each distinct layer, built one at a time, for about `each` long, on as many threads
-    /// as a node has.
+    /// Measures each distinct layer, built one at a time, for about `each` long, with the rows of a
+    /// micro-batch, the threads of a node and the precision that the configuration says.
     ///
     /// # Errors
     /// When a layer cannot be built or called.
     pub fn measure(
         network: &Network,
         data: &dyn Data,
-        (rows, threads): (usize, usize),
+        config: &Config,
         optimizer: &dyn Optimizer,
         each: Duration,
     ) -> Result<Self, Error> {
-        let mut layers = Layers::new(network, data, rows)?.threads(threads)?;
+        let rows = config.mini_batch().largest();
+        let layers = Layers::new(network, data, rows)?.threads(config.threads_per_node)?;
+        let mut layers = layers.precision(config.precision);
         let mut measured = BTreeMap::<LayerIndex, (LayerTime, Duration)>::new();
         for run in layers.by_ref() {
             let mut run = run?;

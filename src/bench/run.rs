@@ -2,8 +2,8 @@
 
 use crate::trace::LayerTime;
 use brigade_layer::{
-    AnyLayer, Ctx, DType, LayerError, LayerIndex, LayerState, Optimizer, Pool, Slot, StepId,
-    Tensor, Tensors, UpdateWith,
+    AnyLayer, Ctx, DType, LayerError, LayerIndex, LayerState, Optimizer, Pool, Precision, Slot,
+    StepId, Tensor, Tensors, UpdateWith,
 };
 use rayon::ThreadPool;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub struct LayerRun {
     pub(super) state: LayerState,
     pub(super) pool: Pool,
     pub(super) threads: Option<Arc<ThreadPool>>,
+    pub(super) precision: Precision,
     pub(super) inputs: Tensors,
     pub(super) gradients: Tensors,
     pub(super) wanted: Vec<bool>,
@@ -133,7 +134,7 @@ impl LayerRun {
     fn timed<R: Send>(&mut self, work: impl OnLayer<R>) -> Result<(Duration, R), LayerError> {
         let threads = self.thread_count();
         let mut cx = Ctx::new(&self.pool, &mut self.state).wanting(self.wanted.iter().copied());
-        (cx.layer, cx.threads) = (self.index, threads);
+        (cx.layer, cx.threads, cx.precision) = (self.index, threads, self.precision);
         let (layer, slot) = (self.layer.as_mut(), &mut self.slot);
         let on_clock = || {
             let started = Instant::now();

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod alike;
+mod breakdown;
 mod config_file;
 mod ending;
 mod failure;

@@ -29,8 +29,7 @@ pub(super) fn profile(
     if shapes.iter().any(|layer| layer.cost.flops() > MOST_FLOPS) {
         return Ok(None);
     }
-    let sizes = (rows, config.threads_per_node);
-    let profile = Profile::measure(network, data, sizes, optimizer, EACH)?;
+    let profile = Profile::measure(network, data, config, optimizer, EACH)?;
     Ok(Some(profile))
 }
 

@@ -1,5 +1,6 @@
 //! `brigade train`.
 
+use super::breakdown::Breakdown;
 use super::failure::Failure;
 use super::generate::{go_on, harmless};
 use super::interrupt::Interrupt;
@@ -234,8 +235,21 @@ impl<'a> Run<'a> {
         let sample = self.sample(stopped)?;
         let summary = self.summary(validation)?;
         self.report(Some(&summary), sample.as_deref())?;
+        self.break_down()?;
         self.output.tell(&json!({ "summary": summary }))?;
         self.say_how_it_went(&summary, sample.as_deref())
+    }
+
+    /// Says where the time went, if asked to.
+    fn break_down(&mut self) -> Result<(), Failure> {
+        if !self.options.output.breakdown || self.traces.is_empty() {
+            return Ok(());
+        }
+        let config = self.options.checked_config()?;
+        let with = (config.precision, config.threads_per_node);
+        let breakdown = Breakdown::of(&self.traces, self.trainer.plan(), with);
+        self.output.say(&format!("\n{}", breakdown.text()))?;
+        self.output.tell(&json!({ "breakdown": breakdown }))
     }
 
     fn summary(&mut self, val_loss: Option<f64>) -> Result<Summary, Failure> {

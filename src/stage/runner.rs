@@ -10,7 +10,7 @@ use crate::schedule::Work;
 use crate::trace::Recorder;
 use brigade_layer::{
     AnyLayer, Ctx, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess, Pool,
-    Slot, Tensor, Tensors,
+    Precision, Slot, Tensor, Tensors,
 };
 use std::time::Instant;
 
@@ -21,6 +21,7 @@ pub(super) struct PassCtx<'a> {
     pub(super) predicts: bool,
     pub(super) seed: u64,
     pub(super) step: StepId,
+    pub(super) precision: Precision,
     pub(super) threads: usize,
     pub(super) pool: &'a Pool,
     pub(super) network: &'a Network,
@@ -302,6 +303,7 @@ impl StageLayer {
         cx.micro_batch = call.micro_batch;
         cx.first_row = call.first_row;
         cx.layer = program.layer;
+        cx.precision = call.pass.precision;
         cx.threads = call.pass.threads;
         cx.wanting(
             program

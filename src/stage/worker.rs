@@ -15,7 +15,7 @@ use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
 use crate::sync::{self, Contribution};
 use crate::wire::{Body, Link, MessageId, Subject};
-use brigade_layer::{Network, Optimizer, Pool, UpdateWith};
+use brigade_layer::{Network, Optimizer, Pool, Precision, UpdateWith};
 use crossbeam_channel::{Receiver, Sender};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,6 +29,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) optimizer: Arc<dyn Optimizer>,
     pub(crate) seed: u64,
     pub(crate) clip: Option<f32>,
+    pub(crate) precision: Precision,
     pub(crate) threads: usize,
     pub(crate) pool: Pool,
     pub(crate) link: Box<dyn Link>,
@@ -238,6 +239,7 @@ impl Worker {
                         predicts: walk.kind == PassKind::Predict,
                         seed: setup.seed,
                         step: pass.step,
+                        precision: setup.precision,
                         threads: setup.threads,
                         pool: &setup.pool,
                         network: &setup.network,

@@ -13,10 +13,12 @@ use brigade_layer::KernelTime;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+mod breakdown;
 mod medians;
 mod perfetto;
 mod recorder;
 
+pub use breakdown::{Spent, breakdown};
 pub use medians::{LayerTime, kernel_times, layer_times, median_step, median_times};
 pub(crate) use medians::{latency, median};
 pub use perfetto::{perfetto_json, save_perfetto};

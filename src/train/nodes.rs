@@ -96,6 +96,7 @@ impl Nodes {
                 optimizer: optimizer.clone(),
                 seed: config.seed,
                 clip: config.clip,
+                precision: config.precision,
                 threads: config.threads_per_node,
                 pool,
                 link,

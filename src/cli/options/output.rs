@@ -34,6 +34,13 @@ pub(in crate::cli) struct OutputOptions {
         allow_negative_numbers = true, value_parser = whole::<u64>
     )]
     pub(in crate::cli) trace_steps: u64,
+    /// Say at the end where the time of the traced steps went, by stage and kernel.
+    #[arg(
+        long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", hide_possible_values = true,
+        hide_default_value = true
+    )]
+    pub(in crate::cli) breakdown: bool,
     /// Print one JSON object a line and nothing else: one for each step, and a summary.
     #[arg(
         long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,

@@ -4,7 +4,7 @@ use super::values::BetasArg;
 use super::{RunOptions, ScheduleArg, number, whole};
 use crate::cli::failure::Failure;
 use crate::{Config, ScheduleKind};
-use brigade_layer::Optimizer;
+use brigade_layer::{Optimizer, Precision};
 use brigade_nn::{Adam, AdamW, LearningRate, Sgd};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
@@ -24,6 +24,9 @@ pub(in crate::cli) struct TrainingOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) micro_batch_size: usize,
+    /// In which numbers products are computed; weights, sums and the optimizer stay in f32.
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32, value_name = "NAME")]
+    pub(in crate::cli) precision: PrecisionArg,
     /// Steps.
     #[arg(
         long, default_value = "3000", value_name = "N",
@@ -79,6 +82,24 @@ enum OptimizerArg {
     Sgd,
 }
 
+/// Precisions by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum PrecisionArg {
+    // As good as single precision.
+    F32,
+    // Factors rounded to 8 significant bits.
+    Bf16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 impl RunOptions {
     /// Tokens of a step.
     pub(in crate::cli) fn tokens_per_step(&self) -> usize {
@@ -101,6 +122,7 @@ impl RunOptions {
             },
             batch_size: training.batch_size,
             micro_batch_size: training.micro_batch_size,
+            precision: training.precision.into(),
             threads_per_node: pipeline.threads_per_node,
             seed: training.seed,
             clip: Some(training.clip).filter(|clip| *clip != 0.0),

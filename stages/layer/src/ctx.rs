@@ -1,11 +1,12 @@
 //! What a layer is told with every call.
 
 use crate::rng::mix;
-use crate::timing::KernelTimes;
+use crate::timing::{KernelTimes, KernelWork};
 use crate::{
     Keep, LayerError, LayerIndex, MicroBatchId, Pool, Random, Shape, StepId, Tensor, TensorMut,
     tensor::Element,
 };
+use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -24,6 +25,19 @@ pub enum Mode {
     Evaluate,
     /// Forward only, one piece of a sequence after the other; state along the sequence is kept.
     Generate,
+}
+
+/// In which numbers products are computed. Everything else, sums, parameters and the optimizer's
+/// state included, is in `f32` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Precision {
+    /// As good as single precision.
+    #[default]
+    F32,
+    /// Factors are rounded to bf16 (8 significant bits); products are exact and sums in `f32`.
+    Bf16,
 }
 
 /// State that a layer keeps between calls, by the part of the layer that keeps it.
@@ -92,6 +106,8 @@ pub struct Ctx<'a> {
     pub first_row: usize,
     /// The layer's place in the network.
     pub layer: LayerIndex,
+    /// In which numbers products are computed.
+    pub precision: Precision,
     /// How many threads the node has. The compute thread is a member of the node's own rayon pool,
     /// so that `par_iter` and `join` stay on them.
     pub threads: usize,
@@ -111,6 +127,7 @@ impl<'a> Ctx<'a> {
             micro_batch: MicroBatchId::new(0),
             first_row: 0,
             layer: LayerIndex::new(0),
+            precision: Precision::F32,
             threads: 1,
             pool,
             state,
@@ -172,13 +189,13 @@ impl<'a> Ctx<'a> {
 
     /// Does some of the layer's work, and measures how long it takes if somebody profiles the
     /// layer. One is not to be inside another: the time would count twice.
-    pub fn timed<R>(&mut self, kernel: &'static str, work: impl FnOnce(&Self) -> R) -> R {
+    pub fn timed<R>(&mut self, work: impl Into<KernelWork>, body: impl FnOnce(&Self) -> R) -> R {
         if !self.state.kernels.is_on() {
-            return work(self);
+            return body(self);
         }
         let started = Instant::now();
-        let result = work(self);
-        self.state.kernels.add(kernel, started);
+        let result = body(self);
+        self.state.kernels.add(work.into(), started);
         result
     }
 

@@ -119,7 +119,7 @@ mod tensors;
 mod timing;
 
 pub use builder::{From, NetworkBuilder};
-pub use ctx::{Ctx, LayerState, Mode, StateSlots};
+pub use ctx::{Ctx, LayerState, Mode, Precision, StateSlots};
 pub use data::{Batch, Data};
 pub use error::LayerError;
 pub use host::{GradientSlot, Param};
@@ -135,4 +135,4 @@ pub use shape::{DType, MAX_AXES, Shape, TensorSpec};
 pub use spec::{AnySpec, BuildCtx, Cost, LayerSpec};
 pub use tensor::{Element, Tensor, TensorMut};
 pub use tensors::{MAX_TENSORS, Tensors};
-pub use timing::{KernelTime, KernelTimes};
+pub use timing::{KernelTime, KernelTimes, KernelWork};

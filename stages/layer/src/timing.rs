@@ -13,6 +13,36 @@ pub struct KernelTime {
     pub calls: u64,
     /// How long it took altogether.
     pub total: Duration,
+    /// Floating-point operations of all calls, as far as the layer says.
+    pub flops: u64,
+    /// Bytes that all calls read and wrote at least, as far as the layer says.
+    pub bytes: u64,
+}
+
+/// What one call of a kernel does. A name alone says nothing of how much it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelWork {
+    kernel: &'static str,
+    flops: u64,
+    bytes: u64,
+}
+
+impl KernelWork {
+    /// A call that does this many floating-point operations, and reads and writes each of its
+    /// numbers, so many bytes altogether, at least once.
+    pub fn new(kernel: &'static str, flops: u64, bytes: u64) -> Self {
+        Self {
+            kernel,
+            flops,
+            bytes,
+        }
+    }
+}
+
+impl From<&'static str> for KernelWork {
+    fn from(kernel: &'static str) -> Self {
+        Self::new(kernel, 0, 0)
+    }
 }
 
 /// Times by kernel. Off until [`KernelTimes::start`]; off, it costs one comparison a call.
@@ -38,17 +68,26 @@ impl KernelTimes {
         self.on
     }
 
-    pub(crate) fn add(&mut self, kernel: &'static str, since: Instant) {
-        let taken = since.elapsed();
+    pub(crate) fn add(&mut self, work: KernelWork, since: Instant) {
+        let total = since.elapsed();
+        let KernelWork {
+            kernel,
+            flops,
+            bytes,
+        } = work;
         match self.times.iter_mut().find(|time| time.kernel == kernel) {
             Some(time) => {
                 time.calls += 1;
-                time.total += taken;
+                time.total += total;
+                time.flops += flops;
+                time.bytes += bytes;
             }
             None => self.times.push(KernelTime {
                 kernel: kernel.into(),
                 calls: 1,
-                total: taken,
+                total,
+                flops,
+                bytes,
             }),
         }
     }

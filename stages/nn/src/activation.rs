@@ -1,7 +1,7 @@
 //! Activation functions.
 
 use crate::kernels::elementwise::{GeluErf, GeluTanh, Relu, Silu, map, map_backward};
-use crate::shapes::one_input;
+use crate::shapes::{element_work, one_input};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorSpec, Tensors,
 };
@@ -106,9 +106,8 @@ impl Layer for ActivationLayer {
         let [x] = x.take()?;
         let mut y = cx.f32(x.shape())?;
         let x_data = x.f32()?;
-        cx.timed(self.0.kernel(), |cx| {
-            self.0.forward(y.data(), x_data, cx.threads)
-        });
+        let work = element_work(self.0.kernel(), x_data.len(), self.0.flops().0, 2);
+        cx.timed(work, |cx| self.0.forward(y.data(), x_data, cx.threads));
         Ok((y.freeze().into(), x))
     }
 
@@ -124,9 +123,8 @@ impl Layer for ActivationLayer {
         }
         let mut dx = cx.writable::<f32>(dy)?;
         let x = x.f32()?;
-        cx.timed(self.0.kernel(), |cx| {
-            self.0.backward(dx.data(), x, cx.threads)
-        });
+        let work = element_work(self.0.kernel(), x.len(), self.0.flops().1, 3);
+        cx.timed(work, |cx| self.0.backward(dx.data(), x, cx.threads));
         Ok((dx.freeze().into(), ()))
     }
 

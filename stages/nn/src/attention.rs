@@ -1,11 +1,12 @@
 //! Causal attention of queries, keys and values.
 
-use crate::kernels::attention::{Attention, scratch_shape};
+use crate::kernels::attention::{Attention, scratch};
 use crate::kernels::random::{Mask, check_probability};
 use crate::kernels::softmax::STATS;
 use crate::shapes::{one_input, product_flops};
 use brigade_layer::{
-    BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec, Tensors,
+    BuildCtx, Cost, Ctx, KernelWork, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec,
+    Tensors,
 };
 use ndarray::{ArrayView4, ArrayViewMut4, ArrayViewMut5};
 use serde::{Deserialize, Serialize};
@@ -85,15 +86,25 @@ impl Sizes {
         [self.batch, self.heads, self.length, STATS]
     }
 
+    /// Queries with the keys that they see, of all heads.
+    fn pairs(&self) -> usize {
+        self.batch * self.heads * (self.length * (self.length + 1) / 2)
+    }
+
+    /// Floating-point operations of so many products over all pairs.
+    fn product_flops(&self, products: u64) -> u64 {
+        products * product_flops(1, self.pairs(), self.columns)
+    }
+
+    /// Of all threads, for so many matrices of scores.
+    fn scratch(&self, matrices: usize, threads: usize) -> [usize; 2] {
+        [threads.max(1), scratch(self.length, self.columns, matrices)]
+    }
+
     fn split<'a>(&self, qkv: &'a Tensor, parts: usize) -> Result<ArrayView4<'a, f32>, LayerError> {
         let shape = (self.batch, self.length, parts * self.heads, self.columns);
         Ok(ArrayView4::from_shape(shape, qkv.f32()?).expect("a shape taken from the tensor's"))
     }
-}
-
-/// Bytes of one thread's scores: of a block of queries with all keys.
-fn scratch(sizes: &Sizes) -> u64 {
-    (sizes.length.min(64) * sizes.length * 4) as u64
 }
 
 impl LayerSpec for CausalAttention {
@@ -109,22 +120,20 @@ impl LayerSpec for CausalAttention {
         let Ok(sizes) = self.sizes(inputs[0].shape) else {
             return Cost::default();
         };
-        let pairs = sizes.length * (sizes.length + 1) / 2;
-        let heads = sizes.batch * sizes.heads;
-        let product = product_flops(heads, pairs, sizes.columns);
-        let each = (heads * pairs) as u64;
+        let each = sizes.pairs() as u64;
+        let scratch = |matrices| TensorSpec::f32(sizes.scratch(matrices, 1)).bytes();
         let dropping = if self.dropout > 0.0 { 20 } else { 0 };
         Cost {
-            forward_flops: 2 * product + (20 + dropping) * each,
-            input_flops: 5 * product + (25 + 2 * dropping) * each,
+            forward_flops: sizes.product_flops(2) + (20 + dropping) * each,
+            input_flops: sizes.product_flops(5) + (25 + 2 * dropping) * each,
             weight_flops: 0,
             stash_bytes: inputs[0].bytes() + TensorSpec::f32(sizes.stats()).bytes(),
             kept_bytes: 0,
             forward_working_bytes: inputs[0].bytes() / 3
                 + TensorSpec::f32(sizes.stats()).bytes()
-                + scratch(&sizes),
-            backward_working_bytes: inputs[0].bytes() + 2 * scratch(&sizes),
-            thread_bytes: 2 * scratch(&sizes),
+                + scratch(1),
+            backward_working_bytes: inputs[0].bytes() + scratch(2),
+            thread_bytes: scratch(2),
         }
     }
 
@@ -144,6 +153,7 @@ impl CausalAttentionLayer {
             heads: self.0.heads,
             mask: Mask::new(cx.random(), self.0.dropout).filter(|_| cx.training()),
             first_sample: cx.first_row,
+            precision: cx.precision,
             threads: cx.threads,
         }
     }
@@ -165,11 +175,12 @@ impl Layer for CausalAttentionLayer {
         let [qkv] = qkv.take()?;
         let sizes = self.0.sizes(qkv.shape())?;
         let (mut y, mut stats) = (cx.f32(sizes.output())?, cx.f32(sizes.stats())?);
-        let mut scratch = cx.f32(scratch_shape(sizes.length, cx.threads, 1))?;
+        let mut scratch = cx.f32(sizes.scratch(1, cx.threads))?;
         let shape = (sizes.batch, sizes.length, sizes.heads, sizes.columns);
         let out = ArrayViewMut4::from_shape(shape, y.data()).expect("the output's own sizes");
         let (stats_data, qkv_view) = (stats.data(), sizes.split(&qkv, 3)?);
-        cx.timed("attention", |cx| {
+        let work = KernelWork::new("attention", sizes.product_flops(2), qkv.bytes() / 3 * 4);
+        cx.timed(work, |cx| {
             self.attention(cx)
                 .forward(out, stats_data, qkv_view, scratch.data());
         });
@@ -188,12 +199,13 @@ impl Layer for CausalAttentionLayer {
         }
         let sizes = self.0.sizes(qkv.shape())?;
         let mut dqkv = cx.f32(qkv.shape())?;
-        let mut scratch = cx.f32(scratch_shape(sizes.length, cx.threads, 2))?;
+        let mut scratch = cx.f32(sizes.scratch(2, cx.threads))?;
         let shape = (sizes.batch, sizes.length, 3, sizes.heads, sizes.columns);
         let out = ArrayViewMut5::from_shape(shape, dqkv.data()).expect("the input's own sizes");
         let saved = (stats.f32()?, sizes.split(&qkv, 3)?);
         let dy = sizes.split(&dy, 1)?;
-        cx.timed("attention", |cx| {
+        let work = KernelWork::new("attention", sizes.product_flops(5), qkv.bytes() / 3 * 7);
+        cx.timed(work, |cx| {
             self.attention(cx).backward(out, dy, saved, scratch.data());
         });
         Ok((dqkv.freeze().into(), ()))

@@ -8,6 +8,7 @@ use brigade_layer::{
 use serde::{Deserialize, Serialize};
 
 use crate::kernels::elementwise::add;
+use crate::shapes::element_work;
 
 /// A part of a layer: its parameters' names start with its name, unless that is empty.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -222,7 +223,9 @@ impl<L: Layer> Layer for ResidualLayer<L> {
         let [y] = y.take()?;
         let mut y = cx.writable::<f32>(y)?;
         let x = x.f32()?;
-        cx.timed("add", |cx| add(y.data(), x, cx.threads));
+        cx.timed(element_work("add", x.len(), 1, 3), |cx| {
+            add(y.data(), x, cx.threads)
+        });
         Ok((y.freeze().into(), stash))
     }
 
@@ -240,7 +243,9 @@ impl<L: Layer> Layer for ResidualLayer<L> {
         let [inner] = inner.take()?;
         let mut dx = cx.writable::<f32>(inner)?;
         let dy = dy.f32()?;
-        cx.timed("add", |cx| add(dx.data(), dy, cx.threads));
+        cx.timed(element_work("add", dy.len(), 1, 3), |cx| {
+            add(dx.data(), dy, cx.threads)
+        });
         Ok((dx.freeze().into(), kept))
     }
 

@@ -1,9 +1,8 @@
 //! The linear layer.
 
-use crate::kernels::elementwise::fill_rows;
-use crate::kernels::matmul::{Onto, product};
+use crate::kernels::product::{Means, Onto, Product, space};
 use crate::kernels::reduce::column_sums;
-use crate::shapes::{one_input, product_flops};
+use crate::shapes::{element_work, one_input, product_flops, product_work};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Init, Layer, LayerError, LayerSpec, Param, ParamAccess, ParamRole,
     ParamSpec, Shape, SharedId, Tensor, TensorSpec, Tensors,
@@ -117,15 +116,19 @@ impl LayerSpec for Linear {
         let product = product_flops(rows, self.outputs, self.inputs);
         let y_bytes = TensorSpec::f32(x.shape.with_last(self.outputs)).bytes();
         let bias = self.bias.map_or(0, |_| (rows * self.outputs) as u64);
+        let scratch = |m, n, k| 4 * space([m, n, k]) as u64;
+        let forward_scratch = scratch(rows, self.outputs, self.inputs);
+        let input_scratch = scratch(rows, self.inputs, self.outputs);
+        let weight_scratch = scratch(self.outputs, self.inputs, rows);
         Cost {
             forward_flops: product + bias,
             input_flops: product,
             weight_flops: product + bias,
             stash_bytes: x.bytes(),
             kept_bytes: x.bytes() + y_bytes,
-            forward_working_bytes: y_bytes,
-            backward_working_bytes: x.bytes(),
-            thread_bytes: 0,
+            forward_working_bytes: y_bytes + forward_scratch,
+            backward_working_bytes: (x.bytes() + input_scratch).max(weight_scratch),
+            thread_bytes: forward_scratch.max(input_scratch).max(weight_scratch),
         }
     }
 
@@ -166,6 +169,24 @@ impl LinearLayer {
     }
 }
 
+/// Computes a product in the node's precision, on its threads, with scratch from its pool.
+fn multiply(
+    kernel: &'static str,
+    product: Product<'_>,
+    cx: &mut Ctx<'_>,
+) -> Result<(), LayerError> {
+    let sizes = product.sizes();
+    let mut scratch = cx.f32([cx.threads.max(1), space(sizes)])?;
+    cx.timed(product_work(kernel, sizes), |cx| {
+        product.run(Means {
+            precision: cx.precision,
+            threads: cx.threads,
+            space: scratch.data(),
+        });
+    });
+    Ok(())
+}
+
 fn weight_view<'a>(spec: &Linear, weight: &'a [f32]) -> ArrayView2<'a, f32> {
     ArrayView2::from_shape((spec.outputs, spec.inputs), weight).expect("a weight has its shape")
 }
@@ -177,17 +198,13 @@ impl Layer for LinearLayer {
     fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, Tensor), LayerError> {
         let [x] = x.take()?;
         let mut y = cx.f32(self.spec.output_shape(x.shape())?)?;
-        let onto = match &self.bias {
-            Some(bias) => {
-                cx.timed("bias", |cx| fill_rows(y.data(), bias.value(), cx.threads));
-                Onto::Present
-            }
-            None => Onto::Nothing,
-        };
         let factors = [x.matrix()?, self.weight().reversed_axes()];
-        cx.timed("product", |cx| {
-            product(y.matrix_mut(), onto, 1.0, factors, cx.threads);
-        });
+        let bias = self.bias.as_ref().map(Param::value);
+        multiply(
+            "product y",
+            Product::new(y.matrix_mut(), factors).bias(bias),
+            cx,
+        )?;
         Ok((y.freeze().into(), x))
     }
 
@@ -202,10 +219,11 @@ impl Layer for LinearLayer {
         if cx.wants_gradient(0) {
             let mut gradient = cx.f32(x.shape())?;
             let factors = [dy.matrix()?, self.weight()];
-            let into = gradient.matrix_mut();
-            cx.timed("product", |cx| {
-                product(into, Onto::Nothing, 1.0, factors, cx.threads);
-            });
+            multiply(
+                "product dx",
+                Product::new(gradient.matrix_mut(), factors),
+                cx,
+            )?;
             dx = Some(gradient.freeze());
         }
         Ok(([dx].into(), (x, dy)))
@@ -222,11 +240,11 @@ impl Layer for LinearLayer {
         };
         let (x, rows) = (x.matrix()?, dy.matrix()?);
         let factors = [rows.reversed_axes(), x];
-        cx.timed("product", |cx| product(dw, onto, 1.0, factors, cx.threads));
+        multiply("product dw", Product::new(dw, factors).onto(onto), cx)?;
         if let Some(bias) = &mut self.bias {
             let slot = bias.gradient_slot(cx.pool())?;
             let (dy, columns) = (dy.f32()?, self.spec.outputs);
-            cx.timed("bias", |cx| {
+            cx.timed(element_work("bias", dy.len(), 1, 1), |cx| {
                 column_sums(slot.data, slot.fresh, dy, columns, cx.threads);
             });
         }

@@ -2,7 +2,7 @@
 
 use crate::kernels::elementwise::add;
 use crate::kernels::norm::{BLOCK_ROWS, backward, forward};
-use crate::shapes::one_input;
+use crate::shapes::{element_work, one_input};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Init, Layer, LayerError, LayerSpec, Param, ParamAccess, ParamRole,
     ParamSpec, Shape, Tensor, TensorSpec, Tensors,
@@ -141,7 +141,7 @@ impl Layer for LayerNormLayer {
         let mut stats = cx.f32([x.shape().matrix().0, 2])?;
         let weights = (self.params[0].value(), self.params.get(1).map(Param::value));
         let (x_data, eps) = (x.f32()?, self.spec.eps);
-        cx.timed("layer norm", |cx| {
+        cx.timed(element_work("layer norm", x_data.len(), 8, 2), |cx| {
             forward(y.data(), stats.data(), x_data, weights, eps, cx.threads);
         });
         Ok((y.freeze().into(), (x, stats.freeze())))
@@ -159,7 +159,7 @@ impl Layer for LayerNormLayer {
         let mut shares = cx.f32([rows.div_ceil(BLOCK_ROWS), 2 * width])?;
         let saved = (x.f32()?, stats.f32()?);
         let weight = self.params[0].value();
-        cx.timed("layer norm", |cx| {
+        cx.timed(element_work("layer norm", rows * width, 16, 3), |cx| {
             backward(dx.data(), shares.data(), saved, weight, cx.threads);
         });
         let mut kept = cx.f32([self.params.len(), width])?;

@@ -1,6 +1,6 @@
 //! What descriptions of layers ask of their inputs' shapes.
 
-use brigade_layer::{DType, LayerError, TensorSpec};
+use brigade_layer::{DType, KernelWork, LayerError, TensorSpec};
 
 /// The only input, which must be of `f32`.
 pub(crate) fn one_input(what: &str, inputs: &[TensorSpec]) -> Result<TensorSpec, LayerError> {
@@ -38,4 +38,22 @@ pub(crate) fn product_flops(m: usize, n: usize, k: usize) -> u64 {
     [m, n, k]
         .iter()
         .fold(2u64, |flops, size| flops.saturating_mul(*size as u64))
+}
+
+/// What [m, k] times [k, n] is.
+pub(crate) fn product_work(kernel: &'static str, [m, n, k]: [usize; 3]) -> KernelWork {
+    let elements = m * n + m * k + n * k;
+    KernelWork::new(kernel, product_flops(m, n, k), 4 * elements as u64)
+}
+
+/// A kernel that does `flops` operations with each of `elements` elements, and reads or writes each
+/// `passes` times.
+pub(crate) fn element_work(
+    kernel: &'static str,
+    elements: usize,
+    flops: u64,
+    passes: u64,
+) -> KernelWork {
+    let elements = elements as u64;
+    KernelWork::new(kernel, flops * elements, 4 * passes * elements)
 }

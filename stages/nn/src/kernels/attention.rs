@@ -8,10 +8,11 @@
 //!           └──────▚─┘       backward computes the probabilities again.
 //! ```
 
-use crate::kernels::matmul::{Onto, product};
 use crate::kernels::parallel::{Out, spread};
+use crate::kernels::product::{Means, Onto, Product, space};
 use crate::kernels::random::Mask;
 use crate::kernels::softmax::{STATS, probability_rows, score_gradient_rows, softmax_rows};
+use brigade_layer::Precision;
 use ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
 
 /// Queries of one block.
@@ -24,12 +25,18 @@ pub(crate) struct Attention {
     pub(crate) mask: Option<Mask>,
     /// The mini-batch's number of the first sample.
     pub(crate) first_sample: usize,
+    pub(crate) precision: Precision,
     pub(crate) threads: usize,
 }
 
-/// Scratch for `threads` threads: [threads, elements].
-pub(crate) fn scratch_shape(length: usize, threads: usize, matrices: usize) -> [usize; 2] {
-    [threads.max(1), matrices * BLOCK.min(length) * length]
+/// Scratch of one thread: matrices of a block's scores, and what products take.
+pub(crate) fn scratch(length: usize, columns: usize, matrices: usize) -> usize {
+    let block = BLOCK.min(length);
+    matrices * block * length + product_space(length, columns)
+}
+
+fn product_space(length: usize, columns: usize) -> usize {
+    space([BLOCK.max(length), length.max(columns), length.max(columns)])
 }
 
 /// Queries, keys and values of one head, each [T, C] for C = D / H.
@@ -50,8 +57,8 @@ struct Backward<'a> {
 
 impl Attention {
     /// # Shapes
-    /// out [B, T, H, C], stats [B, H, T, 2], qkv [B, T, 3 H, C], scratch as `scratch_shape` of one
-    /// matrix.
+    /// out [B, T, H, C], stats [B, H, T, 2], qkv [B, T, 3 H, C], `scratch` of one matrix for each
+    /// thread.
     pub(crate) fn forward(
         &self,
         out: ArrayViewMut4<'_, f32>,
@@ -146,27 +153,23 @@ impl Attention {
 
     fn head_forward(&self, task: &mut Forward<'_>, [q, k, v]: Head<'_>, scratch: &mut [f32]) {
         let (length, scale) = (q.nrows(), scale_of(q));
+        let at = scratch.len() - product_space(length, q.ncols());
+        let (scratch, space) = scratch.split_at_mut(at);
         for start in (0..length).step_by(BLOCK) {
             let end = (start + BLOCK).min(length);
             let p = &mut scratch[..(end - start) * end];
-            scores(
-                p,
+            let factors = [
                 q.slice(s![start..end, ..]),
-                k.slice(s![..end, ..]),
-                scale,
-            );
+                k.slice(s![..end, ..]).reversed_axes(),
+            ];
+            self.multiply(Product::new(block(p, end), factors).scale(scale), space);
             let stats = &mut task.stats[start * STATS..end * STATS];
             softmax_rows(p, stats, start, end);
             self.drop(p, task.number, start, end);
             let p = matrix(p, end);
             let mut out = task.out.slice_mut(s![start..end, ..]);
-            product(
-                out.view_mut(),
-                Onto::Nothing,
-                1.0,
-                [p, v.slice(s![..end, ..])],
-                1,
-            );
+            let factors = [p, v.slice(s![..end, ..])];
+            self.multiply(Product::new(out.view_mut(), factors), space);
             for (mut out, stats) in out.outer_iter_mut().zip(stats.chunks_exact(STATS)) {
                 out *= stats[1];
             }
@@ -176,6 +179,8 @@ impl Attention {
     fn head_backward(&self, task: &mut Backward<'_>, [q, k, v]: Head<'_>, scratch: &mut [f32]) {
         let (length, scale) = (q.nrows(), scale_of(q));
         let [dq, dk, dv] = &mut task.gradients;
+        let at = scratch.len() - product_space(length, q.ncols());
+        let (scratch, space) = scratch.split_at_mut(at);
         // The last block sees all keys: it writes their gradients, and those before it add.
         for start in (0..length).step_by(BLOCK).rev() {
             let end = (start + BLOCK).min(length);
@@ -192,25 +197,32 @@ impl Attention {
             let queries = q.slice(s![start..end, ..]);
             let dout = task.dout.slice(s![start..end, ..]);
             let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
-            scores(p, queries, keys, scale);
+            let factors = [queries, keys.reversed_axes()];
+            self.multiply(Product::new(block(p, end), factors).scale(scale), space);
             let stats = &task.stats[start * STATS..end * STATS];
             probability_rows(p, stats, start, end);
-            scores(ds, dout, values, 1.0);
+            let factors = [dout, values.reversed_axes()];
+            self.multiply(Product::new(block(ds, end), factors), space);
             self.drop(ds, task.number, start, end);
             score_gradient_rows(ds, p, start, end);
             self.drop(p, task.number, start, end);
             let (p, ds) = (matrix(p, end), matrix(ds, end));
             let seen = s![..end, ..];
-            product(dv.slice_mut(seen), onto, 1.0, [p.t(), dout], 1);
-            product(
-                dq.slice_mut(s![start..end, ..]),
-                Onto::Nothing,
-                scale,
-                [ds, keys],
-                1,
-            );
-            product(dk.slice_mut(seen), onto, scale, [ds.t(), queries], 1);
+            let add = |c, factors, scale| Product::new(c, factors).onto(onto).scale(scale);
+            self.multiply(add(dv.slice_mut(seen), [p.t(), dout], 1.0), space);
+            self.multiply(add(dk.slice_mut(seen), [ds.t(), queries], scale), space);
+            let dq = dq.slice_mut(s![start..end, ..]);
+            self.multiply(Product::new(dq, [ds, keys]).scale(scale), space);
         }
+    }
+
+    fn multiply(&self, product: Product<'_>, space: &mut [f32]) {
+        let (precision, threads) = (self.precision, 1);
+        product.run(Means {
+            precision,
+            threads,
+            space,
+        });
     }
 
     /// Drops probabilities (or their gradients) of a block, by sample, head, query and key.
@@ -245,10 +257,8 @@ fn matrix(data: &[f32], columns: usize) -> ArrayView2<'_, f32> {
     ArrayView2::from_shape((data.len() / columns, columns), data).expect("whole rows")
 }
 
-/// out = scale a b^T
-fn scores(out: &mut [f32], a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>, scale: f32) {
-    let out = ArrayViewMut2::from_shape((a.nrows(), b.nrows()), out).expect("a block of scores");
-    product(out, Onto::Nothing, scale, [a, b.t()], 1);
+fn block(data: &mut [f32], columns: usize) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut2::from_shape((data.len() / columns, columns), data).expect("whole rows")
 }
 
 #[cfg(test)]
@@ -297,10 +307,11 @@ mod tests {
                 heads: h,
                 mask: None,
                 first_sample: 0,
+                precision: Precision::F32,
                 threads: 1,
             };
             let (mut out, mut stats) = (Array4::zeros((b, t, h, c)), vec![0.0; b * h * t * STATS]);
-            let mut scratch = vec![0.0; scratch_shape(t, 1, 2)[1]];
+            let mut scratch = vec![0.0; scratch(t, c, 2)];
             attention.forward(out.view_mut(), &mut stats, qkv.view(), &mut scratch);
             let mut dqkv = Array5::from_elem((b, t, 3, h, c), f32::NAN);
             attention.backward(

@@ -72,16 +72,6 @@ pub(crate) fn scale(y: &mut [f32], factor: f32, threads: usize) {
     });
 }
 
-/// Every row of y is `row`.
-pub(crate) fn fill_rows(y: &mut [f32], row: &[f32], threads: usize) {
-    let elements = y.len();
-    spread(threads, elements, Out(y, row.len()), |y| {
-        for y in y.0.chunks_exact_mut(row.len()) {
-            y.copy_from_slice(row);
-        }
-    });
-}
-
 pub(crate) struct Relu;
 
 impl Curve for Relu {

@@ -1,7 +1,7 @@
 //! Softmax cross-entropy.
 
 use crate::kernels::loss::{STATS, Targets, backward, forward};
-use crate::shapes::{expect, two_inputs};
+use crate::shapes::{element_work, expect, two_inputs};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, DType, Layer, LayerError, LayerSpec, Shape, Tensor, TensorSpec, Tensors,
 };
@@ -170,7 +170,7 @@ impl Layer for CrossEntropyLayer {
         let mut stats = cx.f32([rows, STATS])?;
         let classes = self.0.targets(targets.i32()?);
         let logits_data = logits.f32()?;
-        cx.timed("cross-entropy", |cx| {
+        cx.timed(element_work("cross-entropy", rows * width, 20, 1), |cx| {
             forward(stats.data(), logits_data, classes, cx.threads);
         });
         let total: f64 = stats
@@ -197,7 +197,8 @@ impl Layer for CrossEntropyLayer {
         let mut dlogits = cx.writable::<f32>(logits)?;
         let targets = self.0.targets(targets.i32()?);
         let stats = stats.f32()?;
-        cx.timed("cross-entropy", |cx| {
+        let elements = dlogits.shape().elements();
+        cx.timed(element_work("cross-entropy", elements, 20, 2), |cx| {
             backward(dlogits.data(), stats, targets, factor, cx.threads);
         });
         Ok(([Some(dlogits.freeze()), None].into(), ()))

@@ -1,0 +1,292 @@
+//! The matrix product: one door to whatever computes it best.
+//!
+//! ```text
+//!  precision   processor            computed by
+//!  f32         AMX, large enough    tiles: three bf16 pieces of every number, six products
+//!              any other            library: the crate gemm
+//!  bf16        AMX                  tiles: every number rounded to bf16
+//!              any other            portable: the same sums in the same order
+//! ```
+//!
+//! Which one follows from shapes and processor alone, and none lets the number of threads show.
+
+use brigade_layer::Precision;
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+
+mod library;
+mod portable;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod tiles;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "no_tiles.rs"]
+mod tiles;
+
+/// The inner dimension is summed in pieces of this many, whatever the processor's caches.
+const INNER: usize = 512;
+/// Multiplications below which another thread costs more than it brings.
+const GRAIN: usize = 1 << 19;
+/// Multiplications from which on three pieces pay for being cut.
+const WORTH_CUTTING: usize = 1 << 21;
+
+/// What a product does with what its destination holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Onto {
+    /// Overwrites it, whatever it is.
+    Nothing,
+    /// Adds to it.
+    Present,
+}
+
+/// c = scale a b + bias, or c += scale a b + bias. Transposed operands are views with their strides
+/// exchanged; the rows of c are contiguous.
+///
+/// # Shapes
+/// c [M, N], a [M, K], b [K, N], bias \[N\].
+pub(crate) struct Product<'a> {
+    pub(crate) c: ArrayViewMut2<'a, f32>,
+    pub(crate) onto: Onto,
+    pub(crate) scale: f32,
+    pub(crate) a: ArrayView2<'a, f32>,
+    pub(crate) b: ArrayView2<'a, f32>,
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+/// What a product is computed with.
+pub(crate) struct Means<'a> {
+    pub(crate) precision: Precision,
+    pub(crate) threads: usize,
+    /// As many elements for each thread as [`space`] says.
+    pub(crate) space: &'a mut [f32],
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Library,
+    Portable,
+    Tiles,
+}
+
+fn way(precision: Precision, [m, n, k]: [usize; 3]) -> Way {
+    match precision {
+        Precision::Bf16 if tiles::available() => Way::Tiles,
+        Precision::Bf16 => Way::Portable,
+        _ if m * n * k >= WORTH_CUTTING && tiles::available() => Way::Tiles,
+        _ => Way::Library,
+    }
+}
+
+/// Numbers of a that are packed at once, in three pieces; three times as many in one. They stay in
+/// the second cache.
+const PACKED: usize = 128 * 1024;
+
+/// Rows of a that are packed at once.
+const fn rows_at_once(inner: usize) -> usize {
+    PACKED / inner.next_multiple_of(32) / 32 * 32
+}
+
+/// Elements of scratch for products of up to these sizes, on each thread. The same for every
+/// precision and processor, so that plans are.
+pub(crate) const fn space([m, _, k]: [usize; 3]) -> usize {
+    let inner = if k < INNER { k } else { INNER };
+    let most = rows_at_once(inner);
+    let rows = if m < most { m } else { most };
+    // Two bytes for each of three pieces, and 64 bytes to begin at a cache line.
+    (rows.next_multiple_of(32) + 32) * inner.next_multiple_of(32) * 3 / 2 + 16
+}
+
+impl<'a> Product<'a> {
+    /// c = a b.
+    pub(crate) fn new(c: ArrayViewMut2<'a, f32>, [a, b]: [ArrayView2<'a, f32>; 2]) -> Self {
+        let (onto, scale, bias) = (Onto::Nothing, 1.0, None);
+        Self {
+            c,
+            onto,
+            scale,
+            a,
+            b,
+            bias,
+        }
+    }
+
+    pub(crate) fn onto(mut self, onto: Onto) -> Self {
+        self.onto = onto;
+        self
+    }
+
+    pub(crate) fn scale(mut self, scale: f32) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    pub(crate) fn bias(mut self, bias: Option<&'a [f32]>) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// [M, N, K]
+    pub(crate) fn sizes(&self) -> [usize; 3] {
+        let ((m, n), k) = (self.c.dim(), self.a.len_of(Axis(1)));
+        assert_eq!(
+            (self.a.dim(), self.b.dim()),
+            ((m, k), (k, n)),
+            "a product's shapes"
+        );
+        assert!(
+            self.bias.is_none_or(|bias| bias.len() == n),
+            "a product's bias"
+        );
+        [m, n, k]
+    }
+
+    /// Computes it.
+    pub(crate) fn run(self, means: Means<'_>) {
+        let Means {
+            precision,
+            threads,
+            space,
+        } = means;
+        let sizes @ [_, _, k] = self.sizes();
+        if k == 0 {
+            self.fill();
+            return;
+        }
+        match way(precision, sizes) {
+            Way::Library => library::product(self, threads),
+            Way::Portable => self.spread(threads, space, &portable::product),
+            Way::Tiles => self.spread(
+                threads,
+                space,
+                &|product: Product<'_>, space: &mut [f32]| {
+                    tiles::product(product, precision, space);
+                },
+            ),
+        }
+    }
+
+    /// What a product along nothing gives.
+    fn fill(self) {
+        let Self {
+            mut c, onto, bias, ..
+        } = self;
+        for mut row in c.rows_mut() {
+            for (column, c) in row.iter_mut().enumerate() {
+                let before = (onto == Onto::Present).then_some(*c);
+                *c = finish(0.0, 0.0, before, bias.map(|bias| bias[column]));
+            }
+        }
+    }
+
+    /// Cuts c, along the longer axis, into as many pieces as there are threads. Where it is cut
+    /// does not show: every element is summed by itself.
+    fn spread(
+        self,
+        threads: usize,
+        space: &mut [f32],
+        body: &(impl Fn(Product<'_>, &mut [f32]) + Sync),
+    ) {
+        let [m, n, k] = self.sizes();
+        let pieces = threads.min(m * n * k / GRAIN);
+        if pieces < 2 {
+            return body(self, space);
+        }
+        let left = pieces / 2;
+        let cut = |length: usize| (length * left / pieces).next_multiple_of(32).min(length);
+        let Self {
+            c,
+            onto,
+            scale,
+            a,
+            b,
+            bias,
+        } = self;
+        let space_at = space.len() / threads * left;
+        let (space, other) = space.split_at_mut(space_at);
+        let [first, second] = if m > n {
+            let (c, below) = c.split_at(Axis(0), cut(m));
+            let (upper, lower) = a.split_at(Axis(0), cut(m));
+            [
+                Self {
+                    c,
+                    onto,
+                    scale,
+                    a: upper,
+                    b,
+                    bias,
+                },
+                Self {
+                    c: below,
+                    onto,
+                    scale,
+                    a: lower,
+                    b,
+                    bias,
+                },
+            ]
+        } else {
+            let (c, right) = c.split_at(Axis(1), cut(n));
+            let (ours, theirs) = b.split_at(Axis(1), cut(n));
+            let bias = bias.map(|bias| bias.split_at(cut(n)));
+            [
+                Self {
+                    c,
+                    onto,
+                    scale,
+                    a,
+                    b: ours,
+                    bias: bias.map(|bias| bias.0),
+                },
+                Self {
+                    c: right,
+                    onto,
+                    scale,
+                    a,
+                    b: theirs,
+                    bias: bias.map(|bias| bias.1),
+                },
+            ]
+        };
+        rayon::join(
+            || first.spread(left, space, body),
+            || second.spread(threads - left, other, body),
+        );
+    }
+
+    /// The product in pieces of the inner dimension: what the later ones do is add.
+    fn along_inner(self, mut body: impl FnMut(Product<'_>)) {
+        let Self {
+            mut c,
+            onto,
+            scale,
+            a,
+            b,
+            bias,
+        } = self;
+        let inner = a.len_of(Axis(1));
+        for start in (0..inner).step_by(INNER) {
+            let end = (start + INNER).min(inner);
+            body(Product {
+                c: c.view_mut(),
+                onto: if start > 0 { Onto::Present } else { onto },
+                scale,
+                a: a.slice(s![.., start..end]),
+                b: b.slice(s![start..end, ..]),
+                bias: bias.filter(|_| start == 0),
+            });
+        }
+    }
+}
+
+/// What becomes of an element's sum: a fused multiplication and addition where something was there
+/// before.
+#[inline(always)]
+fn finish(sum: f32, scale: f32, before: Option<f32>, bias: Option<f32>) -> f32 {
+    let scaled = match before {
+        Some(before) => sum.mul_add(scale, before),
+        None => sum * scale,
+    };
+    bias.map_or(scaled, |bias| scaled + bias)
+}
+
+#[cfg(test)]
+mod tests;
