@@ -10,9 +10,11 @@ mod mailbox;
 mod pass;
 mod program;
 mod runner;
+mod setup;
 mod stash;
 mod worker;
 
 pub use command::NodeReport;
 pub(crate) use command::{Command, Reply, Request, Values};
-pub(crate) use worker::{Worker, WorkerSetup};
+pub(crate) use setup::WorkerSetup;
+pub(crate) use worker::Worker;

@@ -8,34 +8,18 @@ use super::mailbox::Mailbox;
 use super::pass::Pass;
 use super::program::Program;
 use super::runner::{Call, PassCtx, Stage};
+use super::setup::WorkerSetup;
 use crate::error::{Cause, RunError, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
-use crate::plan::{PassKind, Plan, Walk};
+use crate::plan::{PassKind, Walk};
 use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
 use crate::sync::{self, Contribution};
-use crate::wire::{Body, Link, MessageId, Subject};
-use brigade_layer::{Network, Optimizer, Pool, Precision, UpdateWith};
-use crossbeam_channel::{Receiver, Sender};
+use crate::wire::{Body, MessageId, Subject};
+use brigade_layer::UpdateWith;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a node needs to start.
-pub(crate) struct WorkerSetup {
-    pub(crate) node: NodeId,
-    pub(crate) network: Arc<Network>,
-    pub(crate) plan: Arc<Plan>,
-    pub(crate) optimizer: Arc<dyn Optimizer>,
-    pub(crate) seed: u64,
-    pub(crate) clip: Option<f32>,
-    pub(crate) precision: Precision,
-    pub(crate) threads: usize,
-    pub(crate) pool: Pool,
-    pub(crate) link: Box<dyn Link>,
-    pub(crate) commands: Receiver<Command>,
-    pub(crate) replies: Sender<(NodeId, Reply)>,
-}
 
 /// A node.
 pub(crate) struct Worker {

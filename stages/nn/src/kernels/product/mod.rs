@@ -76,23 +76,29 @@ fn way(precision: Precision, [m, n, k]: [usize; 3]) -> Way {
     }
 }
 
-/// Numbers of a that are packed at once, in three pieces; three times as many in one. They stay in
-/// the second cache.
-const PACKED: usize = 128 * 1024;
+/// Numbers of a that are packed at once, and of b that are kept packed, in three pieces; three
+/// times as many in one. The former stay in the second cache.
+const PACKED: [usize; 2] = [128 * 1024, 208 * 1024];
 
 /// Rows of a that are packed at once.
 const fn rows_at_once(inner: usize) -> usize {
-    PACKED / inner.next_multiple_of(32) / 32 * 32
+    PACKED[0] / inner.next_multiple_of(32) / 32 * 32
+}
+
+/// Columns of b that are kept packed.
+const fn columns_kept(inner: usize) -> usize {
+    PACKED[1] / inner.next_multiple_of(32) / 32 * 32
 }
 
 /// Elements of scratch for products of up to these sizes, on each thread. The same for every
-/// precision and processor, so that plans are.
-pub(crate) const fn space([m, _, k]: [usize; 3]) -> usize {
-    let inner = if k < INNER { k } else { INNER };
-    let most = rows_at_once(inner);
-    let rows = if m < most { m } else { most };
+/// precision and processor, so that plans are; a power of two, so that products of most shapes take
+/// the very buffer that the one before has left in the caches.
+pub(crate) fn space([m, n, k]: [usize; 3]) -> usize {
+    let inner = k.min(INNER);
+    let rows = m.next_multiple_of(32).min(rows_at_once(inner));
+    let columns = n.next_multiple_of(32).min(columns_kept(inner));
     // Two bytes for each of three pieces, and 64 bytes to begin at a cache line.
-    (rows.next_multiple_of(32) + 32) * inner.next_multiple_of(32) * 3 / 2 + 16
+    ((rows + columns) * inner.next_multiple_of(32) * 3 / 2 + 16).next_power_of_two()
 }
 
 impl<'a> Product<'a> {

@@ -1,6 +1,6 @@
-//! Products of numbers rounded to bf16, in the order of sums that the tiles have: 32 steps along the
-//! inner dimension are summed in two chains (even and odd) that start from 0, and their sum is added
-//! to what came before.
+//! Products of numbers rounded to bf16, in the order of sums that the tiles have: 32 steps along
+//! the inner dimension are summed in two chains (even and odd) that start from 0, and their sum is
+//! added to what came before.
 //!
 //! Gives the tiles' bits, except that these take numbers below 2^-126 for 0.
 

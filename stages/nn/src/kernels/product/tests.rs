@@ -3,7 +3,9 @@
 use super::*;
 use ndarray::Array2;
 
-const SIZES: [[usize; 3]; 9] = [
+const SIZES: [[usize; 3]; 11] = [
+    [290, 40, 512],
+    [280, 560, 512],
     [1, 1, 1],
     [3, 5, 7],
     [17, 1, 33],
@@ -185,7 +187,7 @@ fn extreme_numbers_stay_themselves() {
             c[[0, 0]]
         };
         assert_eq!(one(2.0f32.powi(120), 2.0f32.powi(-120)), 1.0, "{name}");
-        assert_eq!(one(-1.5e38, 2.0f32.powi(-20)) < -1e32, true, "{name}");
+        assert!(one(-1.5e38, 2.0f32.powi(-20)) < -1e32, "{name}");
         assert!(one(f32::INFINITY, 1.0).is_nan() || one(f32::INFINITY, 1.0).is_infinite());
         assert!(one(f32::NAN, 1.0).is_nan(), "{name}");
         assert_eq!(one(0.0, -3.0).abs(), 0.0, "{name}");

@@ -55,6 +55,11 @@ impl Ahead {
         }
     }
 
+    /// Packed numbers.
+    pub(super) fn of_packed(first: *const u16, numbers: usize, pulls: usize) -> Self {
+        Self::new(first.cast(), numbers / 2, 0, 1, pulls)
+    }
+
     /// A block of the destination.
     pub(super) fn of_block(c: *const f32, stride: isize, rows: usize, pulls: usize) -> Self {
         Self::new(c, BLOCK, stride, rows, pulls)

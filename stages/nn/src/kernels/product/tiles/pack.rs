@@ -5,6 +5,8 @@
 //! of every line. Factor a wants the former in its tiles and factor b the latter: half of the cases
 //! are transposed in registers.
 #![allow(unsafe_code)]
+// Several registers are walked through with one index.
+#![allow(clippy::needless_range_loop)]
 
 use super::ahead::Ahead;
 use super::{BLOCK, DEPTH, SIDE, TILE};
@@ -42,6 +44,14 @@ impl Lines {
     /// The columns of a matrix.
     pub(super) fn columns(matrix: &ArrayView2<'_, f32>) -> Self {
         Self::rows(&matrix.view().reversed_axes())
+    }
+
+    /// What packing a line costs, compared with others.
+    pub(super) fn cost(&self, role: Role) -> usize {
+        match (self.step == 1) == (role == Role::A) {
+            true => 1,
+            false => 2,
+        }
     }
 
     /// A block of them, or what is left of it.
@@ -108,50 +118,49 @@ pub(super) unsafe fn pack<const P: usize>(
     }
 }
 
+// What follows is compiled into `pack`, with its instruction set: `inline(always)` and
+// `target_feature` exclude each other, and closures that are not inlined would be calls.
+
 /// Lines whose numbers are contiguous: pairs of one line in a vector.
 ///
 /// # Safety
 /// As `pack`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline(always)]
 unsafe fn along<const P: usize, const TRANSPOSED: bool>(to: *mut u16, lines: Lines, depth: usize) {
     let masks = [mask(depth), mask(depth.saturating_sub(SIDE))];
-    let halves = |line: usize| match line < lines.count {
-        // SAFETY: masked to the numbers that the line has.
-        true => unsafe {
-            let from = lines.first.offset(line as isize * lines.line);
-            [
-                _mm512_maskz_loadu_ps(masks[0], from),
-                _mm512_maskz_loadu_ps(masks[1], from.wrapping_add(SIDE)),
-            ]
-        },
-        false => [_mm512_setzero_ps(); 2],
-    };
-    // SAFETY: the tiles' room.
+    // SAFETY: masked to the numbers that a line has; the tiles' room.
     unsafe {
-        match TRANSPOSED {
-            false => store::<P>(to, |line| pieces(halves(line), Order::After)),
-            // One piece has half as much to transpose as what it is made of, three have more.
-            true if P == 1 => {
-                let mut tile: [__m512i; SIDE] = std::array::from_fn(|line| {
-                    let [piece] = pieces::<1>(halves(line), Order::After);
-                    piece
-                });
-                transpose(&mut tile);
-                store::<1>(to, |pair| [tile[pair]]);
+        let mut halves = [[_mm512_setzero_ps(); SIDE]; 2];
+        for line in 0..SIDE {
+            if line < lines.count {
+                let from = lines.first.offset(line as isize * lines.line);
+                halves[0][line] = _mm512_maskz_loadu_ps(masks[0], from);
+                halves[1][line] = _mm512_maskz_loadu_ps(masks[1], from.wrapping_add(SIDE));
             }
-            true => {
-                let [low, high] = transposed(halves);
-                let steps = |step: usize| {
-                    if step < SIDE {
-                        low[step]
-                    } else {
-                        high[step - SIDE]
-                    }
-                };
-                store::<P>(to, |pair| {
-                    pieces([steps(2 * pair), steps(2 * pair + 1)], Order::Between)
-                });
+        }
+        if !TRANSPOSED {
+            for line in 0..SIDE {
+                let row = pieces::<P>([halves[0][line], halves[1][line]], Order::After);
+                store_row(to, line, row);
+            }
+        } else if P == 1 {
+            // One piece has half as much to transpose as what it is made of, three have more.
+            let mut tile = [_mm512_setzero_si512(); SIDE];
+            for line in 0..SIDE {
+                let [piece] = pieces::<1>([halves[0][line], halves[1][line]], Order::After);
+                tile[line] = piece;
+            }
+            transpose(&mut tile);
+            for (pair, row) in tile.into_iter().enumerate() {
+                store_row(to, pair, [row]);
+            }
+        } else {
+            transpose_numbers(&mut halves[0]);
+            transpose_numbers(&mut halves[1]);
+            for pair in 0..SIDE {
+                let steps = &halves[pair / 8];
+                let pair_of = [steps[2 * pair % SIDE], steps[2 * pair % SIDE + 1]];
+                store_row(to, pair, pieces::<P>(pair_of, Order::Between));
             }
         }
     }
@@ -161,58 +170,48 @@ unsafe fn along<const P: usize, const TRANSPOSED: bool>(to: *mut u16, lines: Lin
 ///
 /// # Safety
 /// As `pack`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline(always)]
 unsafe fn across<const P: usize, const TRANSPOSED: bool>(to: *mut u16, lines: Lines, depth: usize) {
-    let step = |step: usize| match step < depth {
-        // SAFETY: the step exists, and as many lines.
-        true => unsafe { step_of(lines, step) },
-        false => _mm512_setzero_ps(),
-    };
-    let pair = |pair: usize| [step(2 * pair), step(2 * pair + 1)];
-    // SAFETY: the tiles' room.
+    // SAFETY: steps that exist, and as many lines; the tiles' room.
     unsafe {
-        match TRANSPOSED {
-            false => store::<P>(to, |at| pieces(pair(at), Order::Between)),
-            true if P == 1 => {
-                let mut tile: [__m512i; SIDE] = std::array::from_fn(|at| {
-                    let [piece] = pieces::<1>(pair(at), Order::Between);
-                    piece
-                });
-                transpose(&mut tile);
-                store::<1>(to, |line| [tile[line]]);
+        let mut steps = [_mm512_setzero_ps(); DEPTH];
+        for (number, step) in steps.iter_mut().enumerate() {
+            if number < depth {
+                *step = step_of(lines, number);
             }
-            true => {
-                let [low, high] = transposed(|at| [step(at), step(at + SIDE)]);
-                store::<P>(to, |line| pieces([low[line], high[line]], Order::After));
+        }
+        if !TRANSPOSED {
+            for pair in 0..SIDE {
+                let row = pieces::<P>([steps[2 * pair], steps[2 * pair + 1]], Order::Between);
+                store_row(to, pair, row);
+            }
+        } else if P == 1 {
+            let mut tile = [_mm512_setzero_si512(); SIDE];
+            for pair in 0..SIDE {
+                let pair_of = [steps[2 * pair], steps[2 * pair + 1]];
+                let [piece] = pieces::<1>(pair_of, Order::Between);
+                tile[pair] = piece;
+            }
+            transpose(&mut tile);
+            for (line, row) in tile.into_iter().enumerate() {
+                store_row(to, line, [row]);
+            }
+        } else {
+            let (low, high) = steps.split_at_mut(SIDE);
+            transpose_numbers(low.try_into().expect("sixteen"));
+            transpose_numbers(high.try_into().expect("sixteen"));
+            for line in 0..SIDE {
+                store_row(to, line, pieces::<P>([low[line], high[line]], Order::After));
             }
         }
     }
-}
-
-/// Two blocks of sixteen by sixteen numbers, given by their rows, transposed.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transposed(rows: impl Fn(usize) -> [__m512; 2]) -> [[__m512; SIDE]; 2] {
-    let mut blocks = [[_mm512_setzero_si512(); SIDE]; 2];
-    for row in 0..SIDE {
-        let halves = rows(row);
-        for (block, half) in blocks.iter_mut().zip(halves) {
-            block[row] = _mm512_castps_si512(half);
-        }
-    }
-    blocks.map(|mut block| {
-        transpose(&mut block);
-        block.map(|row| _mm512_castsi512_ps(row))
-    })
 }
 
 /// One step of up to sixteen lines.
 ///
 /// # Safety
 /// The step and the lines exist.
-#[inline]
-#[target_feature(enable = "avx512f")]
+#[inline(always)]
 unsafe fn step_of(lines: Lines, step: usize) -> __m512 {
     // SAFETY: masked to the lines that exist.
     unsafe {
@@ -228,18 +227,15 @@ unsafe fn step_of(lines: Lines, step: usize) -> __m512 {
     }
 }
 
-/// Stores the sixteen rows of `P` tiles.
+/// Stores a row of `P` tiles.
 ///
 /// # Safety
 /// `to` has room for them at a cache line.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn store<const P: usize>(to: *mut u16, rows: impl Fn(usize) -> [__m512i; P]) {
-    for row in 0..SIDE {
-        for (piece, vector) in rows(row).into_iter().enumerate() {
-            // SAFETY: as the caller says.
-            unsafe { _mm512_store_si512(to.add(piece * TILE + row * DEPTH).cast(), vector) }
-        }
+#[inline(always)]
+unsafe fn store_row<const P: usize>(to: *mut u16, row: usize, pieces: [__m512i; P]) {
+    for (piece, vector) in pieces.into_iter().enumerate() {
+        // SAFETY: as the caller says.
+        unsafe { _mm512_store_si512(to.add(piece * TILE + row * DEPTH).cast(), vector) }
     }
 }
 
@@ -251,79 +247,120 @@ enum Order {
 }
 
 /// Pieces of 32 numbers. One is the nearest bf16, ties to even. Of three, the first is the nearest
-/// as well (ties away from 0, which is less work), the second that of what is left, and the third is
-/// exactly what is left then.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn pieces<const P: usize>(halves: [__m512; 2], order: Order) -> [__m512i; P] {
-    if P == 1 {
-        let [low, high] = halves;
-        // SAFETY: both types are 512 bits without a meaning of their own.
-        let piece =
-            unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) };
-        return [match order {
-            Order::After => piece,
-            Order::Between => _mm512_permutexvar_epi16(words(|at| at / 2 + 16 * (at % 2)), piece),
-        }; P];
-    }
-    // The upper halves of 32 bits, of both.
-    let upper = match order {
-        Order::After => words(|at| 2 * at + 1),
-        Order::Between => words(|at| at / 2 * 2 + 1 + 32 * (at % 2)),
-    };
-    let half_a_unit = _mm512_set1_epi32(0x8000);
-    let eight_bits = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-    let mut left = halves;
-    let mut all = [_mm512_setzero_si512(); P];
-    for (number, piece) in all.iter_mut().enumerate() {
-        let bits = left.map(|x| _mm512_castps_si512(x));
-        let nearest = match number + 1 < P {
-            true => {
-                bits.map(|bits| _mm512_and_si512(_mm512_add_epi32(bits, half_a_unit), eight_bits))
-            }
-            false => bits,
+/// as well (ties away from 0, which is less work), the second that of what is left, and the third
+/// is exactly what is left then.
+///
+/// # Safety
+/// The processor has AVX-512 with BW and BF16.
+#[inline(always)]
+unsafe fn pieces<const P: usize>([mut low, mut high]: [__m512; 2], order: Order) -> [__m512i; P] {
+    // SAFETY: vectors without a meaning of their own.
+    unsafe {
+        let mut all = [_mm512_setzero_si512(); P];
+        if P == 1 {
+            let both = _mm512_cvtne2ps_pbh(high, low);
+            let both = std::mem::transmute::<__m512bh, __m512i>(both);
+            all[0] = match order {
+                Order::After => both,
+                Order::Between => _mm512_permutexvar_epi16(vector(&BETWEEN), both),
+            };
+            return all;
+        }
+        // The upper halves of 32 bits, of both.
+        let upper = match order {
+            Order::After => vector(&UPPER_AFTER),
+            Order::Between => vector(&UPPER_BETWEEN),
         };
-        *piece = _mm512_permutex2var_epi16(nearest[0], upper, nearest[1]);
-        for (left, nearest) in left.iter_mut().zip(nearest) {
-            *left = _mm512_sub_ps(*left, _mm512_castsi512_ps(nearest));
+        let half_a_unit = _mm512_set1_epi32(0x8000);
+        let eight_bits = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+        for piece in 0..P {
+            let (mut first, mut second) = (_mm512_castps_si512(low), _mm512_castps_si512(high));
+            if piece + 1 < P {
+                first = _mm512_and_si512(_mm512_add_epi32(first, half_a_unit), eight_bits);
+                second = _mm512_and_si512(_mm512_add_epi32(second, half_a_unit), eight_bits);
+            }
+            all[piece] = _mm512_permutex2var_epi16(first, upper, second);
+            low = _mm512_sub_ps(low, _mm512_castsi512_ps(first));
+            high = _mm512_sub_ps(high, _mm512_castsi512_ps(second));
+        }
+        all
+    }
+}
+
+/// Orders of words: the second sixteen between the first; the upper ones of sixteen pairs and then
+/// of sixteen more, one after the other or in turn.
+static BETWEEN: [u16; 32] = order(1, 0, 16, 2);
+static UPPER_AFTER: [u16; 32] = order(2, 1, 0, 1);
+static UPPER_BETWEEN: [u16; 32] = order(2, 1, 32, 2);
+
+/// Word `at` is from `start + step (at / turns) + second (at % turns)`.
+const fn order(step: u16, start: u16, second: u16, turns: u16) -> [u16; 32] {
+    let mut order = [0; 32];
+    let mut at = 0;
+    while at < 32 {
+        order[at as usize] = start + step * (at / turns) + second * (at % turns);
+        at += 1;
+    }
+    order
+}
+
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn vector(words: &[u16; 32]) -> __m512i {
+    // SAFETY: 64 bytes.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+}
+
+/// Transposes sixteen by sixteen numbers.
+///
+/// # Safety
+/// The processor has AVX-512.
+#[inline(always)]
+unsafe fn transpose_numbers(rows: &mut [__m512; SIDE]) {
+    // SAFETY: vectors without a meaning of their own.
+    unsafe {
+        let mut words = [_mm512_setzero_si512(); SIDE];
+        for row in 0..SIDE {
+            words[row] = _mm512_castps_si512(rows[row]);
+        }
+        transpose(&mut words);
+        for row in 0..SIDE {
+            rows[row] = _mm512_castsi512_ps(words[row]);
         }
     }
-    all
 }
 
-/// An order of words.
+/// Transposes sixteen by sixteen words of 32 bits.
+///
+/// # Safety
+/// The processor has AVX-512.
 #[inline(always)]
-fn words(from: impl Fn(u16) -> u16) -> __m512i {
-    let order: [u16; 32] = std::array::from_fn(|at| from(at as u16));
-    // SAFETY: 64 bytes.
-    unsafe { std::mem::transmute(order) }
-}
-
-/// Transposes sixteen by sixteen pairs.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose(r: &mut [__m512i; SIDE]) {
-    let mut t = [_mm512_setzero_si512(); SIDE];
-    for i in 0..8 {
-        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    for i in 0..4 {
-        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-    }
-    for i in 0..4 {
-        t[i] = _mm512_shuffle_i32x4::<0x88>(r[i], r[4 + i]);
-        t[4 + i] = _mm512_shuffle_i32x4::<0xdd>(r[i], r[4 + i]);
-        t[8 + i] = _mm512_shuffle_i32x4::<0x88>(r[8 + i], r[12 + i]);
-        t[12 + i] = _mm512_shuffle_i32x4::<0xdd>(r[8 + i], r[12 + i]);
-    }
-    for i in 0..4 {
-        r[i] = _mm512_shuffle_i32x4::<0x88>(t[i], t[8 + i]);
-        r[8 + i] = _mm512_shuffle_i32x4::<0xdd>(t[i], t[8 + i]);
-        r[4 + i] = _mm512_shuffle_i32x4::<0x88>(t[4 + i], t[12 + i]);
-        r[12 + i] = _mm512_shuffle_i32x4::<0xdd>(t[4 + i], t[12 + i]);
+unsafe fn transpose(r: &mut [__m512i; SIDE]) {
+    // SAFETY: vectors without a meaning of their own.
+    unsafe {
+        let mut t = [_mm512_setzero_si512(); SIDE];
+        for i in 0..8 {
+            t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+            t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+        }
+        for i in 0..4 {
+            r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
+            r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
+            r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
+            r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
+        }
+        for i in 0..4 {
+            t[i] = _mm512_shuffle_i32x4::<0x88>(r[i], r[4 + i]);
+            t[4 + i] = _mm512_shuffle_i32x4::<0xdd>(r[i], r[4 + i]);
+            t[8 + i] = _mm512_shuffle_i32x4::<0x88>(r[8 + i], r[12 + i]);
+            t[12 + i] = _mm512_shuffle_i32x4::<0xdd>(r[8 + i], r[12 + i]);
+        }
+        for i in 0..4 {
+            r[i] = _mm512_shuffle_i32x4::<0x88>(t[i], t[8 + i]);
+            r[8 + i] = _mm512_shuffle_i32x4::<0xdd>(t[i], t[8 + i]);
+            r[4 + i] = _mm512_shuffle_i32x4::<0x88>(t[4 + i], t[12 + i]);
+            r[12 + i] = _mm512_shuffle_i32x4::<0xdd>(t[4 + i], t[12 + i]);
+        }
     }
 }

@@ -1,0 +1,172 @@
+//! The sums of one block, and what becomes of them.
+#![allow(unsafe_code)]
+
+use super::pack::mask;
+use super::{BLOCK, SIDE, TILE};
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+/// Sums of a block, row after row.
+#[repr(align(64))]
+pub(super) struct Sums(pub(super) [f32; BLOCK * BLOCK]);
+
+macro_rules! load {
+    ($tile:literal, $from:expr) => {
+        asm!(
+            concat!("tileloadd tmm", $tile, ", [{from} + {stride}*1]"),
+            from = in(reg) $from,
+            stride = in(reg) 64usize,
+            options(nostack, readonly, preserves_flags)
+        )
+    };
+}
+macro_rules! store {
+    ($tile:literal, $to:expr) => {
+        asm!(
+            concat!("tilestored [{to} + {stride}*1], tmm", $tile),
+            to = in(reg) $to,
+            stride = in(reg) 4 * BLOCK,
+            options(nostack, preserves_flags)
+        )
+    };
+}
+macro_rules! zero {
+    ($($tile:literal)+) => {$(
+        asm!(concat!("tilezero tmm", $tile), options(nostack, nomem, preserves_flags));
+    )+};
+}
+macro_rules! add_product {
+    ($c:literal, $a:literal, $b:literal) => {
+        asm!(
+            concat!("tdpbf16ps tmm", $c, ", tmm", $a, ", tmm", $b),
+            options(nostack, nomem, preserves_flags)
+        )
+    };
+}
+
+/// Sums of a block of up to two groups of lines of a by up to two of b. Of each, the second group
+/// is `group` after the first. Calls `ahead` once for every tile along the lines.
+///
+/// # Safety
+/// Tiles are available and laid out, and there are `blocks` tiles of `P` pieces in every group.
+#[inline(always)]
+pub(super) unsafe fn multiply<const P: usize, const TALL: bool, const WIDE: bool>(
+    sums: *mut f32,
+    [mut a, mut b]: [*mut u16; 2],
+    group: usize,
+    blocks: usize,
+    ahead: &mut impl FnMut(),
+) {
+    macro_rules! a {
+        ($piece:literal) => {
+            load!(4, a.add($piece * TILE));
+            if TALL {
+                load!(5, a.add($piece * TILE + group));
+            }
+        };
+    }
+    macro_rules! b {
+        ($piece:literal) => {
+            load!(6, b.add($piece * TILE));
+            if WIDE {
+                load!(7, b.add($piece * TILE + group));
+            }
+        };
+    }
+    macro_rules! ab {
+        () => {
+            add_product!(0, 4, 6);
+            if WIDE {
+                add_product!(1, 4, 7);
+            }
+            if TALL {
+                add_product!(2, 5, 6);
+            }
+            if TALL && WIDE {
+                add_product!(3, 5, 7);
+            }
+        };
+    }
+    // SAFETY: tiles are read within the groups, and sums written within a block.
+    unsafe {
+        zero!(0 1 2 3);
+        for _ in 0..blocks {
+            ahead();
+            a!(0);
+            if P == 1 {
+                b!(0);
+                ab!();
+            } else {
+                b!(2);
+                ab!();
+                b!(1);
+                ab!();
+                a!(1);
+                ab!();
+                b!(0);
+                ab!();
+                a!(2);
+                ab!();
+                a!(0);
+                ab!();
+            }
+            (a, b) = (a.add(P * TILE), b.add(P * TILE));
+        }
+        store!(0, sums);
+        if WIDE {
+            store!(1, sums.add(SIDE));
+        }
+        if TALL {
+            store!(2, sums.add(SIDE * BLOCK));
+        }
+        if TALL && WIDE {
+            store!(3, sums.add(SIDE * BLOCK + SIDE));
+        }
+    }
+}
+
+/// What becomes of a block's sums.
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    pub(super) scale: f32,
+    pub(super) add: bool,
+    pub(super) bias: Option<*const f32>,
+}
+
+/// # Safety
+/// c has a block of these sizes, and the bias, if there is one, as many columns.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn put(
+    c: *mut f32,
+    c_stride: isize,
+    [rows, columns]: [usize; 2],
+    sums: &Sums,
+    finish: Finish,
+) {
+    let scale = _mm512_set1_ps(finish.scale);
+    let sums = sums.0.as_ptr();
+    for half in [0, SIDE] {
+        let Some(columns) = columns.checked_sub(half).filter(|columns| *columns > 0) else {
+            continue;
+        };
+        let mask = mask(columns);
+        // SAFETY: rows and masked columns are within c, the bias and the sums.
+        unsafe {
+            let bias = finish
+                .bias
+                .map(|bias| _mm512_maskz_loadu_ps(mask, bias.add(half)));
+            for row in 0..rows {
+                let c = c.offset(row as isize * c_stride).add(half);
+                let sum: __m512 = _mm512_load_ps(sums.add(row * BLOCK + half));
+                let mut value = match finish.add {
+                    true => _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, c)),
+                    false => _mm512_mul_ps(sum, scale),
+                };
+                if let Some(bias) = bias {
+                    value = _mm512_add_ps(value, bias);
+                }
+                _mm512_mask_storeu_ps(c, mask, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A product along a piece of the inner dimension: blocks in an order that packs little.
+//!
+//! ```text
+//!            columns of b: 32 at a time
+//!           ┌──┬──┬──┬──┬──┬──┐
+//!           │                 │ packed for the first rows, and kept for the others where that is
+//!           └──┴──┴──┴──┴──┴──┘ less work than packing them again
+//!  rows of a ┌┐┌──┬──┬──┬──┬──┬──┐
+//!  packed    ││├──┼──┼──┼──┼──┼──┤
+//!  together  ││├──┼──┼──┼──┼──┼──┤
+//!            └┘└──┴──┴──┴──┴──┴──┘
+//! ```
+#![allow(unsafe_code)]
+
+use super::ahead::Ahead;
+use super::block::{Finish, Sums, multiply, put};
+use super::pack::{Lines, Role, pack};
+use super::{BLOCK, DEPTH, SIDE, TILE};
+use crate::kernels::product::{Onto, Product, columns_kept, rows_at_once};
+
+/// A product in `P` pieces of every number.
+pub(super) struct Piece<'a, const P: usize> {
+    sizes: [usize; 3],
+    c: *mut f32,
+    c_stride: isize,
+    scale: f32,
+    add: bool,
+    bias: Option<&'a [f32]>,
+    a: Lines,
+    b: Lines,
+    /// Tiles along the lines, and numbers from one group of sixteen lines to the next.
+    blocks: usize,
+    group: usize,
+    rows_at_once: usize,
+    /// Columns that are kept packed; none when every block of rows packs them again.
+    columns_kept: Option<usize>,
+    packed_a: *mut u16,
+    packed_b: *mut u16,
+}
+
+/// A stretch of rows or columns.
+#[derive(Clone, Copy)]
+struct Span {
+    first: usize,
+    count: usize,
+}
+
+impl Span {
+    fn of(first: usize, most: usize, end: usize) -> Self {
+        let count = (end - first).min(most);
+        Self { first, count }
+    }
+
+    fn blocks(self) -> impl Iterator<Item = Self> {
+        let end = self.first + self.count;
+        (self.first..end)
+            .step_by(BLOCK)
+            .map(move |first| Self::of(first, BLOCK, end))
+    }
+}
+
+impl<'a, const P: usize> Piece<'a, P> {
+    /// `packed` is where packed factors go.
+    pub(super) fn of(product: &mut Product<'a>, packed: *mut u16) -> Self {
+        let sizes @ [m, n, k] = product.sizes();
+        assert!(
+            n == 1 || product.c.strides()[1] == 1,
+            "rows of c are contiguous"
+        );
+        let (a, b) = (Lines::rows(&product.a), Lines::columns(&product.b));
+        let (rows_at_once, most) = (rows_at_once(k) * 3 / P, columns_kept(k) * 3 / P);
+        // Packing lines costs about twice as much when they are transposed on the way.
+        let (a_cost, b_cost) = (a.cost(Role::A) * m, b.cost(Role::B) * n);
+        // What is kept leaves the nearest caches: twice as much again.
+        let keeping = a_cost * n.div_ceil(most) + 2 * b_cost;
+        let again = a_cost + b_cost * m.div_ceil(rows_at_once);
+        let blocks = k.div_ceil(DEPTH);
+        let group = blocks * P * TILE;
+        let rows = m.min(rows_at_once).next_multiple_of(BLOCK);
+        Self {
+            sizes,
+            c: product.c.as_mut_ptr(),
+            c_stride: product.c.strides()[0],
+            scale: product.scale,
+            add: product.onto == Onto::Present,
+            bias: product.bias,
+            a,
+            b,
+            blocks,
+            group,
+            rows_at_once,
+            columns_kept: (keeping < again).then_some(most),
+            packed_a: packed,
+            packed_b: packed.wrapping_add(rows / SIDE * group),
+        }
+    }
+
+    /// # Safety
+    /// Tiles are available and laid out, and there is room at `packed`, which begins at a cache
+    /// line, for all that is packed at once.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(super) unsafe fn run(&self) {
+        let [m, n, _] = self.sizes;
+        for column in (0..n).step_by(self.columns_kept.unwrap_or(n)) {
+            let columns = Span::of(column, self.columns_kept.unwrap_or(n), n);
+            for row in (0..m).step_by(self.rows_at_once) {
+                // SAFETY: as the caller says.
+                unsafe { self.rows(Span::of(row, self.rows_at_once, m), columns) }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As `run`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn rows(&self, rows: Span, columns: Span) {
+        let [_, _, k] = self.sizes;
+        // SAFETY: rows and columns exist, and there is room for their tiles.
+        unsafe {
+            for (number, block) in rows.blocks().enumerate() {
+                let to = self.packed_a.add(number * 2 * self.group);
+                let next = Ahead::of(self.a.block(block.first + BLOCK), k, self.blocks);
+                let lines = self.a.block(block.first);
+                pack::<P>(to, self.group, lines, k, (Role::A, next));
+            }
+            let pulls = self.blocks * rows.count.div_ceil(BLOCK);
+            let packed = self.columns_kept.is_some() && rows.first > 0;
+            for (number, block) in columns.blocks().enumerate() {
+                let number = if self.columns_kept.is_some() {
+                    number
+                } else {
+                    0
+                };
+                let to = self.packed_b.add(number * 2 * self.group);
+                let next = match packed {
+                    true => Ahead::of_packed(to.add(2 * self.group), 2 * self.group, pulls),
+                    false => {
+                        let lines = self.b.block(block.first);
+                        pack::<P>(to, self.group, lines, k, (Role::B, Ahead::nothing()));
+                        Ahead::of(self.b.block(block.first + BLOCK), k, pulls)
+                    }
+                };
+                self.column_block(rows, block, to, next);
+            }
+        }
+    }
+
+    /// Multiplies packed rows by a packed block of columns; meanwhile, what comes next is fetched.
+    ///
+    /// # Safety
+    /// As `run`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    unsafe fn column_block(&self, rows: Span, columns: Span, packed: *mut u16, mut next: Ahead) {
+        let mut sums = Sums([0.0; BLOCK * BLOCK]);
+        let into = sums.0.as_mut_ptr();
+        let (group, blocks) = (self.group, self.blocks);
+        let finish = Finish {
+            scale: self.scale,
+            add: self.add,
+            bias: self.bias.map(|bias| bias[columns.first..].as_ptr()),
+        };
+        for (number, rows) in rows.blocks().enumerate() {
+            // SAFETY: the block is within c, and its factors are packed.
+            unsafe {
+                let c = self
+                    .c
+                    .offset(rows.first as isize * self.c_stride)
+                    .add(columns.first);
+                let mut own = Ahead::of_block(c, self.c_stride, rows.count, blocks);
+                let ahead = &mut || {
+                    own.pull();
+                    next.pull();
+                };
+                let tiles = [self.packed_a.add(number * 2 * group), packed];
+                match (rows.count > SIDE, columns.count > SIDE) {
+                    (true, true) => multiply::<P, true, true>(into, tiles, group, blocks, ahead),
+                    (true, false) => multiply::<P, true, false>(into, tiles, group, blocks, ahead),
+                    (false, true) => multiply::<P, false, true>(into, tiles, group, blocks, ahead),
+                    (false, false) => {
+                        multiply::<P, false, false>(into, tiles, group, blocks, ahead)
+                    }
+                }
+                put(c, self.c_stride, [rows.count, columns.count], &sums, finish);
+            }
+        }
+    }
+}
