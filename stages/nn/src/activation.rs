@@ -1,6 +1,6 @@
 //! Activation functions.
 
-use crate::kernels::elementwise::{GeluErf, GeluTanh, Relu, Silu, map, map_backward};
+use crate::kernels::elementwise::{Function, GeluErf, GeluTanh, Relu, Silu, map, map_backward};
 use crate::shapes::{element_work, one_input};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorSpec, Tensors,
@@ -48,6 +48,16 @@ impl Activation {
             Self::Silu => map_backward::<Silu>,
         };
         run(dy, x, threads);
+    }
+
+    /// As part of a product.
+    pub(crate) fn function(self) -> Function {
+        match self {
+            Self::GeluTanh => Function::of::<GeluTanh>(),
+            Self::GeluErf => Function::of::<GeluErf>(),
+            Self::Relu => Function::of::<Relu>(),
+            Self::Silu => Function::of::<Silu>(),
+        }
     }
 
     fn kernel(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! The linear layer.
 
-use crate::kernels::product::{Means, Onto, Product, space};
+use crate::kernels::product::{After, Means, Onto, Product, space};
 use crate::kernels::reduce::column_sums;
 use crate::shapes::{element_work, one_input, product_flops, product_work};
 use brigade_layer::{
@@ -71,6 +71,17 @@ impl Linear {
         self
     }
 
+    /// What y, dx and dw take of each thread.
+    pub(crate) fn scratch_bytes(&self, rows: usize) -> [u64; 3] {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let all = [
+            [rows, outputs, inputs],
+            [rows, inputs, outputs],
+            [outputs, inputs, rows],
+        ];
+        all.map(|sizes| 4 * space(sizes) as u64)
+    }
+
     fn output_shape(&self, x: Shape) -> Result<Shape, LayerError> {
         if x.last() != self.inputs || x.rank() == 0 {
             return Err(LayerError::shape(
@@ -116,10 +127,7 @@ impl LayerSpec for Linear {
         let product = product_flops(rows, self.outputs, self.inputs);
         let y_bytes = TensorSpec::f32(x.shape.with_last(self.outputs)).bytes();
         let bias = self.bias.map_or(0, |_| (rows * self.outputs) as u64);
-        let scratch = |m, n, k| 4 * space([m, n, k]) as u64;
-        let forward_scratch = scratch(rows, self.outputs, self.inputs);
-        let input_scratch = scratch(rows, self.inputs, self.outputs);
-        let weight_scratch = scratch(self.outputs, self.inputs, rows);
+        let [forward_scratch, input_scratch, weight_scratch] = self.scratch_bytes(rows);
         Cost {
             forward_flops: product + bias,
             input_flops: product,
@@ -164,18 +172,85 @@ pub struct LinearLayer {
 }
 
 impl LinearLayer {
+    /// The shape of y.
+    pub(crate) fn output_shape(&self, x: Shape) -> Result<Shape, LayerError> {
+        self.spec.output_shape(x)
+    }
+
     fn weight(&self) -> ArrayView2<'_, f32> {
         weight_view(&self.spec, self.weight.value())
     }
+
+    /// y, and what comes after it.
+    pub(crate) fn output(
+        &self,
+        x: &Tensor,
+        mut after: Option<After<'_>>,
+        cx: &mut Ctx<'_>,
+    ) -> Result<Tensor, LayerError> {
+        let mut y = cx.f32(self.spec.output_shape(x.shape())?)?;
+        let factors = [x.matrix()?, self.weight().reversed_axes()];
+        let bias = self.bias.as_ref().map(Param::value);
+        let product = Product::new(y.matrix_mut(), factors).bias(bias);
+        let product = product.after(after.as_mut().map(After::reborrow));
+        multiply(["product y", "product y, f"], product, cx)?;
+        Ok(y.freeze())
+    }
+
+    /// dx, and what comes after it.
+    pub(crate) fn input_gradient(
+        &self,
+        dy: &Tensor,
+        mut after: Option<After<'_>>,
+        cx: &mut Ctx<'_>,
+    ) -> Result<Tensor, LayerError> {
+        let mut dx = cx.f32(dy.shape().with_last(self.spec.inputs))?;
+        let product = Product::new(dx.matrix_mut(), [dy.matrix()?, self.weight()]);
+        let product = product.after(after.as_mut().map(After::reborrow));
+        multiply(["product dx", "product dx, f"], product, cx)?;
+        Ok(dx.freeze())
+    }
+
+    /// Adds to the gradients of weight and bias.
+    pub(crate) fn weight_gradients(
+        &mut self,
+        x: &Tensor,
+        dy: &Tensor,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(), LayerError> {
+        let slot = self.weight.gradient_slot(cx.pool())?;
+        let shape = (self.spec.outputs, self.spec.inputs);
+        let dw = ndarray::ArrayViewMut2::from_shape(shape, slot.data).expect("a weight's gradient");
+        let onto = if slot.fresh {
+            Onto::Nothing
+        } else {
+            Onto::Present
+        };
+        let factors = [dy.matrix()?.reversed_axes(), x.matrix()?];
+        let product = Product::new(dw, factors).onto(onto);
+        multiply(["product dw"; 2], product, cx)?;
+        if let Some(bias) = &mut self.bias {
+            let slot = bias.gradient_slot(cx.pool())?;
+            let (dy, columns) = (dy.f32()?, self.spec.outputs);
+            cx.timed(element_work("bias", dy.len(), 1, 1), |cx| {
+                column_sums(slot.data, slot.fresh, dy, columns, cx.threads);
+            });
+        }
+        Ok(())
+    }
 }
 
-/// Computes a product in the node's precision, on its threads, with scratch from its pool.
+/// Computes a product in the node's precision, on its threads, with scratch from its pool. Noted
+/// under the second name if something comes after it.
 fn multiply(
-    kernel: &'static str,
+    kernels: [&'static str; 2],
     product: Product<'_>,
     cx: &mut Ctx<'_>,
 ) -> Result<(), LayerError> {
-    let sizes = product.sizes();
+    let (sizes, kernel) = (
+        product.sizes(),
+        kernels[usize::from(product.after.is_some())],
+    );
     let mut scratch = cx.f32([cx.threads.max(1), space(sizes)])?;
     cx.timed(product_work(kernel, sizes), |cx| {
         product.run(Means {
@@ -197,15 +272,7 @@ impl Layer for LinearLayer {
 
     fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, Tensor), LayerError> {
         let [x] = x.take()?;
-        let mut y = cx.f32(self.spec.output_shape(x.shape())?)?;
-        let factors = [x.matrix()?, self.weight().reversed_axes()];
-        let bias = self.bias.as_ref().map(Param::value);
-        multiply(
-            "product y",
-            Product::new(y.matrix_mut(), factors).bias(bias),
-            cx,
-        )?;
-        Ok((y.freeze().into(), x))
+        Ok((self.output(&x, None, cx)?.into(), x))
     }
 
     fn backward_input(
@@ -215,40 +282,15 @@ impl Layer for LinearLayer {
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Kept), LayerError> {
         let [dy] = dy.take()?;
-        let mut dx = None;
-        if cx.wants_gradient(0) {
-            let mut gradient = cx.f32(x.shape())?;
-            let factors = [dy.matrix()?, self.weight()];
-            multiply(
-                "product dx",
-                Product::new(gradient.matrix_mut(), factors),
-                cx,
-            )?;
-            dx = Some(gradient.freeze());
-        }
+        let dx = match cx.wants_gradient(0) {
+            true => Some(self.input_gradient(&dy, None, cx)?),
+            false => None,
+        };
         Ok(([dx].into(), (x, dy)))
     }
 
     fn backward_weight(&mut self, (x, dy): Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
-        let slot = self.weight.gradient_slot(cx.pool())?;
-        let shape = (self.spec.outputs, self.spec.inputs);
-        let dw = ndarray::ArrayViewMut2::from_shape(shape, slot.data).expect("a weight's gradient");
-        let onto = if slot.fresh {
-            Onto::Nothing
-        } else {
-            Onto::Present
-        };
-        let (x, rows) = (x.matrix()?, dy.matrix()?);
-        let factors = [rows.reversed_axes(), x];
-        multiply("product dw", Product::new(dw, factors).onto(onto), cx)?;
-        if let Some(bias) = &mut self.bias {
-            let slot = bias.gradient_slot(cx.pool())?;
-            let (dy, columns) = (dy.f32()?, self.spec.outputs);
-            cx.timed(element_work("bias", dy.len(), 1, 1), |cx| {
-                column_sums(slot.data, slot.fresh, dy, columns, cx.threads);
-            });
-        }
-        Ok(())
+        self.weight_gradients(&x, &dy, cx)
     }
 
     fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {

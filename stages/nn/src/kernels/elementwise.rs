@@ -2,6 +2,7 @@
 
 use crate::kernels::math::{normal, sigmoid};
 use crate::kernels::parallel::{In, Out, spread, vectorised};
+use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// Elements of one unit of work.
 const UNIT: usize = 4096;
@@ -10,6 +11,24 @@ const UNIT: usize = 4096;
 pub(crate) trait Curve: Sync {
     fn value(x: f32) -> f32;
     fn slope(x: f32) -> f32;
+}
+
+/// A curve and its slope over the elements of matrices whose rows are contiguous.
+#[derive(Clone, Copy)]
+pub(crate) struct Function {
+    /// y = f(x).
+    pub(crate) value: fn(ArrayViewMut2<'_, f32>, ArrayView2<'_, f32>),
+    /// dy = dy f'(x), in place.
+    pub(crate) slope: fn(ArrayViewMut2<'_, f32>, ArrayView2<'_, f32>),
+}
+
+impl Function {
+    pub(crate) fn of<C: Curve>() -> Self {
+        Self {
+            value: |y, x| value_of_rows::<C>(y, x),
+            slope: |dy, x| slope_of_rows::<C>(dy, x),
+        }
+    }
 }
 
 /// y = f(x).
@@ -38,7 +57,42 @@ fn pairwise(y: &mut [f32], x: &[f32], threads: usize, piece: fn(&mut [f32], &[f3
     });
 }
 
+/// Numbers of a row that are treated together: rows may be as short as 32, and a loop of unknown
+/// length would be unrolled further than that.
+const TOGETHER: usize = 16;
+
+#[inline(always)]
+fn each_of_a_row(y: &mut [f32], x: &[f32], body: impl Fn(&mut f32, f32)) {
+    let ((y, y_rest), (x, x_rest)) = (y.as_chunks_mut::<TOGETHER>(), x.as_chunks::<TOGETHER>());
+    for (y, x) in y.iter_mut().zip(x) {
+        for lane in 0..TOGETHER {
+            body(&mut y[lane], x[lane]);
+        }
+    }
+    for (y, x) in y_rest.iter_mut().zip(x_rest) {
+        body(y, *x);
+    }
+}
+
 vectorised! {
+    fn value_of_rows[C: Curve](y: ArrayViewMut2<'a, f32>, x: ArrayView2<'a, f32>) {
+        let mut y = y;
+        for (mut y, x) in y.rows_mut().into_iter().zip(x.rows()) {
+            if let (Some(y), Some(x)) = (y.as_slice_mut(), x.to_slice()) {
+                each_of_a_row(y, x, |y, x| *y = C::value(x));
+            }
+        }
+    }
+
+    fn slope_of_rows[C: Curve](dy: ArrayViewMut2<'a, f32>, x: ArrayView2<'a, f32>) {
+        let mut dy = dy;
+        for (mut dy, x) in dy.rows_mut().into_iter().zip(x.rows()) {
+            if let (Some(dy), Some(x)) = (dy.as_slice_mut(), x.to_slice()) {
+                each_of_a_row(dy, x, |dy, x| *dy *= C::slope(x));
+            }
+        }
+    }
+
     fn map_piece[C: Curve](y: &'a mut [f32], x: &'a [f32]) {
         for (y, x) in y.iter_mut().zip(x) {
             *y = C::value(*x);
@@ -108,13 +162,16 @@ const CUBE: f32 = 0.044_715;
 impl Curve for GeluTanh {
     #[inline(always)]
     fn value(x: f32) -> f32 {
-        x * sigmoid(TWICE_ROOT_TWO_OVER_PI * (x + CUBE * x * x * x))
+        let cubic = (x * x).mul_add(TWICE_ROOT_TWO_OVER_PI * CUBE, TWICE_ROOT_TWO_OVER_PI);
+        x * sigmoid(x * cubic)
     }
     #[inline(always)]
     fn slope(x: f32) -> f32 {
-        let s = sigmoid(TWICE_ROOT_TWO_OVER_PI * (x + CUBE * x * x * x));
-        let inner = TWICE_ROOT_TWO_OVER_PI * (1.0 + 3.0 * CUBE * x * x);
-        s + x * s * (1.0 - s) * inner
+        let square = x * x;
+        let cubic = square.mul_add(TWICE_ROOT_TWO_OVER_PI * CUBE, TWICE_ROOT_TWO_OVER_PI);
+        let s = sigmoid(x * cubic);
+        let inner = square.mul_add(3.0 * TWICE_ROOT_TWO_OVER_PI * CUBE, TWICE_ROOT_TWO_OVER_PI);
+        (x * s * (1.0 - s)).mul_add(inner, s)
     }
 }
 

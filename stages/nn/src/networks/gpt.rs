@@ -1,8 +1,8 @@
 //! The decoder of GPT-2.
 
 use crate::{
-    Accuracy, Activation, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding, LayerNorm,
-    Linear, PositionEmbedding, Residual,
+    Accuracy, Activation, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding,
+    FeedForward, LayerNorm, Linear, PositionEmbedding, Residual,
 };
 use brigade_layer::{Init, LayerError, LayerSpec, Network, SharedId, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -171,14 +171,9 @@ impl Gpt {
     }
 
     fn mlp_half(&self) -> impl LayerSpec {
-        let mlp = Chain::new(
-            "c_fc",
+        let mlp = FeedForward::new(
             self.linear(self.width, 4 * self.width, Init::Normal(DEVIATION)),
-            "",
             Activation::GeluTanh,
-        )
-        .then(
-            "c_proj",
             self.linear(4 * self.width, self.width, self.residual_init()),
         );
         let half = Chain::new("ln_2", self.norm(), "mlp", mlp);

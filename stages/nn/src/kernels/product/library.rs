@@ -17,6 +17,7 @@ fn one(product: Product<'_>, threads: usize) {
         a,
         b,
         bias,
+        ..
     } = product;
     if let Some(bias) = bias {
         for mut row in c.rows_mut() {

@@ -13,6 +13,7 @@
 use brigade_layer::Precision;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 
+mod after;
 mod library;
 mod portable;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -20,6 +21,8 @@ mod tiles;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 #[path = "no_tiles.rs"]
 mod tiles;
+
+pub(crate) use after::After;
 
 /// The inner dimension is summed in pieces of this many, whatever the processor's caches.
 const INNER: usize = 512;
@@ -49,6 +52,8 @@ pub(crate) struct Product<'a> {
     pub(crate) a: ArrayView2<'a, f32>,
     pub(crate) b: ArrayView2<'a, f32>,
     pub(crate) bias: Option<&'a [f32]>,
+    /// Of c's shape.
+    pub(crate) after: Option<After<'a>>,
 }
 
 /// What a product is computed with.
@@ -112,6 +117,7 @@ impl<'a> Product<'a> {
             a,
             b,
             bias,
+            after: None,
         }
     }
 
@@ -130,6 +136,11 @@ impl<'a> Product<'a> {
         self
     }
 
+    pub(crate) fn after(mut self, after: Option<After<'a>>) -> Self {
+        self.after = after;
+        self
+    }
+
     /// [M, N, K]
     pub(crate) fn sizes(&self) -> [usize; 3] {
         let ((m, n), k) = (self.c.dim(), self.a.len_of(Axis(1)));
@@ -141,6 +152,11 @@ impl<'a> Product<'a> {
         assert!(
             self.bias.is_none_or(|bias| bias.len() == n),
             "a product's bias"
+        );
+        let fits = |after: &After<'_>| after.dim() == (m, n);
+        assert!(
+            self.after.as_ref().is_none_or(fits),
+            "what comes after a product"
         );
         [m, n, k]
     }
@@ -154,12 +170,19 @@ impl<'a> Product<'a> {
         } = means;
         let sizes @ [_, _, k] = self.sizes();
         if k == 0 {
-            self.fill();
-            return;
+            return self.then(threads, |product| product.fill());
         }
         match way(precision, sizes) {
-            Way::Library => library::product(self, threads),
-            Way::Portable => self.spread(threads, space, &portable::product),
+            Way::Library => self.then(threads, |product| library::product(product, threads)),
+            Way::Portable => {
+                self.spread(
+                    threads,
+                    space,
+                    &|product: Product<'_>, space: &mut [f32]| {
+                        product.then(1, |product| portable::product(product, space));
+                    },
+                );
+            }
             Way::Tiles => self.spread(
                 threads,
                 space,
@@ -197,7 +220,19 @@ impl<'a> Product<'a> {
             return body(self, space);
         }
         let left = pieces / 2;
-        let cut = |length: usize| (length * left / pieces).next_multiple_of(32).min(length);
+        let axis = if m > n { Axis(0) } else { Axis(1) };
+        let cut = m.max(n) * left / pieces;
+        let (first, second) = self.split_at(axis, cut.next_multiple_of(32).min(m.max(n)));
+        let space_at = space.len() / threads * left;
+        let (space, other) = space.split_at_mut(space_at);
+        rayon::join(
+            || first.spread(left, space, body),
+            || second.spread(threads - left, other, body),
+        );
+    }
+
+    /// The first rows or columns of c, and the others.
+    fn split_at(self, axis: Axis, at: usize) -> (Self, Self) {
         let Self {
             c,
             onto,
@@ -205,57 +240,37 @@ impl<'a> Product<'a> {
             a,
             b,
             bias,
+            after,
         } = self;
-        let space_at = space.len() / threads * left;
-        let (space, other) = space.split_at_mut(space_at);
-        let [first, second] = if m > n {
-            let (c, below) = c.split_at(Axis(0), cut(m));
-            let (upper, lower) = a.split_at(Axis(0), cut(m));
-            [
-                Self {
-                    c,
-                    onto,
-                    scale,
-                    a: upper,
-                    b,
-                    bias,
-                },
-                Self {
-                    c: below,
-                    onto,
-                    scale,
-                    a: lower,
-                    b,
-                    bias,
-                },
-            ]
-        } else {
-            let (c, right) = c.split_at(Axis(1), cut(n));
-            let (ours, theirs) = b.split_at(Axis(1), cut(n));
-            let bias = bias.map(|bias| bias.split_at(cut(n)));
-            [
-                Self {
-                    c,
-                    onto,
-                    scale,
-                    a,
-                    b: ours,
-                    bias: bias.map(|bias| bias.0),
-                },
-                Self {
-                    c: right,
-                    onto,
-                    scale,
-                    a,
-                    b: theirs,
-                    bias: bias.map(|bias| bias.1),
-                },
-            ]
+        let (c, other_c) = c.split_at(axis, at);
+        let ((a, other_a), (b, other_b), (bias, other_bias)) = match axis {
+            Axis(0) => (a.split_at(Axis(0), at), (b, b), (bias, bias)),
+            _ => {
+                let (bias, other) = bias.map(|bias| bias.split_at(at)).unzip();
+                ((a, a), b.split_at(Axis(1), at), (bias, other))
+            }
         };
-        rayon::join(
-            || first.spread(left, space, body),
-            || second.spread(threads - left, other, body),
-        );
+        let (after, other_after) = after.map(|after| after.split_at(axis, at)).unzip();
+        (
+            Self {
+                c,
+                onto,
+                scale,
+                a,
+                b,
+                bias,
+                after,
+            },
+            Self {
+                c: other_c,
+                onto,
+                scale,
+                a: other_a,
+                b: other_b,
+                bias: other_bias,
+                after: other_after,
+            },
+        )
     }
 
     /// The product in pieces of the inner dimension: what the later ones do is add.
@@ -267,6 +282,7 @@ impl<'a> Product<'a> {
             a,
             b,
             bias,
+            mut after,
         } = self;
         let inner = a.len_of(Axis(1));
         for start in (0..inner).step_by(INNER) {
@@ -278,6 +294,7 @@ impl<'a> Product<'a> {
                 a: a.slice(s![.., start..end]),
                 b: b.slice(s![start..end, ..]),
                 bias: bias.filter(|_| start == 0),
+                after: after.as_mut().filter(|_| end == inner).map(After::reborrow),
             });
         }
     }

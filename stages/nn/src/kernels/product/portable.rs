@@ -28,6 +28,7 @@ fn one(product: Product<'_>, space: &mut [f32]) {
         a,
         b,
         bias,
+        ..
     } = product;
     let inner = k.next_multiple_of(DEPTH);
     for first in (0..m).step_by(rows_at_once(k)) {

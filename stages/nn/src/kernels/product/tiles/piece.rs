@@ -16,7 +16,9 @@ use super::ahead::Ahead;
 use super::block::{Finish, Sums, multiply, put};
 use super::pack::{Lines, Role, pack};
 use super::{BLOCK, DEPTH, SIDE, TILE};
-use crate::kernels::product::{Onto, Product, columns_kept, rows_at_once};
+use crate::kernels::elementwise::Function;
+use crate::kernels::product::{After, Onto, Product, columns_kept, rows_at_once};
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
 
 /// A product in `P` pieces of every number.
 pub(super) struct Piece<'a, const P: usize> {
@@ -26,6 +28,7 @@ pub(super) struct Piece<'a, const P: usize> {
     scale: f32,
     add: bool,
     bias: Option<&'a [f32]>,
+    then: Option<Then>,
     a: Lines,
     b: Lines,
     /// Tiles along the lines, and numbers from one group of sixteen lines to the next.
@@ -36,6 +39,60 @@ pub(super) struct Piece<'a, const P: usize> {
     columns_kept: Option<usize>,
     packed_a: *mut u16,
     packed_b: *mut u16,
+}
+
+/// What is done with a block of sums, together with one of another matrix.
+#[derive(Clone, Copy)]
+struct Then {
+    f: Function,
+    /// Whether the other is where f(c) goes, or where c is to be multiplied by f'(other).
+    value: bool,
+    other: *mut f32,
+    stride: isize,
+}
+
+impl Then {
+    fn of(after: &mut After<'_>) -> Self {
+        match after {
+            After::Value { f, into } => Self {
+                f: *f,
+                value: true,
+                stride: into.strides()[0],
+                other: into.as_mut_ptr(),
+            },
+            After::Slope { f, of } => Self {
+                f: *f,
+                value: false,
+                stride: of.strides()[0],
+                other: of.as_ptr().cast_mut(),
+            },
+        }
+    }
+
+    fn at(self, row: usize, column: usize) -> Self {
+        let other = self.other.wrapping_offset(row as isize * self.stride);
+        Self {
+            other: other.wrapping_add(column),
+            ..self
+        }
+    }
+
+    /// # Safety
+    /// Both have a block of these sizes.
+    unsafe fn block(self, c: *mut f32, stride: isize, sizes: [usize; 2]) {
+        let [own, other] =
+            [stride, self.stride].map(|stride| (sizes[0], sizes[1]).strides((stride as usize, 1)));
+        // SAFETY: the caller's blocks; only what is written is borrowed mutably.
+        unsafe {
+            if self.value {
+                let into = ArrayViewMut2::from_shape_ptr(other, self.other);
+                (self.f.value)(into, ArrayView2::from_shape_ptr(own, c));
+            } else {
+                let of = ArrayView2::from_shape_ptr(other, self.other);
+                (self.f.slope)(ArrayViewMut2::from_shape_ptr(own, c), of);
+            }
+        }
+    }
 }
 
 /// A stretch of rows or columns.
@@ -84,6 +141,7 @@ impl<'a, const P: usize> Piece<'a, P> {
             scale: product.scale,
             add: product.onto == Onto::Present,
             bias: product.bias,
+            then: product.after.as_mut().map(Then::of),
             a,
             b,
             blocks,
@@ -167,9 +225,14 @@ impl<'a, const P: usize> Piece<'a, P> {
                     .offset(rows.first as isize * self.c_stride)
                     .add(columns.first);
                 let mut own = Ahead::of_block(c, self.c_stride, rows.count, blocks);
+                let then = self.then.map(|then| then.at(rows.first, columns.first));
+                let mut other = then.map_or(Ahead::nothing(), |then| {
+                    Ahead::of_block(then.other, then.stride, rows.count, blocks)
+                });
                 let ahead = &mut || {
                     own.pull();
                     next.pull();
+                    other.pull();
                 };
                 let tiles = [self.packed_a.add(number * 2 * group), packed];
                 match (rows.count > SIDE, columns.count > SIDE) {
@@ -180,7 +243,11 @@ impl<'a, const P: usize> Piece<'a, P> {
                         multiply::<P, false, false>(into, tiles, group, blocks, ahead)
                     }
                 }
-                put(c, self.c_stride, [rows.count, columns.count], &sums, finish);
+                let sizes = [rows.count, columns.count];
+                put(c, self.c_stride, sizes, &sums, finish);
+                if let Some(then) = then {
+                    then.block(c, self.c_stride, sizes);
+                }
             }
         }
     }
