@@ -1,6 +1,7 @@
 //! Numbers in memory, a node's share in them, and the account that is charged while it has one.
 
 use crate::pool::Inner;
+use crate::slab::{Part, Plain};
 use crate::{DType, LayerError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -8,8 +9,31 @@ use std::sync::{Arc, Weak};
 /// The numbers of a tensor.
 #[derive(Debug)]
 pub(crate) enum Data {
-    F32(Vec<f32>),
-    I32(Vec<i32>),
+    F32(Numbers<f32>),
+    I32(Numbers<i32>),
+}
+
+/// Where they are.
+#[derive(Debug)]
+pub(crate) enum Numbers<T> {
+    Own(Vec<T>),
+    Part(Part),
+}
+
+impl<T: Plain> Numbers<T> {
+    pub(crate) fn read(&self) -> &[T] {
+        match self {
+            Self::Own(numbers) => numbers,
+            Self::Part(part) => part.numbers(),
+        }
+    }
+
+    pub(crate) fn write(&mut self) -> &mut [T] {
+        match self {
+            Self::Own(numbers) => numbers,
+            Self::Part(part) => part.numbers_mut(),
+        }
+    }
 }
 
 impl Data {
@@ -22,8 +46,8 @@ impl Data {
 
     pub(crate) fn len(&self) -> usize {
         match self {
-            Self::F32(numbers) => numbers.len(),
-            Self::I32(numbers) => numbers.len(),
+            Self::F32(numbers) => numbers.read().len(),
+            Self::I32(numbers) => numbers.read().len(),
         }
     }
 

@@ -95,7 +95,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod buffer;
 mod builder;
@@ -113,6 +113,7 @@ mod param;
 mod pool;
 mod rng;
 mod shape;
+mod slab;
 mod spec;
 mod tensor;
 mod tensors;

@@ -11,7 +11,8 @@
 //! long as one of its own handles lives, and the numbers go home when the last node lets go. A
 //! steady-state step allocates nothing: both counters are reused.
 
-use crate::buffer::{Account, Buffer, Storage};
+use crate::buffer::{Account, Buffer, Numbers, Storage};
+use crate::slab::{self, Slabs};
 use crate::{DType, LayerError, Shape, Tensor, TensorMut, tensor::Element};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,12 +29,17 @@ struct Free {
 pub(crate) struct Inner {
     account: Arc<Account>,
     free: Mutex<Free>,
+    slabs: Mutex<Slabs>,
     born: AtomicU64,
 }
 
 impl Inner {
     fn free(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slabs(&self) -> MutexGuard<'_, Slabs> {
+        self.slabs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn put(&self, buffer: Arc<Buffer>) {
@@ -87,6 +93,7 @@ impl Pool {
         Self(Arc::new(Inner {
             account: Arc::new(account),
             free,
+            slabs: Mutex::default(),
             born: AtomicU64::new(0),
         }))
     }
@@ -156,13 +163,10 @@ impl Pool {
         {
             self.trim();
         }
-        let mut numbers = Vec::new();
-        numbers
-            .try_reserve_exact(len)
-            .map_err(|_| LayerError::AllocationRefused {
-                requested_bytes: bytes,
-            })?;
-        numbers.resize(len, T::default());
+        let numbers = self.memory(len, bytes);
+        let numbers = numbers.ok_or(LayerError::AllocationRefused {
+            requested_bytes: bytes,
+        })?;
         self.0.born.fetch_add(1, Ordering::Relaxed);
         let storage = Arc::new(Storage {
             data: T::wrap(numbers),
@@ -172,6 +176,17 @@ impl Pool {
             storage,
             charge: None,
         }))
+    }
+
+    fn memory<T: Element>(&self, len: usize, bytes: u64) -> Option<Numbers<T>> {
+        let bytes = usize::try_from(bytes).ok()?;
+        if bytes >= slab::LEAST {
+            return self.0.slabs().take(bytes).map(Numbers::Part);
+        }
+        let mut numbers = Vec::new();
+        numbers.try_reserve_exact(len).ok()?;
+        numbers.resize(len, T::default());
+        Some(Numbers::Own(numbers))
     }
 
     /// Charges a tensor that came from elsewhere (another node, the user's data) to this node.
@@ -195,8 +210,8 @@ impl Pool {
 
     /// Gives the buffers that wait at home back to the machine.
     pub fn trim(&self) {
-        let mut free = self.0.free();
-        *free = Free::default();
+        *self.0.free() = Free::default();
+        self.0.slabs().trim();
     }
 
     /// Counts the peak anew from what is held now.

@@ -1,6 +1,7 @@
 //! Tensors: contiguous, row-major, cheap to share. Users see `ndarray` views.
 
-use crate::buffer::{Buffer, Data};
+use crate::buffer::{Buffer, Data, Numbers};
+use crate::slab::Plain;
 use crate::{DType, LayerError, Shape, TensorSpec};
 use ndarray::{Array, ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD, Dimension, IxDyn};
 use std::fmt;
@@ -15,12 +16,15 @@ mod sealed {
 }
 
 /// A type that tensors are made of: `f32` or `i32`.
-pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + fmt::Debug + 'static {
+#[allow(private_bounds)]
+pub trait Element:
+    sealed::Sealed + Plain + Copy + Default + Send + Sync + fmt::Debug + 'static
+{
     /// Its name as data.
     const DTYPE: DType;
     #[doc(hidden)]
     #[allow(private_interfaces)]
-    fn wrap(numbers: Vec<Self>) -> Data;
+    fn wrap(numbers: Numbers<Self>) -> Data;
     #[doc(hidden)]
     #[allow(private_interfaces)]
     fn slice(data: &Data) -> Option<&[Self]>;
@@ -34,13 +38,13 @@ macro_rules! element {
         impl Element for $type {
             const DTYPE: DType = DType::$variant;
             #[allow(private_interfaces)]
-            fn wrap(numbers: Vec<Self>) -> Data {
+            fn wrap(numbers: Numbers<Self>) -> Data {
                 Data::$variant(numbers)
             }
             #[allow(private_interfaces)]
             fn slice(data: &Data) -> Option<&[Self]> {
                 if let Data::$variant(numbers) = data {
-                    Some(numbers)
+                    Some(numbers.read())
                 } else {
                     None
                 }
@@ -48,7 +52,7 @@ macro_rules! element {
             #[allow(private_interfaces)]
             fn slice_mut(data: &mut Data) -> Option<&mut [Self]> {
                 if let Data::$variant(numbers) = data {
-                    Some(numbers)
+                    Some(numbers.write())
                 } else {
                     None
                 }
@@ -87,7 +91,7 @@ impl Tensor {
             ));
         }
         Ok(Self {
-            buffer: Some(Buffer::homeless(T::wrap(numbers))),
+            buffer: Some(Buffer::homeless(T::wrap(Numbers::Own(numbers)))),
             offset: 0,
             shape,
         })
