@@ -1,8 +1,8 @@
 //! Elementary functions of one `f32`, by polynomials: the same bits on every machine, and loops
 //! over them vectorise.
 //!
-//! Branches are written as selections, and keep not-a-number as it is; multiplications and additions
-//! are fused where it is written, and nowhere else.
+//! Branches are written as selections, and keep not-a-number as it is; multiplications and
+//! additions are fused where it is written, and nowhere else.
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts: the first has nine bits, so that a whole number times it is exact.
