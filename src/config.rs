@@ -30,6 +30,9 @@ pub struct Config {
     pub micro_batch_size: usize,
     /// In which numbers products are computed: part of the numbers that come out. Default `f32`.
     pub precision: Precision,
+    /// In which numbers tensors travel between nodes. `bf16` halves what travels, and rounds at every
+    /// boundary of two layers, cut or not: part of the numbers too. Default `f32`.
+    pub wire: Precision,
     /// Threads of every node. Default 1.
     pub threads_per_node: usize,
     /// The seed of initial values and of everything random. Default 1.
@@ -59,6 +62,7 @@ impl Default for Config {
             batch_size: 32,
             micro_batch_size: 4,
             precision: Precision::F32,
+            wire: Precision::F32,
             threads_per_node: 1,
             seed: 1,
             clip: None,

@@ -5,6 +5,8 @@
 mod common;
 
 use brigade::ids::NodeCount;
+use brigade::layer::Precision;
+use brigade::nn::Gpt;
 use brigade::schedule::Schedule;
 use brigade::{Config, Cuts, ScheduleKind, Trainer, Transport};
 use common::*;
@@ -98,6 +100,62 @@ fn they_do_not_depend_on_the_cuts() {
         equals_one_node(with(3, ScheduleKind::OneFOneB, Cuts::Before(cuts), 1));
     }
     equals_one_node(with(5, ScheduleKind::GPipe, Cuts::Uniform, 1));
+}
+
+/// A network whose products are large enough for every way of computing them, in every precision,
+/// with tensors that travel as they are or rounded.
+#[test]
+fn neither_precision_nor_rounded_messages_let_the_cut_show() {
+    let gpt = Gpt {
+        vocab: 96,
+        context: 64,
+        width: 128,
+        heads: 2,
+        blocks: 2,
+        dropout: 0.1,
+        ..Gpt::default()
+    };
+    let (network, (_, data)) = (gpt.network().unwrap(), small_gpt());
+    let data = Tokens {
+        context: 64,
+        vocab: 96,
+        ..data
+    };
+    let mut all = Vec::new();
+    for (precision, wire) in [
+        (Precision::F32, Precision::F32),
+        (Precision::Bf16, Precision::F32),
+        (Precision::F32, Precision::Bf16),
+        (Precision::Bf16, Precision::Bf16),
+    ] {
+        let of = |nodes, schedule, threads, transport| {
+            let config = Config {
+                precision,
+                wire,
+                transport,
+                ..with(nodes, schedule, Cuts::Balanced, threads)
+            };
+            train(&network, &config, 3, &data)
+        };
+        let one = of(1, ScheduleKind::GPipe, 1, Transport::Local);
+        for (nodes, schedule, threads, transport) in [
+            (1, ScheduleKind::OneFOneB, 2, Transport::Local),
+            (2, ScheduleKind::ZbV, 1, Transport::Local),
+            (2, ScheduleKind::OneFOneB, 3, Transport::Encoded),
+            (5, ScheduleKind::ZbH1, 1, Transport::Encoded),
+        ] {
+            let found = of(nodes, schedule, threads, transport);
+            assert_eq!(
+                found, one,
+                "{precision:?} {wire:?} {nodes} {schedule} {threads}"
+            );
+        }
+        assert!(
+            !all.contains(&one),
+            "{precision:?} {wire:?} changes nothing"
+        );
+        all.push(one);
+    }
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What every node is predicted to hold, by walking through its list with the costs of its layers.
 
 use super::Walk;
+use super::edges::travelling;
 use crate::ids::{NodeId, StageId};
 use crate::partition::Partition;
 use crate::schedule::{Action, Compute, Direction, Layout, SharedSum, Work};
-use brigade_layer::{Cost, LayerIndex, LayerShapes, Network, ParamSpec, TensorSpec};
+use brigade_layer::{Cost, LayerIndex, LayerShapes, Network, ParamSpec, Precision, TensorSpec};
 use serde::Serialize;
 
 /// Bytes that a node is predicted to hold, by kind.
@@ -47,6 +48,8 @@ pub(super) struct Prediction<'a> {
     /// Whether nodes are in several processes: what is sent stays with its sender until it has
     /// left.
     pub(super) across: bool,
+    /// In which numbers tensors travel.
+    pub(super) wire: Precision,
 }
 
 impl Prediction<'_> {
@@ -193,6 +196,7 @@ impl Prediction<'_> {
             .map(|route| {
                 let edge = self.network.edges()[route.lane.edge.index()];
                 let tensor = self.shapes[edge.from.index()].outputs[edge.output];
+                let tensor = travelling(tensor, self.wire);
                 u64::from(walk.lowered.slots.of(route.lane)) * tensor.bytes()
             })
             .sum()

@@ -15,16 +15,20 @@ use crate::schedule::{
     Action, Definition, Layout, Lowered, Schedule, Timeline, Times, check, counted, forward_only,
     lower, simulate, stash_peaks,
 };
-use brigade_layer::{LayerShapes, Network, Optimizer};
+use brigade_layer::{LayerShapes, Network, Optimizer, Precision};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
+mod edges;
 mod layout;
 mod memory;
 mod order;
 mod traffic;
 
+pub(crate) use edges::EdgeSpecs;
+#[cfg(feature = "mpi")]
+pub(crate) use edges::travelling;
 pub use memory::NodeMemory;
 use order::{Ordered, order};
 pub(crate) use traffic::{scalars_from, verdict_len};
@@ -74,6 +78,8 @@ pub struct Plan {
     pub memory: Vec<NodeMemory>,
     /// Payload bytes that every node sends in a training step of a full mini-batch.
     pub sent_bytes: Vec<u64>,
+    /// In which numbers tensors travel between nodes.
+    pub wire: Precision,
     /// SHA-256 of the network's description, in hexadecimal.
     pub network: String,
     /// The machine of every node, where several processes train.
@@ -128,13 +134,15 @@ impl Plan {
             states: optimizer.state_names().len(),
             threads: config.threads_per_node,
             across: launch().is_some(),
+            wire: config.wire,
         };
         let Ordered {
             definition,
             training,
             memory,
         } = order(schedule, &prediction, batch, config.node_memory_bytes)?;
-        let sent_bytes = traffic::sent_bytes(network, &partition, &layout, &training)?;
+        let sent_bytes =
+            traffic::sent_bytes(network, &partition, &layout, (&training, config.wire))?;
         let plan = Self {
             schedule: schedule.name().to_owned(),
             layers: network
@@ -148,6 +156,7 @@ impl Plan {
             training,
             memory,
             sent_bytes,
+            wire: config.wire,
             network: network_fingerprint(network, &shapes),
             hosts: Vec::new(),
         };
@@ -192,6 +201,11 @@ impl Plan {
         if self.network != network_fingerprint(network, &shapes) {
             let value = format!("a plan of network {}", self.network);
             return Err(other("plan", value, "a plan of this network".into()));
+        }
+        if self.wire != config.wire {
+            let value = format!("a plan whose tensors travel as {:?}", self.wire);
+            let allowed = format!("a plan whose tensors travel as {:?}", config.wire);
+            return Err(other("plan", value, allowed));
         }
         if self.training.batch != batch || layout.nodes() != config.node_count() {
             let (rows, nodes) = (self.training.batch.rows(), layout.nodes());

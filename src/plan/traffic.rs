@@ -1,12 +1,13 @@
 //! What every node sends in a step: boundary tensors, gradients of shared parameters, a few
 //! scalars. Nothing else.
 
+use super::edges::travelling;
 use super::{PassKind, Walk};
 use crate::error::PlanError;
 use crate::ids::NodeId;
 use crate::partition::Partition;
 use crate::schedule::{Action, Layout, SharedSum};
-use brigade_layer::Network;
+use brigade_layer::{Network, Precision};
 
 const SCALAR_BYTES: u64 = 8;
 
@@ -47,7 +48,7 @@ pub(super) fn sent_bytes(
     network: &Network,
     partition: &Partition,
     layout: &Layout,
-    walk: &Walk,
+    (walk, wire): (&Walk, Precision),
 ) -> Result<Vec<u64>, PlanError> {
     let mut bytes = vec![0; layout.nodes().index()];
     for micro_batch in walk.batch.micro_batches().iter() {
@@ -72,7 +73,8 @@ pub(super) fn sent_bytes(
                 };
                 if counts(transfer.micro_batch.index()) {
                     let edge = network.edges()[transfer.lane.edge.index()];
-                    bytes[node] += shapes[edge.from.index()].outputs[edge.output].bytes();
+                    let tensor = shapes[edge.from.index()].outputs[edge.output];
+                    bytes[node] += travelling(tensor, wire).bytes();
                 }
             }
         }

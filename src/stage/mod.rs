@@ -4,6 +4,7 @@
 mod allowance;
 mod answers;
 mod command;
+mod crossing;
 mod feeds;
 mod holders;
 mod mailbox;

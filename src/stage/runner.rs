@@ -8,9 +8,10 @@ use crate::error::Cause;
 use crate::ids::{MicroBatchId, StepId};
 use crate::schedule::Work;
 use crate::trace::Recorder;
+use crate::wire::halves;
 use brigade_layer::{
-    AnyLayer, Ctx, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess, Pool,
-    Precision, Slot, Tensor, Tensors,
+    AnyLayer, Ctx, DType, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess,
+    Pool, Precision, Slot, Tensor, Tensors,
 };
 use std::time::Instant;
 
@@ -22,9 +23,21 @@ pub(super) struct PassCtx<'a> {
     pub(super) seed: u64,
     pub(super) step: StepId,
     pub(super) precision: Precision,
+    /// Whether what goes from one layer to another is rounded as if it travelled in bf16.
+    pub(super) rounds: bool,
     pub(super) threads: usize,
     pub(super) pool: &'a Pool,
     pub(super) network: &'a Network,
+}
+
+impl PassCtx<'_> {
+    /// What a layer gives to another, as that gets it, wherever the network is cut.
+    fn crossed(&self, value: Tensor, stays: bool) -> Result<Tensor, LayerError> {
+        match self.rounds && !stays && value.dtype() == DType::F32 {
+            true => halves::round(value, self.pool),
+            false => Ok(value),
+        }
+    }
 }
 
 /// One micro-batch of a pass.
@@ -165,7 +178,10 @@ impl Stage {
                 forwarded.loss = Some(loss);
             }
             for (output, place) in layer.program.outputs.iter().enumerate() {
-                self.values[*place] = outputs.remove(output);
+                self.values[*place] = outputs
+                    .remove(output)
+                    .map(|value| call.pass.crossed(value, layer.program.is_loss))
+                    .transpose()?;
             }
         }
         self.depart(call.micro_batch, mail)?;
@@ -224,6 +240,7 @@ impl Stage {
                     key: layer.key.clone(),
                     input,
                 })?;
+                let gradient = call.pass.crossed(gradient, false)?;
                 match to {
                     GradientTo::Nowhere => {}
                     GradientTo::Value(place) => {

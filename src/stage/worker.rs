@@ -3,6 +3,7 @@
 use super::allowance::Allowance;
 use super::answers;
 use super::command::{Command, NodeReport, Outcome, Reply, Request};
+use super::crossing::Crossing;
 use super::holders::StageHolders;
 use super::mailbox::Mailbox;
 use super::pass::Pass;
@@ -16,7 +17,7 @@ use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
 use crate::sync::{self, Contribution};
 use crate::wire::{Body, MessageId, Subject};
-use brigade_layer::UpdateWith;
+use brigade_layer::{Precision, UpdateWith};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub(crate) struct Worker {
     setup: WorkerSetup,
     stages: Vec<(StageId, Stage)>,
     mail: Mailbox,
+    crossing: Crossing,
     at: Position,
     allowance: Allowance,
     busy: Duration,
@@ -49,6 +51,7 @@ impl Worker {
             setup,
             stages: Vec::new(),
             mail: Mailbox::default(),
+            crossing: Crossing::default(),
             at: Position::default(),
             allowance: Allowance::default(),
             busy: Duration::ZERO,
@@ -172,6 +175,7 @@ impl Worker {
         tracing::debug!(%node, pass = %request.pass, kind = ?walk.kind, step = %request.step, "pass");
         (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
         self.mail.clear();
+        self.crossing = Crossing::new(&self.setup, walk)?;
         self.setup.link.begin(&request.walk)?;
         for (stage, runner) in &mut self.stages {
             runner.begin(walk.stash_limits[stage.index()], request.traced.is_some());
@@ -224,6 +228,7 @@ impl Worker {
                         seed: setup.seed,
                         step: pass.step,
                         precision: setup.precision,
+                        rounds: setup.plan.wire == Precision::Bf16,
                         threads: setup.threads,
                         pool: &setup.pool,
                         network: &setup.network,
@@ -246,6 +251,7 @@ impl Worker {
             }
             Action::Send(transfer) => {
                 let tensor = self.mail.take(transfer.lane, transfer.micro_batch)?;
+                let tensor = self.crossing.leaving(tensor, &self.setup)?;
                 let (peer, id) = self.address(&transfer, pass);
                 self.setup.link.send(peer, id, Body::Tensor(tensor))?;
             }
@@ -256,6 +262,7 @@ impl Worker {
             Action::Wait(transfer) => {
                 let (peer, id) = self.address(&transfer, pass);
                 let tensor = self.setup.link.wait(peer, id)?.tensor()?;
+                let tensor = self.crossing.arriving(tensor, &transfer, &self.setup)?;
                 self.mail.put(transfer.lane, transfer.micro_batch, tensor);
             }
             Action::SumShared(shared) => {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 mod codec;
 mod fault;
+pub(crate) mod halves;
 mod hub;
 mod local;
 #[cfg(feature = "mpi")]

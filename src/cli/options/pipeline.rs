@@ -1,6 +1,6 @@
 //! How the network is cut, and in which order the nodes work.
 
-use super::values::CutsArg;
+use super::values::{CutsArg, PrecisionArg};
 use super::{ScheduleArg, schedule, whole};
 use clap::Args;
 
@@ -34,6 +34,10 @@ pub(in crate::cli) struct PipelineOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) threads_per_node: usize,
+    /// In which numbers tensors travel; bf16 is half as much, and rounds at every boundary of two
+    /// layers.
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32, value_name = "NAME")]
+    pub(in crate::cli) wire: PrecisionArg,
     /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub(in crate::cli) node_memory: Option<u64>,

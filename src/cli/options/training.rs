@@ -1,10 +1,10 @@
 //! How the network is trained.
 
-use super::values::BetasArg;
+use super::values::{BetasArg, PrecisionArg};
 use super::{RunOptions, ScheduleArg, number, whole};
 use crate::cli::failure::Failure;
 use crate::{Config, ScheduleKind};
-use brigade_layer::{Optimizer, Precision};
+use brigade_layer::Optimizer;
 use brigade_nn::{Adam, AdamW, LearningRate, Sgd};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
@@ -82,24 +82,6 @@ enum OptimizerArg {
     Sgd,
 }
 
-/// Precisions by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum PrecisionArg {
-    // As good as single precision.
-    F32,
-    // Factors rounded to 8 significant bits.
-    Bf16,
-}
-
-impl From<PrecisionArg> for Precision {
-    fn from(precision: PrecisionArg) -> Self {
-        match precision {
-            PrecisionArg::F32 => Self::F32,
-            PrecisionArg::Bf16 => Self::Bf16,
-        }
-    }
-}
-
 impl RunOptions {
     /// Tokens of a step.
     pub(in crate::cli) fn tokens_per_step(&self) -> usize {
@@ -123,6 +105,7 @@ impl RunOptions {
             batch_size: training.batch_size,
             micro_batch_size: training.micro_batch_size,
             precision: training.precision.into(),
+            wire: pipeline.wire.into(),
             threads_per_node: pipeline.threads_per_node,
             seed: training.seed,
             clip: Some(training.clip).filter(|clip| *clip != 0.0),

@@ -2,8 +2,9 @@
 
 use crate::schedule::ScheduleKind;
 use crate::{Cuts, PlanError};
+use brigade_layer::Precision;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Arg, Command};
+use clap::{Arg, Command, ValueEnum};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
@@ -19,6 +20,24 @@ pub(in crate::cli) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
 pub(in crate::cli) fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse()
         .map_err(|_| "give a number, such as 0.001 or 1e-3".to_owned())
+}
+
+/// Precisions by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum PrecisionArg {
+    // As good as single precision.
+    F32,
+    // Factors rounded to 8 significant bits.
+    Bf16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// A schedule by its name, or a file.

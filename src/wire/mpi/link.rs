@@ -5,12 +5,12 @@ use super::numbers::Numbers;
 use super::orders::{Incoming, Order, Outgoing};
 use super::world::Session;
 use crate::error::{Cause, RunError};
-use crate::ids::{MicroBatchId, NodeId};
-use crate::plan::{Plan, Walk, scalars_from, verdict_len};
+use crate::ids::NodeId;
+use crate::plan::{EdgeSpecs, Plan, Walk, scalars_from, travelling, verdict_len};
 use crate::schedule::{Lane, Slots};
 use crate::wire::local::{Content, LocalLink};
 use crate::wire::{Body, Link, MessageId, Patience, Subject, codec};
-use brigade_layer::{DType, LayerShapes, Network, Pool, TensorSpec};
+use brigade_layer::{DType, Network, Pool, TensorSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,8 +35,7 @@ struct WalkShapes {
     walk: Arc<Walk>,
     numbers: Numbers,
     slots: Slots,
-    /// Of a full micro-batch, and of the last one.
-    shapes: [Vec<LayerShapes>; 2],
+    edges: EdgeSpecs,
 }
 
 impl WalkShapes {
@@ -47,22 +46,12 @@ impl WalkShapes {
         largest_tag: usize,
     ) -> Result<Self, Cause> {
         let batch = walk.batch;
-        let last = MicroBatchId::new(batch.micro_batches().get() - 1);
         Ok(Self {
             walk: walk.clone(),
             numbers: Numbers::new(&plan.layout, batch.micro_batches(), largest_tag)?,
             slots: walk.lowered.slots.clone(),
-            shapes: [
-                network.infer(batch.largest())?,
-                network.infer(batch.rows_of(last).len())?,
-            ],
+            edges: EdgeSpecs::new(network, batch)?,
         })
-    }
-
-    fn tensor(&self, network: &Network, lane: Lane, micro_batch: MicroBatchId) -> TensorSpec {
-        let last = micro_batch.index() + 1 == self.walk.batch.micro_batches().index();
-        let edge = network.edges()[lane.edge.index()];
-        self.shapes[usize::from(last)][edge.from.index()].outputs[edge.output]
     }
 }
 
@@ -102,7 +91,9 @@ impl MpiLink {
         let shapes = self.walk()?;
         let (network, plan) = (&*self.network, &*self.plan);
         let spec = match id.subject {
-            Subject::Lane(lane, micro_batch) => shapes.tensor(network, lane, micro_batch),
+            Subject::Lane(lane, micro_batch) => {
+                travelling(shapes.edges.of(network, lane, micro_batch), plan.wire)
+            }
             Subject::SharedPart(shared, _) | Subject::SharedTotal(shared) => {
                 let specs = network.layers().iter().flat_map(|l| l.spec.param_specs());
                 let param = { specs }.find(|param| param.shared == Some(shared));
