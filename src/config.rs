@@ -30,8 +30,8 @@ pub struct Config {
     pub micro_batch_size: usize,
     /// In which numbers products are computed: part of the numbers that come out. Default `f32`.
     pub precision: Precision,
-    /// In which numbers tensors travel between nodes. `bf16` halves what travels, and rounds at every
-    /// boundary of two layers, cut or not: part of the numbers too. Default `f32`.
+    /// In which numbers tensors travel between nodes. `bf16` halves what travels, and rounds at
+    /// every boundary of two layers, cut or not: part of the numbers too. Default `f32`.
     pub wire: Precision,
     /// Threads of every node. Default 1.
     pub threads_per_node: usize,
