@@ -3,7 +3,7 @@
 
 Examples:
   python3 benches/peers/compare.py --rows one-core,pipeline --rounds 3
-  python3 benches/peers/compare.py --setting M --python ~/venv/bin/python
+  python3 benches/peers/compare.py --setting M --python ~/torch/bin/python
 """
 
 import argparse
@@ -30,7 +30,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     add = parser.add_argument
     add("--setting", choices=list(SETTINGS), default="S", help="sizes of the GPT (S)")
-    add("--rows", help="which, separated by commas (all but products); `list` lists them")
+    add("--rows", help="separated by commas (all but products); `list` says which")
     add("--rounds", type=int, default=3, help="how often each side is run, in turn (3)")
     add("--steps", type=int, default=LEAST_STEPS, help="steps to take the median of (10)")
     add("--warm-up", type=int, default=3, help="steps before those (3)")
@@ -39,7 +39,8 @@ def arguments():
     add("--cuts", help="where Brigade cuts (balanced), as `brigade train --cuts`")
     add("--brigade", help="the program, built already (cargo builds it)")
     add("--python", default=sys.executable, help="a Python that has PyTorch (this one)")
-    add("--rust-peers", default=os.path.join(HERE, "rust", "target", "release"))
+    built = os.path.join(HERE, "rust", "target", "release")
+    add("--rust-peers", default=built, metavar="FOLDER", help="with the programs burn and candle")
     add("--cores", help="cores to hold both sides to, as 0,1 (the first two allowed)")
     add("--json", action="store_true", help="one JSON object a line and nothing else")
     options = parser.parse_args()
@@ -272,8 +273,8 @@ def compare(options, parser):
     if torch is None:
         print(
             f"{options.python} has no PyTorch: only Brigade is measured. To compare:\n"
-            "  python3 -m venv venv && venv/bin/pip install torch\n"
-            "and give --python venv/bin/python",
+            "  python3 -m venv ~/torch && ~/torch/bin/pip install torch\n"
+            "and give --python ~/torch/bin/python",
             file=sys.stderr,
         )
     for name in chosen:
