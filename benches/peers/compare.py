@@ -103,9 +103,15 @@ class Comparison:
         if key not in self.picked:
             tried = []
             for entrant in entrants:
-                result = self.run(entrant, self.options.trial_steps, 2)
+                try:
+                    result = self.run(entrant, self.options.trial_steps, 2)
+                except running.Failed as failure:
+                    print(f"left out of the trial: {failure}", file=sys.stderr)
+                    continue
                 tried.append((result.tokens_per_s, entrant))
                 self.tell(trial=entrant.how, side=entrant.side, **dataclasses.asdict(result))
+            if not tried:
+                raise running.Failed("nothing was left in the trial")
             said = ", ".join(f"{entrant.how} {speed:.0f}" for speed, entrant in tried)
             self.say(f"  trial of {entrants[0].side}, tokens/s: {said}")
             self.picked[key] = max(tried, key=lambda one: one[0])[1]
@@ -186,7 +192,7 @@ class Comparison:
         hold = (lambda: os.sched_setaffinity(0, held)) if held else None
         for precision in ("f32", "bf16"):
             group = f"product {precision}/{self.options.setting} "
-            ratios, last = {}, {}
+            speeds = {}
             for _ in range(self.options.rounds):
                 told = subprocess.run(
                     [*bench, "--", group],
@@ -203,22 +209,20 @@ class Comparison:
                     lines, _, _ = running.lines_of(command, held)
                     theirs = {line["product"]: line["gflops"] for _, line in lines}
                 for name, speed in ours.items():
-                    last[name] = (speed, theirs.get(name))
-                    if name in theirs:
-                        ratios.setdefault(name, []).append(speed / theirs[name])
+                    speeds.setdefault(name, []).append((speed, theirs.get(name)))
             self.say(f"\nproducts on one core, {precision}, GFLOP/s (products)")
-            self.say(f"  {'':<16}{'Brigade':>9}{'PyTorch':>9}   ratio, median of rounds")
-            for name, (ours, theirs) in last.items():
-                text = f"{theirs:9.0f}   {statistics.median(ratios[name]):.2f}" if theirs else ""
-                self.say(f"  {name:<16}{ours:9.0f}{text}")
-                self.tell(
-                    row="products",
-                    precision=precision,
-                    product=name,
-                    brigade_gflops=ours,
-                    torch_gflops=theirs,
-                    ratios=ratios.get(name),
-                )
+            self.say(f"  {'':<16}{'Brigade':>9}{'PyTorch':>9}   ratio")
+            for name, pairs in speeds.items():
+                middle = statistics.median(ours for ours, _ in pairs)
+                told = {"brigade_gflops": middle}
+                text = f"  {name:<16}{middle:9.0f}"
+                if torch:
+                    theirs = statistics.median(theirs for _, theirs in pairs)
+                    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+                    text += f"{theirs:9.0f}   {ratio:.2f}"
+                    told |= {"torch_gflops": theirs, "median_ratio": ratio}
+                self.say(text)
+                self.tell(row="products", precision=precision, product=name, **told)
 
 
 def chosen_rows(options, parser, rows):

@@ -285,7 +285,6 @@ def train(options):
     if not alone:
         used = [None] * RANKS
         dist.all_gather_object(used, (peak_bytes() - imported, loss))
-        dist.destroy_process_group()
     if not options.rank:
         tokens = options.batch_size * options.context
         say(
@@ -298,6 +297,11 @@ def train(options):
                 "torch": torch.__version__,
             }
         )
+    if not alone:
+        # All that was wanted is said; threads of gloo that still run now and then abort an exit.
+        dist.barrier()
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def products(options):
