@@ -1,0 +1,158 @@
+"""What is compared: settings, the commands that train them, and the rows of the table."""
+
+import os
+from dataclasses import dataclass
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A GPT and what a step of it goes through."""
+
+    layers: int
+    width: int
+    heads: int
+    context: int
+    vocab: int
+    batch: int
+    micro: int
+    biases: bool = True
+    tied: bool = False
+
+    @property
+    def tokens(self):
+        """Tokens of a step."""
+        return self.batch * self.context
+
+    def options(self):
+        """The options whose names are the same everywhere."""
+        return [
+            *("--layers", str(self.layers), "--width", str(self.width)),
+            *("--heads", str(self.heads), "--context", str(self.context)),
+            *("--batch-size", str(self.batch), "--micro-batch-size", str(self.micro)),
+        ]
+
+
+SETTINGS = {
+    "S": Setting(layers=8, width=256, heads=4, context=128, vocab=512, batch=32, micro=4),
+    "M": Setting(layers=8, width=512, heads=8, context=256, vocab=8192, batch=16, micro=2),
+    # nanoGPT's settings for a processor, of its README: one micro-batch, a tied head.
+    "nanogpt": Setting(
+        layers=4,
+        width=128,
+        heads=4,
+        context=64,
+        vocab=65,
+        batch=12,
+        micro=12,
+        biases=False,
+        tied=True,
+    ),
+}
+
+SCHEDULES = ["1f1b", "zb-h1", "zb-v", "dualpipe-v"]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A way to train, by who does it and how."""
+
+    side: str
+    how: str
+    cores: int
+    command: tuple
+
+
+@dataclass(frozen=True)
+class Row:
+    """Who is compared with whom; of several on one side the best in a trial is taken."""
+
+    title: str
+    ours: list
+    theirs: list
+
+
+class Commands:
+    """The commands of a setting."""
+
+    def __init__(self, setting, programs, cuts=None):
+        self.setting, self.programs, self.cuts = setting, programs, cuts
+
+    def brigade(self, how, precision, nodes=1, threads=1, schedule=None):
+        """Brigade on so many nodes of so many threads."""
+        one = self.setting
+        command = [self.programs["brigade"], "train", "--synthetic-vocab", str(one.vocab)]
+        command += [*one.options(), "--clip", "0", "--eval-every", "0", "--trace-steps", "0"]
+        command += ["--json", "--nodes", str(nodes), "--threads-per-node", str(threads)]
+        command += ["--biases"] if one.biases else []
+        command += ["--tied"] if one.tied else []
+        command += ["--precision", "bf16"] if precision == "bf16" else []
+        command += ["--schedule", schedule] if schedule else []
+        command += ["--cuts", self.cuts] if self.cuts and nodes > 1 else []
+        return Entrant("Brigade", how, nodes * threads, tuple(command))
+
+    def torch(self, how, precision, mode, threads=1, split=None):
+        """PyTorch in one of the modes of `torch_gpt.py`."""
+        script = os.path.join(HERE, "torch_gpt.py")
+        command = [self.programs["python"], script, "--mode", mode, "--precision", precision]
+        command += [*self.shape(), "--threads", str(threads)]
+        command += ["--no-biases"] if not self.setting.biases else []
+        command += ["--tied"] if self.setting.tied else []
+        command += ["--split", split] if split else []
+        cores = threads if mode == "single" else 2
+        return Entrant("PyTorch", how, cores, tuple(command))
+
+    def shape(self):
+        return [*self.setting.options(), "--vocab", str(self.setting.vocab)]
+
+    def other(self, name):
+        """A framework of the folder `rust`."""
+        return Entrant(name, name, 1, (self.programs[name], *self.shape()))
+
+    def pipelines(self, precision, schedules):
+        """Brigade's pipelines over two nodes."""
+        return [self.brigade(name, precision, 2, 1, name) for name in schedules]
+
+    def torch_pipelines(self, precision):
+        """PyTorch's, with an even cut and with one that allows for the head."""
+        half = self.setting.layers // 2
+        rest = self.setting.layers - half
+        evenly = [
+            self.torch(mode, precision, mode) for mode in ("1f1b", "gpipe", "interleaved", "zbv")
+        ]
+        split = f"{rest + 1},{half - 1}"
+        return [*evenly, self.torch(f"1f1b {split}", precision, "1f1b", split=split)]
+
+    def rows(self, schedules):
+        """All rows of this setting, by name."""
+        rows = {}
+        for precision in ("f32", "bf16"):
+            suffix = "" if precision == "f32" else "-bf16"
+            rows["one-core" + suffix] = Row(
+                f"one core, {precision}",
+                [self.brigade("one node", precision)],
+                [self.torch("one process", precision, "single")],
+            )
+            rows["two-cores" + suffix] = Row(
+                f"two threads of one process, {precision}",
+                [self.brigade("one node", precision, 1, 2)],
+                [self.torch("one process", precision, "single", 2)],
+            )
+            if self.setting.batch == self.setting.micro:
+                continue
+            rows["pipeline" + suffix] = Row(
+                f"pipeline over two, {precision}",
+                self.pipelines(precision, schedules),
+                self.torch_pipelines(precision),
+            )
+            rows["data-parallel" + suffix] = Row(
+                f"pipeline against data parallel, {precision}",
+                self.pipelines(precision, schedules),
+                [self.torch("data parallel", precision, "data-parallel")],
+            )
+        for name in ("burn", "candle"):
+            if name in self.programs:
+                ours = [self.brigade("one node", "f32")]
+                rows[name] = Row(f"one core against {name}, f32", ours, [self.other(name)])
+        return rows
