@@ -15,11 +15,12 @@ use crate::kernels::product::tiles::ahead::Ahead;
 use crate::kernels::product::tiles::block::multiply_to;
 use crate::kernels::product::tiles::pack::{Lines, Role, pack};
 use crate::kernels::product::tiles::{SIDE, TILE, give_back, lay_out};
-use crate::kernels::softmax::{Rows, STATS, score_gradient_rows, softmax_rows};
+use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;
 use ndarray::ArrayViewMut2;
 
 mod put;
+mod rows;
 
 use put::{Factors, put, put_transposed};
 
@@ -244,11 +245,11 @@ unsafe fn forward_in<const P: usize>(
                 let sizes = [count, strip(other, length).1];
                 multiply::<P>(sums, tiles, [keys.group, along], sizes);
             }
-            let rows = rows(first, stride, scale_of(q));
+            let seen_rows = rows_of(first, stride, scale_of(q));
             let p = &mut p[..count * stride];
             let stats = &mut task.stats[first * STATS..][..count * STATS];
-            softmax_rows(p, stats, rows);
-            attention.drop(p, task.number, rows);
+            rows::softmax(p, stats, seen_rows);
+            attention.drop(p, task.number, seen_rows);
             let seen = first + count;
             let of = lines(p.as_ptr(), stride, [count, seen], false);
             packed.pack(of, seen, (Role::A, 0));
@@ -325,13 +326,13 @@ unsafe fn backward_in<const P: usize>(
                         multiply::<P>(sums, tiles, [seen[part].group, along], sizes);
                     }
                 }
-                let rows = rows(first, stride, scale);
+                let seen_rows = rows_of(first, stride, scale);
                 let p = std::slice::from_raw_parts_mut(p, count * stride);
                 let dp = std::slice::from_raw_parts_mut(dp, count * stride);
-                attention.drop(dp, task.number, rows);
+                attention.drop(dp, task.number, seen_rows);
                 let stats = &task.stats[first * STATS..][..count * STATS];
-                score_gradient_rows(p, dp, stats, rows);
-                attention.drop(p, task.number, rows);
+                rows::score_gradients(p, dp, stats, seen_rows);
+                attention.drop(p, task.number, seen_rows);
                 let last = first + count;
                 let of = lines(dp.as_ptr(), stride, [count, last], false);
                 ds.pack(of, last, (Role::A, 0));
@@ -374,7 +375,7 @@ unsafe fn backward_in<const P: usize>(
 }
 
 /// A strip of queries: it sees the keys up to its last query.
-fn rows(first: usize, stride: usize, scale: f32) -> Rows {
+fn rows_of(first: usize, stride: usize, scale: f32) -> Rows {
     Rows {
         first,
         stride,
