@@ -17,15 +17,15 @@ mod after;
 mod library;
 mod portable;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod tiles;
+pub(super) mod tiles;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 #[path = "no_tiles.rs"]
-mod tiles;
+pub(super) mod tiles;
 
 pub(crate) use after::After;
 
 /// The inner dimension is summed in pieces of this many, whatever the processor's caches.
-const INNER: usize = 512;
+pub(super) const INNER: usize = 512;
 /// Multiplications below which another thread costs more than it brings.
 const GRAIN: usize = 1 << 19;
 /// Multiplications from which on three pieces pay for being cut.
@@ -126,6 +126,7 @@ impl<'a> Product<'a> {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn scale(mut self, scale: f32) -> Self {
         self.scale = scale;
         self

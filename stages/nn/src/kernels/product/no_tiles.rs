@@ -3,7 +3,7 @@
 use super::Product;
 use brigade_layer::Precision;
 
-pub(super) fn available() -> bool {
+pub(in crate::kernels) fn available() -> bool {
     false
 }
 

@@ -29,22 +29,22 @@ use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-mod ahead;
-mod block;
-mod pack;
+pub(in crate::kernels) mod ahead;
+pub(in crate::kernels) mod block;
+pub(in crate::kernels) mod pack;
 mod piece;
 
 use piece::Piece;
 
 /// Numbers of a tile's row, rows of a tile, and numbers of a tile.
-const DEPTH: usize = 32;
-const SIDE: usize = 16;
-const TILE: usize = SIDE * DEPTH;
+pub(in crate::kernels) const DEPTH: usize = 32;
+pub(in crate::kernels) const SIDE: usize = 16;
+pub(in crate::kernels) const TILE: usize = SIDE * DEPTH;
 /// Rows and columns that are computed together.
-const BLOCK: usize = 2 * SIDE;
+pub(in crate::kernels) const BLOCK: usize = 2 * SIDE;
 
 /// Whether this processor has tiles and the system lets us use them.
-pub(super) fn available() -> bool {
+pub(in crate::kernels) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
         let vectors = is_x86_feature_detected!("avx512f")
@@ -113,16 +113,36 @@ static EIGHT: Layout = {
 /// Tiles are available.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn with_tiles<const P: usize>(product: Product<'_>, space: &mut [f32]) {
-    // SAFETY: the layout is a valid one, and tiles are available.
-    unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const EIGHT, options(nostack, readonly, preserves_flags));
-    }
+    // SAFETY: as the caller says.
+    unsafe { lay_out() }
     let start = space.as_ptr().align_offset(64);
     let packed = space[start..].as_mut_ptr().cast::<u16>();
     product.along_inner(|mut piece| {
         // SAFETY: `packed` begins at a cache line and has the room that `space` says.
         unsafe { Piece::<P>::of(&mut piece, packed).run() }
     });
-    // SAFETY: gives the registers back.
+    // SAFETY: as the caller says.
+    unsafe { give_back() }
+}
+
+/// Lays the tile registers out, all of them zeros.
+///
+/// # Safety
+/// Tiles are available.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn lay_out() {
+    // SAFETY: the layout is a valid one, and tiles are available.
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &raw const EIGHT, options(nostack, readonly, preserves_flags));
+    }
+}
+
+/// Gives the tile registers back.
+///
+/// # Safety
+/// Tiles are available.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn give_back() {
+    // SAFETY: tiles are available, and whoever uses them lays them out first.
     unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
 }

@@ -9,7 +9,7 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 const CACHE_LINE: usize = 16;
 
 /// Stretches of memory, fetched a little with every pull.
-pub(super) struct Ahead {
+pub(in crate::kernels) struct Ahead {
     stretch: *const f32,
     /// Cache lines of a stretch, and those of them that are fetched.
     length: usize,
@@ -21,7 +21,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    pub(super) fn nothing() -> Self {
+    pub(in crate::kernels) fn nothing() -> Self {
         Self {
             stretch: std::ptr::null(),
             length: 0,
@@ -47,7 +47,7 @@ impl Ahead {
     }
 
     /// Lines with this many numbers, within so many pulls.
-    pub(super) fn of(lines: Lines, inner: usize, pulls: usize) -> Self {
+    pub(in crate::kernels) fn of(lines: Lines, inner: usize, pulls: usize) -> Self {
         match lines.step {
             1 => Self::new(lines.first, inner, lines.line, lines.count, pulls),
             _ if lines.count == 0 => Self::nothing(),

@@ -8,24 +8,27 @@ use std::arch::x86_64::*;
 
 /// Sums of a block, row after row.
 #[repr(align(64))]
-pub(super) struct Sums(pub(super) [f32; BLOCK * BLOCK]);
+pub(in crate::kernels) struct Sums(pub(in crate::kernels) [f32; BLOCK * BLOCK]);
 
 macro_rules! load {
     ($tile:literal, $from:expr) => {
+        load!($tile, $from, 64usize)
+    };
+    ($tile:literal, $from:expr, $stride:expr) => {
         asm!(
             concat!("tileloadd tmm", $tile, ", [{from} + {stride}*1]"),
             from = in(reg) $from,
-            stride = in(reg) 64usize,
+            stride = in(reg) $stride,
             options(nostack, readonly, preserves_flags)
         )
     };
 }
 macro_rules! store {
-    ($tile:literal, $to:expr) => {
+    ($tile:literal, $to:expr, $stride:expr) => {
         asm!(
             concat!("tilestored [{to} + {stride}*1], tmm", $tile),
             to = in(reg) $to,
-            stride = in(reg) 4 * BLOCK,
+            stride = in(reg) $stride,
             options(nostack, preserves_flags)
         )
     };
@@ -52,6 +55,87 @@ macro_rules! add_product {
 #[inline(always)]
 pub(super) unsafe fn multiply<const P: usize, const TALL: bool, const WIDE: bool>(
     sums: *mut f32,
+    tiles: [*mut u16; 2],
+    group: usize,
+    blocks: usize,
+    ahead: &mut impl FnMut(),
+) {
+    // SAFETY: as the caller says; sums are written within a block.
+    unsafe {
+        zero!(0 1 2 3);
+        add::<P, TALL, WIDE>(tiles, group, blocks, ahead);
+        store_sums::<TALL, WIDE>(sums, BLOCK);
+    }
+}
+
+/// As `multiply`, for sums with so many numbers from one row to the next, added to what is there
+/// if they are.
+///
+/// # Safety
+/// As `multiply`; there is room for the sums of whole tiles.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn multiply_to<const P: usize, const TALL: bool, const WIDE: bool>(
+    (sums, stride, onto): (*mut f32, usize, bool),
+    tiles: [*mut u16; 2],
+    group: usize,
+    blocks: usize,
+) {
+    // SAFETY: as the caller says.
+    unsafe {
+        if onto {
+            load_sums::<TALL, WIDE>(sums, stride);
+        } else {
+            zero!(0 1 2 3);
+        }
+        add::<P, TALL, WIDE>(tiles, group, blocks, &mut || {});
+        store_sums::<TALL, WIDE>(sums, stride);
+    }
+}
+
+/// # Safety
+/// There are sums of whole tiles.
+#[inline(always)]
+unsafe fn load_sums<const TALL: bool, const WIDE: bool>(from: *const f32, stride: usize) {
+    // SAFETY: as the caller says.
+    unsafe {
+        load!(0, from, 4 * stride);
+        if WIDE {
+            load!(1, from.add(SIDE), 4 * stride);
+        }
+        if TALL {
+            load!(2, from.add(SIDE * stride), 4 * stride);
+        }
+        if TALL && WIDE {
+            load!(3, from.add(SIDE * stride + SIDE), 4 * stride);
+        }
+    }
+}
+
+/// # Safety
+/// There is room for the sums of whole tiles.
+#[inline(always)]
+unsafe fn store_sums<const TALL: bool, const WIDE: bool>(to: *mut f32, stride: usize) {
+    // SAFETY: as the caller says.
+    unsafe {
+        store!(0, to, 4 * stride);
+        if WIDE {
+            store!(1, to.add(SIDE), 4 * stride);
+        }
+        if TALL {
+            store!(2, to.add(SIDE * stride), 4 * stride);
+        }
+        if TALL && WIDE {
+            store!(3, to.add(SIDE * stride + SIDE), 4 * stride);
+        }
+    }
+}
+
+/// Adds the products of tiles to the sums in the registers 0 to 3.
+///
+/// # Safety
+/// As `multiply`.
+#[inline(always)]
+unsafe fn add<const P: usize, const TALL: bool, const WIDE: bool>(
     [mut a, mut b]: [*mut u16; 2],
     group: usize,
     blocks: usize,
@@ -87,9 +171,8 @@ pub(super) unsafe fn multiply<const P: usize, const TALL: bool, const WIDE: bool
             }
         };
     }
-    // SAFETY: tiles are read within the groups, and sums written within a block.
+    // SAFETY: tiles are read within the groups.
     unsafe {
-        zero!(0 1 2 3);
         for _ in 0..blocks {
             ahead();
             a!(0);
@@ -111,16 +194,6 @@ pub(super) unsafe fn multiply<const P: usize, const TALL: bool, const WIDE: bool
                 ab!();
             }
             (a, b) = (a.add(P * TILE), b.add(P * TILE));
-        }
-        store!(0, sums);
-        if WIDE {
-            store!(1, sums.add(SIDE));
-        }
-        if TALL {
-            store!(2, sums.add(SIDE * BLOCK));
-        }
-        if TALL && WIDE {
-            store!(3, sums.add(SIDE * BLOCK + SIDE));
         }
     }
 }

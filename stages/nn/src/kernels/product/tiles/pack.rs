@@ -15,24 +15,24 @@ use std::arch::x86_64::*;
 
 /// Which factor lines are packed for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::kernels) enum Role {
     A,
     B,
 }
 
 /// Lines of a factor.
 #[derive(Clone, Copy)]
-pub(super) struct Lines {
-    pub(super) first: *const f32,
-    pub(super) count: usize,
+pub(in crate::kernels) struct Lines {
+    pub(in crate::kernels) first: *const f32,
+    pub(in crate::kernels) count: usize,
     /// From one line to the next, and from one step along a line to the next.
-    pub(super) line: isize,
-    pub(super) step: isize,
+    pub(in crate::kernels) line: isize,
+    pub(in crate::kernels) step: isize,
 }
 
 impl Lines {
     /// The rows of a matrix.
-    pub(super) fn rows(matrix: &ArrayView2<'_, f32>) -> Self {
+    pub(in crate::kernels) fn rows(matrix: &ArrayView2<'_, f32>) -> Self {
         Self {
             first: matrix.as_ptr(),
             count: matrix.len_of(Axis(0)),
@@ -42,7 +42,7 @@ impl Lines {
     }
 
     /// The columns of a matrix.
-    pub(super) fn columns(matrix: &ArrayView2<'_, f32>) -> Self {
+    pub(in crate::kernels) fn columns(matrix: &ArrayView2<'_, f32>) -> Self {
         Self::rows(&matrix.view().reversed_axes())
     }
 
@@ -55,7 +55,7 @@ impl Lines {
     }
 
     /// A block of them, or what is left of it.
-    pub(super) fn block(self, first: usize) -> Self {
+    pub(in crate::kernels) fn block(self, first: usize) -> Self {
         self.from(
             first.min(self.count),
             self.count.saturating_sub(first).min(BLOCK),
@@ -77,7 +77,7 @@ impl Lines {
 
 /// The lanes of this many numbers.
 #[inline(always)]
-pub(super) fn mask(numbers: usize) -> __mmask16 {
+pub(in crate::kernels) fn mask(numbers: usize) -> __mmask16 {
     match numbers {
         0..16 => (1 << numbers) - 1,
         _ => __mmask16::MAX,
@@ -90,7 +90,7 @@ pub(super) fn mask(numbers: usize) -> __mmask16 {
 /// # Safety
 /// Every line has `inner` numbers, and `to` has room for the groups at a cache line.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn pack<const P: usize>(
+pub(in crate::kernels) unsafe fn pack<const P: usize>(
     to: *mut u16,
     group: usize,
     lines: Lines,
@@ -317,7 +317,7 @@ unsafe fn vector(words: &[u16; 32]) -> __m512i {
 /// # Safety
 /// The processor has AVX-512.
 #[inline(always)]
-unsafe fn transpose_numbers(rows: &mut [__m512; SIDE]) {
+pub(in crate::kernels) unsafe fn transpose_numbers(rows: &mut [__m512; SIDE]) {
     // SAFETY: vectors without a meaning of their own.
     unsafe {
         let mut words = [_mm512_setzero_si512(); SIDE];

@@ -1,0 +1,134 @@
+//! A head by products in general.
+
+use super::{Attention, BLOCK, Backward, Forward, Head, STRIP, scale_of, scores, stride};
+use crate::kernels::product::{Means, Onto, Product, space as product_space};
+use crate::kernels::softmax::{Rows, STATS, score_gradient_rows, softmax_rows};
+use brigade_layer::Precision;
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+
+/// Scratch of the products.
+pub(super) fn space(length: usize, columns: usize) -> usize {
+    let block = BLOCK.min(length);
+    let products = [
+        [block, length, columns],
+        [block, columns, length],
+        [length, columns, block],
+    ];
+    products.into_iter().map(product_space).max().unwrap_or(0)
+}
+
+pub(super) fn forward(
+    attention: &Attention,
+    task: &mut Forward<'_>,
+    [q, k, v]: Head<'_>,
+    scratch: &mut [f32],
+) {
+    let (length, scale) = (q.nrows(), scale_of(q));
+    let (p, space) = scratch.split_at_mut(scores(length));
+    for start in (0..length).step_by(BLOCK) {
+        let end = (start + BLOCK).min(length);
+        let rows = rows(start, end, length, scale);
+        let p = &mut p[..(end - start) * rows.stride];
+        let factors = [
+            q.slice(s![start..end, ..]),
+            k.slice(s![..end, ..]).reversed_axes(),
+        ];
+        multiply(attention, Product::new(block(p, rows, end), factors), space);
+        let stats = &mut task.stats[start * STATS..end * STATS];
+        softmax_rows(p, stats, rows);
+        attention.drop(p, task.number, rows);
+        let mut out = task.out.slice_mut(s![start..end, ..]);
+        let factors = [matrix(p, rows, end), v.slice(s![..end, ..])];
+        multiply(attention, Product::new(out.view_mut(), factors), space);
+        for (mut out, stats) in out.outer_iter_mut().zip(stats.chunks_exact(STATS)) {
+            out *= stats[1];
+        }
+    }
+}
+
+pub(super) fn backward(
+    attention: &Attention,
+    task: &mut Backward<'_>,
+    [q, k, v]: Head<'_>,
+    scratch: &mut [f32],
+) {
+    let (length, scale) = (q.nrows(), scale_of(q));
+    let [dq, dk, dv] = &mut task.gradients;
+    let (p, scratch) = scratch.split_at_mut(scores(length));
+    let (ds, space) = scratch.split_at_mut(scores(length));
+    // The last block sees all keys: it writes their gradients, and those before it add.
+    for start in (0..length).step_by(BLOCK).rev() {
+        let end = (start + BLOCK).min(length);
+        let rows = rows(start, end, length, scale);
+        let p = &mut p[..(end - start) * rows.stride];
+        let ds = &mut ds[..(end - start) * rows.stride];
+        let queries = q.slice(s![start..end, ..]);
+        let dout = task.dout.slice(s![start..end, ..]);
+        let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
+        let factors = [queries, keys.reversed_axes()];
+        multiply(attention, Product::new(block(p, rows, end), factors), space);
+        let factors = [dout, values.reversed_axes()];
+        multiply(
+            attention,
+            Product::new(block(ds, rows, end), factors),
+            space,
+        );
+        attention.drop(ds, task.number, rows);
+        let stats = &task.stats[start * STATS..end * STATS];
+        score_gradient_rows(p, ds, stats, rows);
+        attention.drop(p, task.number, rows);
+        let (p, ds) = (matrix(p, rows, end), matrix(ds, rows, end));
+        let dq = dq.slice_mut(s![start..end, ..]);
+        multiply(attention, Product::new(dq, [ds, keys]), space);
+        let step = match attention.precision {
+            Precision::Bf16 => STRIP,
+            _ => BLOCK,
+        };
+        for first in (0..end - start).step_by(step).rev() {
+            let last = (first + step).min(end - start);
+            let onto = match start + last == length {
+                true => Onto::Nothing,
+                false => Onto::Present,
+            };
+            for (into, by, of) in [(&mut *dv, p, dout), (&mut *dk, ds, queries)] {
+                let by = by.slice_move(s![first..last, ..]).reversed_axes();
+                let factors = [by, of.slice_move(s![first..last, ..])];
+                let into = into.slice_mut(s![..end, ..]);
+                multiply(attention, Product::new(into, factors).onto(onto), space);
+            }
+        }
+    }
+    for gradient in [dq, dk] {
+        *gradient *= scale;
+    }
+}
+
+fn rows(start: usize, end: usize, length: usize, scale: f32) -> Rows {
+    Rows {
+        first: start,
+        stride: stride(length),
+        width: end.next_multiple_of(STRIP),
+        scale,
+    }
+}
+
+fn multiply(attention: &Attention, product: Product<'_>, space: &mut [f32]) {
+    let (precision, threads) = (attention.precision, 1);
+    product.run(Means {
+        precision,
+        threads,
+        space,
+    });
+}
+
+fn matrix(data: &[f32], rows: Rows, columns: usize) -> ArrayView2<'_, f32> {
+    let shape = (data.len() / rows.stride, rows.stride);
+    let whole = ArrayView2::from_shape(shape, data).expect("whole rows");
+    whole.slice_move(s![.., ..columns])
+}
+
+fn block(data: &mut [f32], rows: Rows, columns: usize) -> ArrayViewMut2<'_, f32> {
+    let shape = (data.len() / rows.stride, rows.stride);
+    let whole = ArrayViewMut2::from_shape(shape, data).expect("whole rows");
+    whole.slice_move(s![.., ..columns])
+}

@@ -1,0 +1,180 @@
+use super::*;
+use brigade_layer::Random;
+use ndarray::{Array1, Array2, Array4, Array5};
+
+fn wave(len: usize, k: f32) -> Vec<f32> {
+    (0..len).map(|i| libm::sinf(i as f32 * k + 0.3)).collect()
+}
+
+/// [samples, length, heads, columns]
+const SIZES: [[usize; 4]; 12] = [
+    [1, 1, 1, 1],
+    [2, 7, 3, 5],
+    [1, 64, 2, 8],
+    [2, 131, 2, 6],
+    [1, 200, 3, 64],
+    [2, 128, 2, 80],
+    [1, 33, 2, 16],
+    [1, 17, 1, 33],
+    [1, 96, 2, 48],
+    [1, 64, 1, 520],
+    [1, 577, 1, 20],
+    [1, 1100, 1, 32],
+];
+
+struct Results {
+    out: Array4<f32>,
+    dqkv: Array5<f32>,
+}
+
+fn inputs([b, t, h, c]: [usize; 4]) -> (Array4<f32>, Array4<f32>) {
+    let qkv = Array4::from_shape_vec((b, t, 3 * h, c), wave(b * t * 3 * h * c, 0.37));
+    let dout = Array4::from_shape_vec((b, t, h, c), wave(b * t * h * c, 0.91));
+    (qkv.unwrap(), dout.unwrap())
+}
+
+fn attention(heads: usize, precision: Precision, dropout: f32) -> Attention {
+    Attention {
+        heads,
+        mask: Mask::new(Random::named(5, "attention"), dropout),
+        first_sample: 3,
+        precision,
+        threads: 1,
+    }
+}
+
+fn compute(attention: Attention, way: Way, sizes @ [b, t, h, c]: [usize; 4]) -> Results {
+    let (qkv, dout) = inputs(sizes);
+    let mut out = Array4::from_elem((b, t, h, c), f32::NAN);
+    let mut dqkv = Array5::from_elem((b, t, 3, h, c), f32::NAN);
+    let mut stats = vec![f32::NAN; b * h * t * STATS];
+    let space = |matrices| vec![f32::NAN; attention.threads * scratch(t, c, matrices)];
+    attention.forward_by(way, out.view_mut(), &mut stats, qkv.view(), &mut space(1));
+    let saved = (&stats[..], qkv.view());
+    attention.backward_by(way, dqkv.view_mut(), dout.view(), saved, &mut space(2));
+    Results { out, dqkv }
+}
+
+/// The ways that this processor has for heads of so many columns.
+fn ways(columns: usize) -> impl Iterator<Item = Way> {
+    [Way::Plain, Way::Tiles]
+        .into_iter()
+        .filter(move |way| *way == Way::Plain || tiles::available(columns))
+}
+
+/// One head, row by row. Gives (out, dq, dk, dv).
+fn naive([q, k, v]: [&Array2<f32>; 3], dout: &Array2<f32>) -> [Array2<f32>; 4] {
+    let (t, c) = q.dim();
+    let scale = 1.0 / (c as f32).sqrt();
+    let mut all: [Array2<f32>; 4] = std::array::from_fn(|_| Array2::zeros((t, c)));
+    for i in 0..t {
+        let keys = k.slice(s![..=i, ..]);
+        let mut p: Array1<f32> = keys.dot(&q.row(i)) * scale;
+        p.mapv_inplace(libm::expf);
+        p /= p.sum();
+        all[0].row_mut(i).assign(&p.dot(&v.slice(s![..=i, ..])));
+        let dp = v.slice(s![..=i, ..]).dot(&dout.row(i));
+        let ds = &p * &(&dp - (&p * &dp).sum());
+        all[1].row_mut(i).assign(&(ds.dot(&keys) * scale));
+        for j in 0..=i {
+            all[2].row_mut(j).scaled_add(ds[j] * scale, &q.row(i));
+            all[3].row_mut(j).scaled_add(p[j], &dout.row(i));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_way_agrees_with_a_row_by_row_reference_at_odd_sizes() {
+    for sizes @ [b, _, h, c] in SIZES {
+        let (qkv, dout) = inputs(sizes);
+        for (way, precision) in ways(c)
+            .flat_map(|way| [Precision::F32, Precision::Bf16].map(|precision| (way, precision)))
+        {
+            let results = compute(attention(h, precision, 0.0), way, sizes);
+            let close = |a: ArrayView2<'_, f32>, b: &Array2<f32>, what: &str| {
+                let error = match precision {
+                    Precision::Bf16 => 0.03,
+                    _ => 1e-5,
+                };
+                let most = b.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+                let off = (&a - b).iter().fold(0.0f32, |most, x| most.max(x.abs()));
+                let finite = a.iter().all(|x| x.is_finite());
+                assert!(
+                    finite && off <= error * most,
+                    "{what} {way:?} {precision:?} {sizes:?}: {off:e} of {most}"
+                );
+            };
+            for (sample, head) in (0..b).flat_map(|b| (0..h).map(move |h| (b, h))) {
+                let part = |part: usize| qkv.slice(s![sample, .., part * h + head, ..]).to_owned();
+                let dout = dout.slice(s![sample, .., head, ..]).to_owned();
+                let [o, dq, dk, dv] = naive([&part(0), &part(1), &part(2)], &dout);
+                close(results.out.slice(s![sample, .., head, ..]), &o, "out");
+                for (number, gradient) in [dq, dk, dv].iter().enumerate() {
+                    let of = results.dqkv.slice(s![sample, .., number, head, ..]);
+                    close(of, gradient, ["dq", "dk", "dv"][number]);
+                }
+            }
+        }
+    }
+}
+
+/// The plain way's products are those of every processor, as their own tests show.
+#[test]
+fn both_ways_give_the_same_bits_of_bf16() {
+    for sizes @ [_, _, h, c] in SIZES {
+        for dropout in [0.0, 0.2] {
+            let attention = attention(h, Precision::Bf16, dropout);
+            let mut all = ways(c).map(|way| compute(attention, way, sizes));
+            let first = all.next().unwrap();
+            for other in all {
+                assert_eq!(first.out, other.out, "{sizes:?}");
+                assert_eq!(first.dqkv, other.dqkv, "{sizes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn both_ways_drop_the_same() {
+    for sizes @ [_, _, h, c] in SIZES {
+        let attention = attention(h, Precision::F32, 0.3);
+        let mut all = ways(c).map(|way| compute(attention, way, sizes));
+        let first = all.next().unwrap();
+        for other in all {
+            let off = (&first.out - &other.out).mapv(f32::abs);
+            let off_back = (&first.dqkv - &other.dqkv).mapv(f32::abs);
+            let most = first.dqkv.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+            assert!(off.iter().all(|off| *off < 1e-5), "{sizes:?}");
+            assert!(off_back.iter().all(|off| *off < 1e-5 * most), "{sizes:?}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_other_heads_do_not_show() {
+    let sizes = [2, 131, 3, 48];
+    for precision in [Precision::F32, Precision::Bf16] {
+        for way in ways(48) {
+            let of = |threads| {
+                let attention = Attention {
+                    threads,
+                    ..attention(3, precision, 0.1)
+                };
+                compute(attention, way, sizes)
+            };
+            let (one, four) = (of(1), of(4));
+            assert_eq!(one.out, four.out);
+            assert_eq!(one.dqkv, four.dqkv);
+        }
+    }
+}
+
+#[test]
+fn the_masks_of_queries_follow_one_another() {
+    let mut before = 0;
+    for query in 0..300 {
+        assert_eq!(blocks_before(query), before);
+        before += (query + 1usize).div_ceil(64);
+    }
+}
