@@ -276,7 +276,7 @@ def compare(options, parser):
     comparison.tell(brigade=brigade, torch=torch, setting=options.setting, cores=comparison.cores)
     if torch is None:
         print(
-            f"{options.python} has no PyTorch: only Brigade is measured. To compare:\n"
+            f"{options.python} has no PyTorch: rows against it show Brigade alone. To compare:\n"
             "  python3 -m venv ~/torch && ~/torch/bin/pip install torch\n"
             "and give --python ~/torch/bin/python",
             file=sys.stderr,

@@ -107,8 +107,9 @@ class Commands:
         return [*self.setting.options(), "--vocab", str(self.setting.vocab)]
 
     def other(self, name):
-        """A framework of the folder `rust`."""
-        return Entrant(name, name, 1, (self.programs[name], *self.shape()))
+        """A framework of the folder `rust`, told that it has one core: candle takes all."""
+        command = ("env", "RAYON_NUM_THREADS=1", self.programs[name], *self.shape())
+        return Entrant(name, "one thread", 1, command)
 
     def pipelines(self, precision, schedules):
         """Brigade's pipelines over two nodes."""
@@ -152,7 +153,8 @@ class Commands:
                 [self.torch("data parallel", precision, "data-parallel")],
             )
         for name in ("burn", "candle"):
-            if name in self.programs:
+            # Their programs have biases and a head of its own.
+            if name in self.programs and self.setting.biases and not self.setting.tied:
                 ours = [self.brigade("one node", "f32")]
                 rows[name] = Row(f"one core against {name}, f32", ours, [self.other(name)])
         return rows
