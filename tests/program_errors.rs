@@ -32,6 +32,8 @@ const OPTIONS: &[(&str, i32, &str)] = &[
         "nearest is 8 or 10 micro-batches",
     ),
     ("--schedule gpip", 2, "a similar value exists: 'gpipe'"),
+    ("--precision f16", 2, "f32, bf16"),
+    ("--wire 16", 2, "f32, bf16"),
     ("--micro-batch-size 7", 2, "between 1 and 6"),
     ("--batch-size 0", 2, "--batch-size is 0"),
     ("--threads-per-node 0", 2, "--threads-per-node is 0"),

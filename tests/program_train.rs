@@ -294,3 +294,48 @@ fn a_new_run_has_a_larger_number_than_all_before() {
             .success()
     );
 }
+
+/// Rows of every node add up to its step, and name the kernels.
+#[test]
+fn a_breakdown_says_where_a_steps_time_went() {
+    let folder = folder_with_text();
+    let arguments = format!("train text.txt {SMALL} --steps 4 --nodes 2 --breakdown");
+    let output = brigade(folder.path(), &format!("{arguments} --json"));
+    let lines = lines(&output);
+    let breakdown = &lines[4]["breakdown"];
+    assert!(breakdown["limits"]["product_flops"].as_f64().unwrap() > 1e6);
+    let rows = breakdown["rows"].as_array().unwrap();
+    let seconds = |node: u64| {
+        let of_node = rows.iter().filter(|row| row["node"] == node);
+        of_node
+            .map(|row| row["seconds"].as_f64().unwrap())
+            .sum::<f64>()
+    };
+    let ratio = seconds(0) / seconds(1);
+    assert!(
+        (0.9..1.1).contains(&ratio),
+        "both have the same step: {ratio}"
+    );
+    for what in ["product y", "attention", "optimizer", "idle"] {
+        assert!(rows.iter().any(|row| row["what"] == what), "{what}");
+    }
+    let text = text(&brigade(folder.path(), &arguments));
+    assert!(text.contains("where a step's time went"), "{text}");
+}
+
+/// Both are part of the numbers, and neither lets the cut show.
+#[test]
+fn precision_and_wire_change_the_numbers_alike_on_any_number_of_nodes() {
+    let folder = folder_with_text();
+    let mut all = Vec::new();
+    for more in ["", "--precision bf16", "--wire bf16"] {
+        let of = |nodes: usize| {
+            let arguments = format!("train text.txt {SMALL} --steps 3 --nodes {nodes} {more}");
+            sha(&brigade(folder.path(), &format!("{arguments} --json")))
+        };
+        let (one, three) = (of(1), of(3));
+        assert_eq!(one, three, "{more}");
+        assert!(!all.contains(&one), "{more} changes nothing");
+        all.push(one);
+    }
+}

@@ -1,12 +1,12 @@
 //! Every layer keeps the laws of the contract.
 
-use crate::bench::{PLAIN, ids, pass, wave};
+use crate::bench::{How, PLAIN, ids, pass, wave};
 use brigade_layer::{
     AnySpec, BuildCtx, Ctx, Init, LayerState, Mode, Pool, Tensor, Tensors, conformance,
 };
 use brigade_nn::{
     Activation, CausalAttention, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding,
-    LayerNorm, Linear, MeanSquaredError, PositionEmbedding, Residual,
+    FeedForward, LayerNorm, Linear, MeanSquaredError, PositionEmbedding, Residual,
 };
 
 fn check(spec: &impl brigade_layer::LayerSpec, inputs: impl Into<Tensors>) {
@@ -85,6 +85,42 @@ fn layers_made_of_layers() {
         PositionEmbedding::new(5, 4),
     );
     check(&embed.then("", Dropout::new(0.2)), ids([3, 5], 9));
+    let (first, second) = (Linear::new(6, 24), Linear::new(24, 5));
+    check(
+        &FeedForward::new(first, Activation::Silu, second),
+        wave([4, 6], 0.7),
+    );
+}
+
+/// The activation in the product's last pass, or after it: the same bits, for products that are
+/// computed by tiles too.
+#[test]
+fn a_feed_forward_is_a_chain_of_its_parts() {
+    for [rows, width, hidden] in [[3, 6, 24], [70, 128, 520]] {
+        for activation in [Activation::GeluTanh, Activation::GeluErf, Activation::Relu] {
+            let linear = || (Linear::new(width, hidden), Linear::new(hidden, width));
+            let (first, second) = linear();
+            let fused = FeedForward::new(first, activation, second);
+            let (first, second) = linear();
+            let chain = Chain::new("c_fc", first, "", activation).then("c_proj", second);
+            let bits = |spec: &dyn AnySpec, threads: usize| {
+                let (x, dy) = (wave([rows, width], 0.7), wave([rows, width], 1.3));
+                let how = How { threads, ..PLAIN };
+                pass(spec, &[], &x.into(), Some(dy), how).unwrap().bits()
+            };
+            let one = bits(&chain, 1);
+            assert_eq!(
+                one,
+                bits(&fused, 1),
+                "{rows} {width} {hidden} {activation:?}"
+            );
+            assert_eq!(
+                one,
+                bits(&fused, 3),
+                "{rows} {width} {hidden} {activation:?}"
+            );
+        }
+    }
 }
 
 #[test]

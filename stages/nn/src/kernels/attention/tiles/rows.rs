@@ -3,6 +3,9 @@
 //!
 //! The same bits as [`crate::kernels::softmax`], which the plain way has.
 
+// Both halves are walked through with one index.
+#![allow(clippy::needless_range_loop)]
+
 use crate::kernels::product::tiles::SIDE;
 use crate::kernels::product::tiles::pack::{mask, transpose_numbers};
 use crate::kernels::softmax::{Rows, STATS};
