@@ -283,9 +283,9 @@ fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
         measured / predicted - 1.0
     };
     for schedule in [ScheduleKind::OneFOneB, ScheduleKind::GPipe] {
-        // Others on this machine may disturb once, not every time. MPI asks before it sends what is
-        // large, which the simulator does not know, and layers find less in the caches than when they
-        // are measured; computing that waited for messages would take 70% longer.
+        // Others on this machine may disturb once, not every time. MPI asks before it sends what
+        // is large, which the simulator does not know, and layers find less in the caches than
+        // when they are measured; computing that waited for messages would take 70% longer.
         let mut tries = (0..4).map(|_| off(schedule));
         assert!(tries.any(|off| off.abs() < 0.3), "{schedule}");
     }
