@@ -33,7 +33,8 @@ pub(super) fn order(
     let least: Vec<f64> = (layout.nodes().iter())
         .map(|node| {
             let stages = layout.placement.stages_on(node);
-            stages.map(|stage| costs.kept[stage.index()][0]).sum()
+            let kept = stages.map(|stage| costs.kept[stage.index()]);
+            kept.map(|[whole, rest]| whole.max(rest)).sum()
         })
         .collect();
     if let Some(most) = node_memory_bytes {

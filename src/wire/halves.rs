@@ -1,22 +1,13 @@
 //! Numbers that travel in half of their bits.
 
 use brigade_layer::{LayerError, Pool, Shape, Tensor};
+use half::bf16;
 
-/// The nearest number of bf16 (8 significant bits), ties to even; not-a-numbers stay so.
-fn rounded(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
-    f32::from_bits(if x.is_nan() {
-        bits | 0x0040_0000
-    } else {
-        nearest
-    })
-}
-
-/// Rounds to bf16, in place where nobody else holds the tensor.
+/// Rounds to bf16 (8 significant bits, ties to even), in place where nobody else holds the tensor.
 pub(crate) fn round(tensor: Tensor, pool: &Pool) -> Result<Tensor, LayerError> {
     let mut tensor = pool.writable::<f32>(tensor)?;
-    tensor.data().iter_mut().for_each(|x| *x = rounded(*x));
+    let nearest = |x: f32| bf16::from_f32(x).to_f32();
+    tensor.data().iter_mut().for_each(|x| *x = nearest(*x));
     Ok(tensor.freeze())
 }
 

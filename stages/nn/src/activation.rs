@@ -1,6 +1,6 @@
 //! Activation functions.
 
-use crate::kernels::elementwise::{Function, GeluErf, GeluTanh, Relu, Silu, map, map_backward};
+use crate::kernels::elementwise::{Function, GeluErf, GeluTanh, Relu, Silu};
 use crate::shapes::{element_work, one_input};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorSpec, Tensors,
@@ -30,27 +30,6 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn forward(self, y: &mut [f32], x: &[f32], threads: usize) {
-        let run: fn(&mut [f32], &[f32], usize) = match self {
-            Self::GeluTanh => map::<GeluTanh>,
-            Self::GeluErf => map::<GeluErf>,
-            Self::Relu => map::<Relu>,
-            Self::Silu => map::<Silu>,
-        };
-        run(y, x, threads);
-    }
-
-    fn backward(self, dy: &mut [f32], x: &[f32], threads: usize) {
-        let run: fn(&mut [f32], &[f32], usize) = match self {
-            Self::GeluTanh => map_backward::<GeluTanh>,
-            Self::GeluErf => map_backward::<GeluErf>,
-            Self::Relu => map_backward::<Relu>,
-            Self::Silu => map_backward::<Silu>,
-        };
-        run(dy, x, threads);
-    }
-
-    /// As part of a product.
     pub(crate) fn function(self) -> Function {
         match self {
             Self::GeluTanh => Function::of::<GeluTanh>(),
@@ -117,7 +96,9 @@ impl Layer for ActivationLayer {
         let mut y = cx.f32(x.shape())?;
         let x_data = x.f32()?;
         let work = element_work(self.0.kernel(), x_data.len(), self.0.flops().0, 2);
-        cx.timed(work, |cx| self.0.forward(y.data(), x_data, cx.threads));
+        cx.timed(work, |cx| {
+            self.0.function().values(y.data(), x_data, cx.threads)
+        });
         Ok((y.freeze().into(), x))
     }
 
@@ -134,7 +115,9 @@ impl Layer for ActivationLayer {
         let mut dx = cx.writable::<f32>(dy)?;
         let x = x.f32()?;
         let work = element_work(self.0.kernel(), x.len(), self.0.flops().1, 3);
-        cx.timed(work, |cx| self.0.backward(dx.data(), x, cx.threads));
+        cx.timed(work, |cx| {
+            self.0.function().slopes(dx.data(), x, cx.threads)
+        });
         Ok((dx.freeze().into(), ()))
     }
 

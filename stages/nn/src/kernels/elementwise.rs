@@ -29,29 +29,37 @@ impl Function {
             slope: |dy, x| slope_of_rows::<C>(dy, x),
         }
     }
+
+    /// y = f(x).
+    pub(crate) fn values(self, y: &mut [f32], x: &[f32], threads: usize) {
+        pairwise(y, x, threads, |y, x| (self.value)(row_mut(y), row(x)));
+    }
+
+    /// dy = dy f'(x), in place.
+    pub(crate) fn slopes(self, dy: &mut [f32], x: &[f32], threads: usize) {
+        pairwise(dy, x, threads, |dy, x| (self.slope)(row_mut(dy), row(x)));
+    }
 }
 
-/// y = f(x).
-pub(crate) fn map<C: Curve>(y: &mut [f32], x: &[f32], threads: usize) {
-    pairwise(y, x, threads, map_piece::<C>);
+fn row(x: &[f32]) -> ArrayView2<'_, f32> {
+    ArrayView2::from_shape((1, x.len()), x).expect("one row")
 }
 
-/// dy = dy f'(x), in place.
-pub(crate) fn map_backward<C: Curve>(dy: &mut [f32], x: &[f32], threads: usize) {
-    pairwise(dy, x, threads, map_backward_piece::<C>);
+fn row_mut(x: &mut [f32]) -> ArrayViewMut2<'_, f32> {
+    ArrayViewMut2::from_shape((1, x.len()), x).expect("one row")
 }
 
 /// y = y + x.
 pub(crate) fn add(y: &mut [f32], x: &[f32], threads: usize) {
-    pairwise(y, x, threads, add_piece);
+    pairwise(y, x, threads, |y, x| add_piece(y, x));
 }
 
 /// y = y - x.
 pub(crate) fn subtract(y: &mut [f32], x: &[f32], threads: usize) {
-    pairwise(y, x, threads, subtract_piece);
+    pairwise(y, x, threads, |y, x| subtract_piece(y, x));
 }
 
-fn pairwise(y: &mut [f32], x: &[f32], threads: usize, piece: fn(&mut [f32], &[f32])) {
+fn pairwise(y: &mut [f32], x: &[f32], threads: usize, piece: impl Fn(&mut [f32], &[f32]) + Sync) {
     spread(threads, x.len(), (Out(y, UNIT), In(x, UNIT)), |(y, x)| {
         piece(y.0, x.0)
     });
@@ -90,18 +98,6 @@ vectorised! {
             if let (Some(dy), Some(x)) = (dy.as_slice_mut(), x.to_slice()) {
                 each_of_a_row(dy, x, |dy, x| *dy *= C::slope(x));
             }
-        }
-    }
-
-    fn map_piece[C: Curve](y: &'a mut [f32], x: &'a [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = C::value(*x);
-        }
-    }
-
-    fn map_backward_piece[C: Curve](dy: &'a mut [f32], x: &'a [f32]) {
-        for (dy, x) in dy.iter_mut().zip(x) {
-            *dy *= C::slope(*x);
         }
     }
 
@@ -196,9 +192,9 @@ mod tests {
     fn check<C: Curve>(truth: fn(f64) -> f64) {
         let x: Vec<f32> = (-1003..1003).map(|i| i as f32 / 100.0).collect();
         let mut y = vec![0.0; x.len()];
-        map::<C>(&mut y, &x, 1);
+        Function::of::<C>().values(&mut y, &x, 1);
         let mut slopes = vec![1.0; x.len()];
-        map_backward::<C>(&mut slopes, &x, 1);
+        Function::of::<C>().slopes(&mut slopes, &x, 1);
         for ((x, y), slope) in x.iter().zip(y).zip(slopes) {
             let x = f64::from(*x);
             assert!(

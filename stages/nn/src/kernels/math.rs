@@ -42,19 +42,6 @@ fn power(x: f32) -> f32 {
     f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
 }
 
-/// x rounded to the nearest number of bf16 (8 significant bits), ties to even.
-#[inline(always)]
-pub(crate) fn bf16(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
-    // Rounding would carry the payload of a not-a-number away.
-    f32::from_bits(if x.is_nan() {
-        bits | 0x0040_0000
-    } else {
-        rounded
-    })
-}
-
 /// 1 / (1 + e^-x), precise in both tails; never less than 1e-38.
 #[inline(always)]
 pub(crate) fn sigmoid(x: f32) -> f32 {

@@ -66,16 +66,22 @@ fn stride(length: usize) -> usize {
 /// Room for a head's tiles: of keys and values, of a strip of queries and of scores, and for
 /// backward of the keys again, of two strips of queries and two blocks, and two matrices of sums.
 fn packed(length: usize, columns: usize, matrices: usize) -> usize {
+    let worth = length * columns >= WORTH_CUTTING;
     let (length, columns) = (
         length.next_multiple_of(STRIP),
         columns.next_multiple_of(STRIP),
     );
     let (head, strip) = (length * columns, STRIP * columns);
-    // Two bytes for each of three pieces.
-    match matrices {
-        1 => (2 * head + strip + STRIP * length) * 3 / 2,
-        _ => (3 * head + 6 * strip + STRIP * length + 4 * STRIP * STRIP) * 3 / 2 + 2 * head,
-    }
+    let (packed, summed) = match matrices {
+        1 => (2 * head + strip + STRIP * length, 0),
+        _ => (
+            3 * head + 6 * strip + STRIP * length + 4 * STRIP * STRIP,
+            2 * head,
+        ),
+    };
+    // Two bytes for each piece; what is not worth cutting is packed in one.
+    let pieces = if worth { 3 } else { 1 };
+    packed * pieces / 2 + summed
 }
 
 /// Queries, keys and values of one head, each [T, C] for C = D / H.

@@ -48,7 +48,8 @@ fn compute(attention: Attention, way: Way, sizes @ [b, t, h, c]: [usize; 4]) -> 
     let mut out = Array4::from_elem((b, t, h, c), f32::NAN);
     let mut dqkv = Array5::from_elem((b, t, 3, h, c), f32::NAN);
     let mut stats = vec![f32::NAN; b * h * t * STATS];
-    let space = |matrices| vec![f32::NAN; attention.threads * scratch(t, c, matrices)];
+    // For every way, whether a head would be computed by it or not.
+    let space = |matrices| vec![f32::NAN; attention.threads * 4 * scratch(t, c, matrices)];
     attention.forward_by(way, out.view_mut(), &mut stats, qkv.view(), &mut space(1));
     let saved = (&stats[..], qkv.view());
     attention.backward_by(way, dqkv.view_mut(), dout.view(), saved, &mut space(2));

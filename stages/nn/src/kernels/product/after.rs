@@ -85,7 +85,6 @@ impl Product<'_> {
         let Product {
             c,
             onto,
-            scale,
             a,
             b,
             bias,
@@ -94,7 +93,6 @@ impl Product<'_> {
         compute(Product {
             c: c.view_mut(),
             onto: *onto,
-            scale: *scale,
             a: a.view(),
             b: b.view(),
             bias: *bias,

@@ -13,7 +13,6 @@ fn one(product: Product<'_>, threads: usize) {
     let Product {
         mut c,
         mut onto,
-        scale,
         a,
         b,
         bias,
@@ -56,7 +55,7 @@ fn one(product: Product<'_>, threads: usize) {
             b_columns,
             b_rows,
             1.0,
-            scale,
+            1.0,
             false,
             false,
             false,

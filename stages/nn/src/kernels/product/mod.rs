@@ -40,7 +40,7 @@ pub(crate) enum Onto {
     Present,
 }
 
-/// c = scale a b + bias, or c += scale a b + bias. Transposed operands are views with their strides
+/// c = a b + bias, or c += a b + bias. Transposed operands are views with their strides
 /// exchanged; the rows of c are contiguous.
 ///
 /// # Shapes
@@ -48,7 +48,6 @@ pub(crate) enum Onto {
 pub(crate) struct Product<'a> {
     pub(crate) c: ArrayViewMut2<'a, f32>,
     pub(crate) onto: Onto,
-    pub(crate) scale: f32,
     pub(crate) a: ArrayView2<'a, f32>,
     pub(crate) b: ArrayView2<'a, f32>,
     pub(crate) bias: Option<&'a [f32]>,
@@ -96,24 +95,32 @@ const fn columns_kept(inner: usize) -> usize {
 }
 
 /// Elements of scratch for products of up to these sizes, on each thread. The same for every
-/// precision and processor, so that plans are; a power of two, so that products of most shapes take
-/// the very buffer that the one before has left in the caches.
+/// precision and processor, so that plans are; a power of two (and 64 bytes, to begin at a cache
+/// line), so that products of most shapes take the very buffer that the one before has left in the
+/// caches.
 pub(crate) fn space([m, n, k]: [usize; 3]) -> usize {
     let inner = k.min(INNER);
-    let rows = m.next_multiple_of(32).min(rows_at_once(inner));
-    let columns = n.next_multiple_of(32).min(columns_kept(inner));
-    // Two bytes for each of three pieces, and 64 bytes to begin at a cache line.
-    ((rows + columns) * inner.next_multiple_of(32) * 3 / 2 + 16).next_power_of_two()
+    let (most, kept) = (rows_at_once(inner), columns_kept(inner));
+    let (rows, columns) = (m.next_multiple_of(32), n.next_multiple_of(32));
+    let packed = if m * n * k >= WORTH_CUTTING {
+        // Two bytes for each of three pieces.
+        (rows.min(most) + columns.min(kept)) * 3 / 2
+    } else {
+        // Four bytes are enough for one piece, and for whole numbers. Columns are kept for several
+        // blocks of rows.
+        let columns = if rows > most { columns } else { 32 };
+        rows.min(most * 3 / 2) + columns.min(kept * 3 / 2)
+    };
+    (packed * inner.next_multiple_of(32)).next_power_of_two() + 16
 }
 
 impl<'a> Product<'a> {
     /// c = a b.
     pub(crate) fn new(c: ArrayViewMut2<'a, f32>, [a, b]: [ArrayView2<'a, f32>; 2]) -> Self {
-        let (onto, scale, bias) = (Onto::Nothing, 1.0, None);
+        let (onto, bias) = (Onto::Nothing, None);
         Self {
             c,
             onto,
-            scale,
             a,
             b,
             bias,
@@ -123,12 +130,6 @@ impl<'a> Product<'a> {
 
     pub(crate) fn onto(mut self, onto: Onto) -> Self {
         self.onto = onto;
-        self
-    }
-
-    #[cfg(test)]
-    pub(crate) fn scale(mut self, scale: f32) -> Self {
-        self.scale = scale;
         self
     }
 
@@ -202,7 +203,7 @@ impl<'a> Product<'a> {
         for mut row in c.rows_mut() {
             for (column, c) in row.iter_mut().enumerate() {
                 let before = (onto == Onto::Present).then_some(*c);
-                *c = finish(0.0, 0.0, before, bias.map(|bias| bias[column]));
+                *c = finish(0.0, before, bias.map(|bias| bias[column]));
             }
         }
     }
@@ -237,7 +238,6 @@ impl<'a> Product<'a> {
         let Self {
             c,
             onto,
-            scale,
             a,
             b,
             bias,
@@ -256,7 +256,6 @@ impl<'a> Product<'a> {
             Self {
                 c,
                 onto,
-                scale,
                 a,
                 b,
                 bias,
@@ -265,7 +264,6 @@ impl<'a> Product<'a> {
             Self {
                 c: other_c,
                 onto,
-                scale,
                 a: other_a,
                 b: other_b,
                 bias: other_bias,
@@ -279,7 +277,6 @@ impl<'a> Product<'a> {
         let Self {
             mut c,
             onto,
-            scale,
             a,
             b,
             bias,
@@ -291,7 +288,6 @@ impl<'a> Product<'a> {
             body(Product {
                 c: c.view_mut(),
                 onto: if start > 0 { Onto::Present } else { onto },
-                scale,
                 a: a.slice(s![.., start..end]),
                 b: b.slice(s![start..end, ..]),
                 bias: bias.filter(|_| start == 0),
@@ -301,15 +297,11 @@ impl<'a> Product<'a> {
     }
 }
 
-/// What becomes of an element's sum: a fused multiplication and addition where something was there
-/// before.
+/// What becomes of an element's sum.
 #[inline(always)]
-fn finish(sum: f32, scale: f32, before: Option<f32>, bias: Option<f32>) -> f32 {
-    let scaled = match before {
-        Some(before) => sum.mul_add(scale, before),
-        None => sum * scale,
-    };
-    bias.map_or(scaled, |bias| scaled + bias)
+fn finish(sum: f32, before: Option<f32>, bias: Option<f32>) -> f32 {
+    let sum = before.map_or(sum, |before| sum + before);
+    bias.map_or(sum, |bias| sum + bias)
 }
 
 #[cfg(test)]

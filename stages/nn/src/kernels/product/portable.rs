@@ -5,8 +5,8 @@
 //! Gives the tiles' bits, except that these take numbers below 2^-126 for 0.
 
 use super::{Onto, Product, finish, rows_at_once};
-use crate::kernels::math::bf16;
 use crate::kernels::parallel::vectorised;
+use half::bf16;
 use ndarray::{ArrayView2, s};
 
 /// Rows and columns of c that are computed together.
@@ -24,7 +24,6 @@ fn one(product: Product<'_>, space: &mut [f32]) {
     let Product {
         mut c,
         onto,
-        scale,
         a,
         b,
         bias,
@@ -51,7 +50,7 @@ fn one(product: Product<'_>, space: &mut [f32]) {
                     for (column, sum) in (column..n).zip(sums) {
                         let c = &mut c[[row, column]];
                         let before = (onto == Onto::Present).then_some(*c);
-                        *c = finish(*sum, scale, before, bias.map(|bias| bias[column]));
+                        *c = finish(*sum, before, bias.map(|bias| bias[column]));
                     }
                 }
             }
@@ -65,7 +64,7 @@ fn pack<const N: usize>(into: &mut [f32], lines: ArrayView2<'_, f32>, inner: usi
     for (number, line) in lines.outer_iter().enumerate() {
         let group = &mut into[number / N * N * inner..][..N * inner];
         for (step, x) in line.iter().enumerate() {
-            group[step * N + number % N] = bf16(*x);
+            group[step * N + number % N] = bf16::from_f32(*x).to_f32();
         }
     }
 }

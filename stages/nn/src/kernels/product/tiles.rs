@@ -69,10 +69,6 @@ fn permitted() -> bool {
 }
 
 pub(super) fn product(product: Product<'_>, precision: Precision, space: &mut [f32]) {
-    assert!(
-        space.len() >= super::space(product.sizes()),
-        "a product's scratch"
-    );
     // SAFETY: whoever comes here was told that tiles are available.
     unsafe {
         match precision {
@@ -116,10 +112,10 @@ unsafe fn with_tiles<const P: usize>(product: Product<'_>, space: &mut [f32]) {
     // SAFETY: as the caller says.
     unsafe { lay_out() }
     let start = space.as_ptr().align_offset(64);
-    let packed = space[start..].as_mut_ptr().cast::<u16>();
+    let space = &mut space[start..];
     product.along_inner(|mut piece| {
-        // SAFETY: `packed` begins at a cache line and has the room that `space` says.
-        unsafe { Piece::<P>::of(&mut piece, packed).run() }
+        // SAFETY: tiles are laid out, and the scratch begins at a cache line.
+        unsafe { Piece::<P>::of(&mut piece, space).run() }
     });
     // SAFETY: as the caller says.
     unsafe { give_back() }

@@ -33,7 +33,6 @@ impl Ahead {
     }
 
     fn new(first: *const f32, numbers: usize, step: isize, count: usize, pulls: usize) -> Self {
-        // One more where they do not begin at a cache line.
         let length = numbers.div_ceil(CACHE_LINE);
         let each = (length * count).div_ceil(pulls.max(1));
         Self {

@@ -201,7 +201,6 @@ unsafe fn add<const P: usize, const TALL: bool, const WIDE: bool>(
 /// What becomes of a block's sums.
 #[derive(Clone, Copy)]
 pub(super) struct Finish {
-    pub(super) scale: f32,
     pub(super) add: bool,
     pub(super) bias: Option<*const f32>,
 }
@@ -216,7 +215,6 @@ pub(super) unsafe fn put(
     sums: &Sums,
     finish: Finish,
 ) {
-    let scale = _mm512_set1_ps(finish.scale);
     let sums = sums.0.as_ptr();
     for half in [0, SIDE] {
         let Some(columns) = columns.checked_sub(half).filter(|columns| *columns > 0) else {
@@ -231,10 +229,10 @@ pub(super) unsafe fn put(
             for row in 0..rows {
                 let c = c.offset(row as isize * c_stride).add(half);
                 let sum: __m512 = _mm512_load_ps(sums.add(row * BLOCK + half));
-                let mut value = match finish.add {
-                    true => _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, c)),
-                    false => _mm512_mul_ps(sum, scale),
-                };
+                let mut value = sum;
+                if finish.add {
+                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, c));
+                }
                 if let Some(bias) = bias {
                     value = _mm512_add_ps(value, bias);
                 }

@@ -25,7 +25,6 @@ pub(super) struct Piece<'a, const P: usize> {
     sizes: [usize; 3],
     c: *mut f32,
     c_stride: isize,
-    scale: f32,
     add: bool,
     bias: Option<&'a [f32]>,
     then: Option<Then>,
@@ -117,8 +116,8 @@ impl Span {
 }
 
 impl<'a, const P: usize> Piece<'a, P> {
-    /// `packed` is where packed factors go.
-    pub(super) fn of(product: &mut Product<'a>, packed: *mut u16) -> Self {
+    /// `space` is where packed factors go.
+    pub(super) fn of(product: &mut Product<'a>, space: &mut [f32]) -> Self {
         let sizes @ [m, n, k] = product.sizes();
         assert!(
             n == 1 || product.c.strides()[1] == 1,
@@ -133,12 +132,16 @@ impl<'a, const P: usize> Piece<'a, P> {
         let again = a_cost + b_cost * m.div_ceil(rows_at_once);
         let blocks = k.div_ceil(DEPTH);
         let group = blocks * P * TILE;
+        let columns_kept = (keeping < again).then_some(most);
         let rows = m.min(rows_at_once).next_multiple_of(BLOCK);
+        let columns = columns_kept.map_or(BLOCK, |kept| n.min(kept).next_multiple_of(BLOCK));
+        let room = (rows + columns) / SIDE * group;
+        assert!(room <= 2 * space.len(), "a product's scratch");
+        let packed = space.as_mut_ptr().cast::<u16>();
         Self {
             sizes,
             c: product.c.as_mut_ptr(),
             c_stride: product.c.strides()[0],
-            scale: product.scale,
             add: product.onto == Onto::Present,
             bias: product.bias,
             then: product.after.as_mut().map(Then::of),
@@ -147,15 +150,14 @@ impl<'a, const P: usize> Piece<'a, P> {
             blocks,
             group,
             rows_at_once,
-            columns_kept: (keeping < again).then_some(most),
+            columns_kept,
             packed_a: packed,
             packed_b: packed.wrapping_add(rows / SIDE * group),
         }
     }
 
     /// # Safety
-    /// Tiles are available and laid out, and there is room at `packed`, which begins at a cache
-    /// line, for all that is packed at once.
+    /// Tiles are available and laid out, and the scratch begins at a cache line.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn run(&self) {
         let [m, n, _] = self.sizes;
@@ -213,7 +215,6 @@ impl<'a, const P: usize> Piece<'a, P> {
         let into = sums.0.as_mut_ptr();
         let (group, blocks) = (self.group, self.blocks);
         let finish = Finish {
-            scale: self.scale,
             add: self.add,
             bias: self.bias.map(|bias| bias[columns.first..].as_ptr()),
         };
