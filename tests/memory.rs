@@ -86,9 +86,19 @@ fn gpts_hold_no_more_than_planned_on_any_number_of_nodes() {
         );
         for nodes in [1, 2, 4, 8] {
             for schedule in ScheduleKind::ALL {
-                for (micro_batch_size, threads) in [(1, 1), (3, 2), (13, 1)] {
+                for (micro_batch_size, threads, precision) in [
+                    (1, 1, Precision::F32),
+                    (3, 2, Precision::F32),
+                    (13, 1, Precision::F32),
+                    (1, 1, Precision::Bf16),
+                    (3, 2, Precision::Bf16),
+                ] {
+                    // What is rounded takes half of the room on its way.
+                    let wire = precision;
                     let config = Config {
                         micro_batch_size,
+                        precision,
+                        wire,
                         ..with(nodes, schedule, Cuts::Balanced, threads)
                     };
                     // With costs the order depends on the limit: see below.

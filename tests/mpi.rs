@@ -44,6 +44,24 @@ fn ranks_train_what_threads_train() {
     }
 }
 
+/// Tensors travel in half of their bytes, and give what one node gives that rounds as well.
+#[test]
+fn ranks_round_what_one_node_rounds() {
+    let folder = folder_with_text();
+    let rounded = format!("{TIED} --precision bf16 --wire bf16");
+    let one = figures(&brigade(
+        folder.path(),
+        &format!("{rounded} --nodes 1 --out one"),
+    ));
+    for schedule in ["1f1b", "zb-v"] {
+        for ranks in [2, 4] {
+            let arguments = format!("{rounded} --nodes 4 --schedule {schedule} --out run");
+            let output = run(folder.path(), ranks, &arguments);
+            assert_eq!(figures(&output), one, "{schedule} on {ranks} ranks");
+        }
+    }
+}
+
 /// The same over sockets instead of shared memory.
 #[test]
 fn ranks_train_the_same_over_tcp() {

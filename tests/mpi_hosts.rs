@@ -8,9 +8,8 @@
 mod jobs;
 mod program;
 
-use brigade::bench::Profile;
-use brigade::nn::{AdamW, Gpt, TokenWindows};
-use brigade::schedule::Link;
+use brigade::nn::{AdamW, Gpt};
+use brigade::schedule::{Link, Times};
 use brigade::{Config, Plan, ScheduleKind};
 use jobs::start_program;
 use program::{brigade, folder_with_text, lines, sha};
@@ -212,12 +211,12 @@ fn whoever_is_lost_ends_the_job_within_seconds() {
     println!("{times} times, at most {slowest:.1} s");
 }
 
-/// Over a link on which a message takes as long as two micro-batches of computing, no node is ever
+/// Over a link on which a message takes longer than a micro-batch of computing, no node is ever
 /// inside a send, and a step takes what the simulator says.
 #[test]
 #[ignore = "network namespaces need root"]
 fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
-    const MBIT: f64 = 200.0;
+    const MBIT: f64 = 125.0;
     let folder = folder_with_text();
     let hosts = Hosts::up();
     for host in ["1", "2"] {
@@ -228,34 +227,27 @@ fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
     }
     let gpt = Gpt {
         vocab: 256,
-        width: 256,
+        width: 128,
         blocks: 4,
         heads: 4,
         context: 128,
         ..Gpt::default()
     };
     let (network, optimizer) = (gpt.network().unwrap(), AdamW::new(1e-3));
-    let tokens: Vec<i32> = (0..8192).map(|n| n * 31 % 256).collect();
-    let data = TokenWindows::random(tokens, gpt.context, 32, 1).unwrap();
     // How much longer a step takes than simulated.
     let off = |schedule: ScheduleKind| {
-        let each = Duration::from_millis(50);
-        let config = Config {
-            micro_batch_size: 4,
-            ..Config::default()
-        };
-        let profile = Profile::measure(&network, &data, &config, &optimizer, each).unwrap();
         let run = format!(
-            "train --synthetic-vocab 256 --layers 4 --width 256 --heads 4 --context 128 \
+            "train --synthetic-vocab 256 --layers 4 --width 128 --heads 4 --context 128 \
              --batch-size 32 --micro-batch-size 4 --nodes 2 --steps 8 --trace-steps 2 --json \
              --out run --schedule {schedule}"
         );
         let output = hosts.job(folder.path(), 2, &run).output().unwrap();
         assert!(output.status.success(), "{}", errors(&output));
-        let sends = sends(&folder.path().join("run/trace.json"));
+        let trace = Trace::read(&folder.path().join("run/trace.json"));
+        let sends = trace.durations("send", None);
         let longest = sends.iter().copied().fold(0.0, f64::max);
         assert!(sends.len() >= 2 * 16, "{}", sends.len());
-        // A message is on its way for more than 20,000 us.
+        // A message is on its way for more than 17,000 us.
         assert!(longest < 10_000.0, "a send took {longest} us");
 
         // Whatever else the machine does only makes a step longer.
@@ -270,12 +262,20 @@ fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
             ..Config::default()
         };
         let plan = Plan::new(&network, &config, &optimizer).unwrap();
-        let mut times = profile.times(&plan);
+        // What its computing took, which no link has a part in.
+        let mut times = Times::equal(2, 0.0, 0.0, 0.0);
+        for stage in 0..2 {
+            let of = |what| trace.median(what, Some(stage)) / 1e6;
+            times.forward[stage as usize] = of("forward");
+            // Input and weights at once, in both schedules.
+            times.input[stage as usize] = of("backward");
+        }
+        times.step = vec![trace.median("optimizer", None) / 1e6; 2];
         // Of a frame of 1514 bytes 1448 are ours.
         let per_byte = 8.0 / (MBIT * 1e6) * 1514.0 / 1448.0;
         let latency = 0.001;
         times.links.all = Link { latency, per_byte };
-        let tensor = (4 * 128 * 256 * size_of::<f32>()) as f64;
+        let tensor = (4 * 128 * 128 * size_of::<f32>()) as f64;
         times.links.message_bytes = vec![tensor; network.edges().len()];
         let predicted = plan.simulate(&times).unwrap().makespan;
         println!("{schedule}: predicted {predicted:.3} s, measured {measured:.3} s");
@@ -283,26 +283,35 @@ fn a_slow_link_blocks_nobody_and_takes_what_is_predicted() {
         measured / predicted - 1.0
     };
     for schedule in [ScheduleKind::OneFOneB, ScheduleKind::GPipe] {
-        // Others on this machine may disturb once, not every time. MPI asks before it sends what
-        // is large, which the simulator does not know, and layers find less in the caches than
-        // when they are measured; computing that waited for messages would take 70% longer.
+        // Others on this machine may disturb once, not every time.
         let mut tries = (0..4).map(|_| off(schedule));
-        assert!(tries.any(|off| off.abs() < 0.3), "{schedule}");
+        assert!(tries.any(|off| off.abs() < 0.15), "{schedule}");
     }
 }
 
-/// What the sends of traced steps took, in microseconds.
-fn sends(trace: &Path) -> Vec<f64> {
-    let trace: Value = serde_json::from_str(&fs::read_to_string(trace).unwrap()).unwrap();
-    let events = trace
-        .get("traceEvents")
-        .unwrap_or(&trace)
-        .as_array()
-        .unwrap();
-    let is_send = |event: &&Value| {
-        let name = event["name"].as_str().unwrap_or_default();
-        name.starts_with("send") && event["pid"] == 0
-    };
-    let sends = events.iter().filter(is_send);
-    sends.filter_map(|event| event["dur"].as_f64()).collect()
+/// What traced steps took, as they were measured.
+struct Trace(Vec<Value>);
+
+impl Trace {
+    fn read(file: &Path) -> Self {
+        let trace: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let events = trace.get("traceEvents").unwrap_or(&trace);
+        Self(events.as_array().unwrap().clone())
+    }
+
+    /// Microseconds of every event of this category, of one stage or of all.
+    fn durations(&self, category: &str, stage: Option<u64>) -> Vec<f64> {
+        let measured = self.0.iter().filter(|event| event["pid"] == 0);
+        let of = measured.filter(|event| {
+            let of_stage = stage.is_none_or(|stage| event["args"]["stage"] == stage);
+            event["cat"] == category && of_stage
+        });
+        of.filter_map(|event| event["dur"].as_f64()).collect()
+    }
+
+    fn median(&self, category: &str, stage: Option<u64>) -> f64 {
+        let mut durations = self.durations(category, stage);
+        durations.sort_by(f64::total_cmp);
+        durations[durations.len() / 2]
+    }
 }

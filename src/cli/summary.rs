@@ -128,6 +128,13 @@ pub(super) fn facts(
                 training.batch_size, training.micro_batch_size
             ),
         ),
+        (
+            "precision",
+            format!(
+                "{} products, {} on the wire",
+                training.precision, pipeline.wire
+            ),
+        ),
         ("seed", training.seed.to_string()),
     ];
     if let Some(summary) = summary {
