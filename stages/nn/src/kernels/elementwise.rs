@@ -51,15 +51,20 @@ fn row_mut(x: &mut [f32]) -> ArrayViewMut2<'_, f32> {
 
 /// y = y + x.
 pub(crate) fn add(y: &mut [f32], x: &[f32], threads: usize) {
-    pairwise(y, x, threads, |y, x| add_piece(y, x));
+    pairwise(y, x, threads, add_piece);
 }
 
 /// y = y - x.
 pub(crate) fn subtract(y: &mut [f32], x: &[f32], threads: usize) {
-    pairwise(y, x, threads, |y, x| subtract_piece(y, x));
+    pairwise(y, x, threads, subtract_piece);
 }
 
-fn pairwise(y: &mut [f32], x: &[f32], threads: usize, piece: impl Fn(&mut [f32], &[f32]) + Sync) {
+fn pairwise<'a>(
+    y: &'a mut [f32],
+    x: &'a [f32],
+    threads: usize,
+    piece: impl Fn(&'a mut [f32], &'a [f32]) + Sync,
+) {
     spread(threads, x.len(), (Out(y, UNIT), In(x, UNIT)), |(y, x)| {
         piece(y.0, x.0)
     });
