@@ -230,21 +230,33 @@ impl ParamAccess for Param {
 
 /// Sum of squares in `f64`: lanes within a chunk, chunks in order, whatever the machine.
 fn sum_of_squares(numbers: &[f32]) -> f64 {
-    let mut total = 0.0;
-    for chunk in numbers.chunks(CHUNK) {
-        let mut lanes = [0.0f64; LANES];
-        let mut groups = chunk.chunks_exact(LANES);
-        for group in groups.by_ref() {
-            for (lane, number) in lanes.iter_mut().zip(group) {
+    pulp::Arch::new().dispatch(SumOfSquares(numbers))
+}
+
+/// The sum, compiled for every generation of processors; each rounds every product and every sum.
+struct SumOfSquares<'a>(&'a [f32]);
+
+impl pulp::WithSimd for SumOfSquares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f64 {
+        let mut total = 0.0;
+        for chunk in self.0.chunks(CHUNK) {
+            let mut lanes = [0.0f64; LANES];
+            let (groups, rest) = chunk.as_chunks::<LANES>();
+            for group in groups {
+                for (lane, number) in lanes.iter_mut().zip(group) {
+                    *lane += f64::from(*number) * f64::from(*number);
+                }
+            }
+            for (lane, number) in lanes.iter_mut().zip(rest) {
                 *lane += f64::from(*number) * f64::from(*number);
             }
+            total += lanes.iter().sum::<f64>();
         }
-        for (lane, number) in lanes.iter_mut().zip(groups.remainder()) {
-            *lane += f64::from(*number) * f64::from(*number);
-        }
-        total += lanes.iter().sum::<f64>();
+        total
     }
-    total
 }
 
 #[cfg(test)]

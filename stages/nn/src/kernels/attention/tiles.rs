@@ -11,7 +11,6 @@
 
 use super::{Attention, BLOCK, Backward, Forward, Head, STRIP, scale_of, scores, stride};
 use crate::kernels::product::INNER;
-use crate::kernels::product::tiles::ahead::Ahead;
 use crate::kernels::product::tiles::block::multiply_to;
 use crate::kernels::product::tiles::pack::{Lines, Role, pack};
 use crate::kernels::product::tiles::{SIDE, TILE, give_back, lay_out};
@@ -108,12 +107,9 @@ impl<const P: usize> Packed<P> {
     /// Tiles are available, the lines have as many numbers, and there is room for them here.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     unsafe fn pack(self, lines: Lines, inner: usize, (role, tile): (Role, usize)) {
-        for (number, first) in (0..lines.count).step_by(STRIP).enumerate() {
-            let to = self.strip(number).wrapping_add(tile * P * TILE);
-            let next = Ahead::of(lines.block(first + STRIP), inner, inner.div_ceil(STRIP));
-            // SAFETY: as the caller says.
-            unsafe { pack::<P>(to, self.group, lines.block(first), inner, (role, next)) }
-        }
+        let to = self.first.wrapping_add(tile * P * TILE);
+        // SAFETY: as the caller says.
+        unsafe { pack::<P>(to, self.group, lines, inner, role) }
     }
 }
 

@@ -29,8 +29,9 @@ use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
-pub(in crate::kernels) mod ahead;
+mod ahead;
 pub(in crate::kernels) mod block;
+mod out;
 pub(in crate::kernels) mod pack;
 mod piece;
 
@@ -117,6 +118,8 @@ unsafe fn with_tiles<const P: usize>(product: Product<'_>, space: &mut [f32]) {
         // SAFETY: tiles are laid out, and the scratch begins at a cache line.
         unsafe { Piece::<P>::of(&mut piece, space).run() }
     });
+    // Others may read what went past the caches.
+    std::arch::x86_64::_mm_sfence();
     // SAFETY: as the caller says.
     unsafe { give_back() }
 }

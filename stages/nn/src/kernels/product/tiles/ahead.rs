@@ -1,55 +1,56 @@
 //! Fetching into the caches what will be needed soon.
 #![allow(unsafe_code)]
 
-use super::BLOCK;
 use super::pack::Lines;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 /// Numbers of f32 in a line of the cache.
 const CACHE_LINE: usize = 16;
 
+/// Fetches a line into the second cache: a hint, whatever the address.
+#[inline(always)]
+pub(super) fn fetch(number: *const f32) {
+    // SAFETY: fetching neither reads nor faults.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(number.cast()) }
+}
+
 /// Stretches of memory, fetched a little with every pull.
-pub(in crate::kernels) struct Ahead {
-    stretch: *const f32,
-    /// Cache lines of a stretch, and those of them that are fetched.
-    length: usize,
-    done: usize,
-    /// From one stretch to the next, in numbers, and how many are left.
+pub(super) struct Ahead {
+    at: *const f32,
+    /// Where this stretch ends; from there to the next one, and from one's end to the next one's.
+    end: *const f32,
+    skip: isize,
     step: isize,
-    left: usize,
+    /// Lines of the cache that are fetched with every pull, and pulls that are left.
     each: usize,
+    pulls: usize,
 }
 
 impl Ahead {
-    pub(in crate::kernels) fn nothing() -> Self {
-        Self {
-            stretch: std::ptr::null(),
-            length: 0,
-            done: 0,
-            step: 0,
-            left: 0,
-            each: 0,
-        }
+    pub(super) fn nothing() -> Self {
+        Self::new(std::ptr::null(), 0, 0, 0, 0)
     }
 
+    /// `count` stretches of so many numbers, `step` apart.
     fn new(first: *const f32, numbers: usize, step: isize, count: usize, pulls: usize) -> Self {
-        let length = numbers.div_ceil(CACHE_LINE);
-        let each = (length * count).div_ceil(pulls.max(1));
+        let numbers = numbers.next_multiple_of(CACHE_LINE);
+        let lines = numbers / CACHE_LINE * count;
+        let each = lines.div_ceil(pulls.max(1));
         Self {
-            stretch: first,
-            length,
-            done: 0,
+            at: first,
+            end: first.wrapping_add(numbers),
+            skip: step - numbers as isize,
             step,
-            left: if length == 0 { 0 } else { count },
             each,
+            pulls: lines.checked_div(each).unwrap_or(0),
         }
     }
 
     /// Lines with this many numbers, within so many pulls.
-    pub(in crate::kernels) fn of(lines: Lines, inner: usize, pulls: usize) -> Self {
+    pub(super) fn of(lines: Lines, inner: usize, pulls: usize) -> Self {
         match lines.step {
-            1 => Self::new(lines.first, inner, lines.line, lines.count, pulls),
             _ if lines.count == 0 => Self::nothing(),
+            1 => Self::new(lines.first, inner, lines.line, lines.count, pulls),
             step => Self::new(lines.first, lines.count, step, inner, pulls),
         }
     }
@@ -59,27 +60,18 @@ impl Ahead {
         Self::new(first.cast(), numbers / 2, 0, 1, pulls)
     }
 
-    /// A block of the destination.
-    pub(super) fn of_block(c: *const f32, stride: isize, rows: usize, pulls: usize) -> Self {
-        Self::new(c, BLOCK, stride, rows, pulls)
-    }
-
     #[inline(always)]
     pub(super) fn pull(&mut self) {
+        if self.pulls == 0 {
+            return;
+        }
+        self.pulls -= 1;
         for _ in 0..self.each {
-            if self.left == 0 {
-                return;
-            }
-            // SAFETY: fetching is a hint, whatever the address.
-            unsafe {
-                let at = self.stretch.wrapping_add(self.done * CACHE_LINE);
-                _mm_prefetch::<_MM_HINT_T1>(at.cast());
-            }
-            self.done += 1;
-            if self.done == self.length {
-                self.done = 0;
-                self.left -= 1;
-                self.stretch = self.stretch.wrapping_offset(self.step);
+            fetch(self.at);
+            self.at = self.at.wrapping_add(CACHE_LINE);
+            if self.at == self.end {
+                self.at = self.at.wrapping_offset(self.skip);
+                self.end = self.end.wrapping_offset(self.step);
             }
         }
     }

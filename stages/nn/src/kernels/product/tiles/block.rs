@@ -1,10 +1,8 @@
-//! The sums of one block, and what becomes of them.
+//! The sums of one block.
 #![allow(unsafe_code)]
 
-use super::pack::mask;
 use super::{BLOCK, SIDE, TILE};
 use std::arch::asm;
-use std::arch::x86_64::*;
 
 /// Sums of a block, row after row.
 #[repr(align(64))]
@@ -194,50 +192,6 @@ unsafe fn add<const P: usize, const TALL: bool, const WIDE: bool>(
                 ab!();
             }
             (a, b) = (a.add(P * TILE), b.add(P * TILE));
-        }
-    }
-}
-
-/// What becomes of a block's sums.
-#[derive(Clone, Copy)]
-pub(super) struct Finish {
-    pub(super) add: bool,
-    pub(super) bias: Option<*const f32>,
-}
-
-/// # Safety
-/// c has a block of these sizes, and the bias, if there is one, as many columns.
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn put(
-    c: *mut f32,
-    c_stride: isize,
-    [rows, columns]: [usize; 2],
-    sums: &Sums,
-    finish: Finish,
-) {
-    let sums = sums.0.as_ptr();
-    for half in [0, SIDE] {
-        let Some(columns) = columns.checked_sub(half).filter(|columns| *columns > 0) else {
-            continue;
-        };
-        let mask = mask(columns);
-        // SAFETY: rows and masked columns are within c, the bias and the sums.
-        unsafe {
-            let bias = finish
-                .bias
-                .map(|bias| _mm512_maskz_loadu_ps(mask, bias.add(half)));
-            for row in 0..rows {
-                let c = c.offset(row as isize * c_stride).add(half);
-                let sum: __m512 = _mm512_load_ps(sums.add(row * BLOCK + half));
-                let mut value = sum;
-                if finish.add {
-                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, c));
-                }
-                if let Some(bias) = bias {
-                    value = _mm512_add_ps(value, bias);
-                }
-                _mm512_mask_storeu_ps(c, mask, value);
-            }
         }
     }
 }

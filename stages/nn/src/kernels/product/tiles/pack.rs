@@ -8,7 +8,7 @@
 // Several registers are walked through with one index.
 #![allow(clippy::needless_range_loop)]
 
-use super::ahead::Ahead;
+use super::ahead::fetch;
 use super::{BLOCK, DEPTH, SIDE, TILE};
 use ndarray::{ArrayView2, Axis};
 use std::arch::x86_64::*;
@@ -63,7 +63,7 @@ impl Lines {
     }
 
     /// `count` of them from a first one on.
-    fn from(self, first: usize, count: usize) -> Self {
+    pub(super) fn from(self, first: usize, count: usize) -> Self {
         assert!(first + count <= self.count, "lines of a factor");
         // SAFETY: the line is within the matrix.
         let first = unsafe { self.first.offset(first as isize * self.line) };
@@ -84,8 +84,9 @@ pub(in crate::kernels) fn mask(numbers: usize) -> __mmask16 {
     }
 }
 
-/// Packs up to 32 lines in two groups of sixteen, `group` apart: for every 32 steps the tiles of
-/// `P` pieces. What does not exist is 0. Meanwhile, what comes next is fetched.
+/// Packs lines in groups of sixteen, `group` apart: for every 32 steps the tiles of `P` pieces. What
+/// does not exist is 0. The numbers are walked through as they lie in memory, and what comes next is
+/// fetched meanwhile.
 ///
 /// # Safety
 /// Every line has `inner` numbers, and `to` has room for the groups at a cache line.
@@ -95,25 +96,78 @@ pub(in crate::kernels) unsafe fn pack<const P: usize>(
     group: usize,
     lines: Lines,
     inner: usize,
-    (role, mut next): (Role, Ahead),
+    role: Role,
 ) {
-    for block in 0..inner.div_ceil(DEPTH) {
-        let depth = (inner - block * DEPTH).min(DEPTH);
-        next.pull();
-        for half in 0..lines.count.div_ceil(SIDE) {
-            let lines = lines.from(half * SIDE, (lines.count - half * SIDE).min(SIDE));
-            // SAFETY: as the caller says.
-            unsafe {
-                let first = lines.first.offset((block * DEPTH) as isize * lines.step);
-                let lines = Lines { first, ..lines };
-                let to = to.add(half * group + block * P * TILE);
-                match (lines.step == 1, role) {
-                    (true, Role::A) => along::<P, false>(to, lines, depth),
-                    (true, Role::B) => along::<P, true>(to, lines, depth),
-                    (false, Role::A) => across::<P, true>(to, lines, depth),
-                    (false, Role::B) => across::<P, false>(to, lines, depth),
+    let (blocks, groups) = (inner.div_ceil(DEPTH), lines.count.div_ceil(SIDE));
+    // SAFETY: as the caller says.
+    unsafe {
+        if lines.step != 1 {
+            for block in 0..blocks {
+                for number in 0..groups {
+                    pack_tile::<P>(to, group, lines, inner, (role, number, block));
                 }
             }
+            return;
+        }
+        for first in (0..groups).step_by(2) {
+            for block in 0..blocks {
+                for number in first..groups.min(first + 2) {
+                    pack_tile::<P>(to, group, lines, inner, (role, number, block));
+                }
+            }
+        }
+    }
+}
+
+/// Packs a tile of one group.
+///
+/// # Safety
+/// As `pack`.
+#[inline(always)]
+unsafe fn pack_tile<const P: usize>(
+    to: *mut u16,
+    group: usize,
+    lines: Lines,
+    inner: usize,
+    (role, number, block): (Role, usize, usize),
+) {
+    let depth = (inner - block * DEPTH).min(DEPTH);
+    let lines = lines.from(number * SIDE, (lines.count - number * SIDE).min(SIDE));
+    // SAFETY: as the caller says.
+    unsafe {
+        let first = lines.first.offset((block * DEPTH) as isize * lines.step);
+        let lines = Lines { first, ..lines };
+        let to = to.add(number * group + block * P * TILE);
+        // Whole tiles are most of them, and known to be whole they are packed without a loop.
+        if lines.count == SIDE && depth == DEPTH && (lines.step == 1 || lines.line == 1) {
+            let lines = Lines {
+                count: SIDE,
+                ..lines
+            };
+            if lines.step == 1 {
+                tile_of::<P>(to, Lines { step: 1, ..lines }, DEPTH, role);
+            } else {
+                tile_of::<P>(to, Lines { line: 1, ..lines }, DEPTH, role);
+            }
+        } else {
+            tile_of::<P>(to, lines, depth, role);
+        }
+    }
+}
+
+/// Packs a tile.
+///
+/// # Safety
+/// As `pack`.
+#[inline(always)]
+unsafe fn tile_of<const P: usize>(to: *mut u16, lines: Lines, depth: usize, role: Role) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match (lines.step == 1, role) {
+            (true, Role::A) => along::<P, false>(to, lines, depth),
+            (true, Role::B) => along::<P, true>(to, lines, depth),
+            (false, Role::A) => across::<P, true>(to, lines, depth),
+            (false, Role::B) => across::<P, false>(to, lines, depth),
         }
     }
 }
@@ -127,15 +181,18 @@ pub(in crate::kernels) unsafe fn pack<const P: usize>(
 /// As `pack`.
 #[inline(always)]
 unsafe fn along<const P: usize, const TRANSPOSED: bool>(to: *mut u16, lines: Lines, depth: usize) {
-    let masks = [mask(depth), mask(depth.saturating_sub(SIDE))];
     // SAFETY: masked to the numbers that a line has; the tiles' room.
     unsafe {
         let mut halves = [[_mm512_setzero_ps(); SIDE]; 2];
         for line in 0..SIDE {
             if line < lines.count {
                 let from = lines.first.offset(line as isize * lines.line);
-                halves[0][line] = _mm512_maskz_loadu_ps(masks[0], from);
-                halves[1][line] = _mm512_maskz_loadu_ps(masks[1], from.wrapping_add(SIDE));
+                halves[0][line] = load(from, depth);
+                halves[1][line] = load(from.wrapping_add(SIDE), depth.saturating_sub(SIDE));
+                // Of the group after the next.
+                let next = from.wrapping_offset(BLOCK as isize * lines.line);
+                fetch(next);
+                fetch(next.wrapping_add(SIDE));
             }
         }
         if !TRANSPOSED {
@@ -207,6 +264,21 @@ unsafe fn across<const P: usize, const TRANSPOSED: bool>(to: *mut u16, lines: Li
     }
 }
 
+/// Up to sixteen numbers.
+///
+/// # Safety
+/// They exist.
+#[inline(always)]
+unsafe fn load(from: *const f32, numbers: usize) -> __m512 {
+    // SAFETY: as the caller says.
+    unsafe {
+        match numbers {
+            0..SIDE => _mm512_maskz_loadu_ps(mask(numbers), from),
+            _ => _mm512_loadu_ps(from),
+        }
+    }
+}
+
 /// One step of up to sixteen lines.
 ///
 /// # Safety
@@ -217,7 +289,9 @@ unsafe fn step_of(lines: Lines, step: usize) -> __m512 {
     unsafe {
         let from = lines.first.offset(step as isize * lines.step);
         if lines.line == 1 {
-            return _mm512_maskz_loadu_ps(mask(lines.count), from);
+            // Of the next tile.
+            fetch(from.wrapping_offset(DEPTH as isize * lines.step));
+            return load(from, lines.count);
         }
         let mut numbers = [0.0f32; SIDE];
         for (line, number) in numbers.iter_mut().enumerate().take(lines.count) {

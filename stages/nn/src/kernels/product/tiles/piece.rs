@@ -13,12 +13,11 @@
 #![allow(unsafe_code)]
 
 use super::ahead::Ahead;
-use super::block::{Finish, Sums, multiply, put};
+use super::block::multiply;
+use super::out::{Finish, Out, Place, Then};
 use super::pack::{Lines, Role, pack};
 use super::{BLOCK, DEPTH, SIDE, TILE};
-use crate::kernels::elementwise::Function;
-use crate::kernels::product::{After, Onto, Product, columns_kept, rows_at_once};
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder};
+use crate::kernels::product::{Onto, Product, columns_at_once, columns_kept, rows_at_once};
 
 /// A product in `P` pieces of every number.
 pub(super) struct Piece<'a, const P: usize> {
@@ -26,6 +25,7 @@ pub(super) struct Piece<'a, const P: usize> {
     c: *mut f32,
     c_stride: isize,
     add: bool,
+    past: bool,
     bias: Option<&'a [f32]>,
     then: Option<Then>,
     a: Lines,
@@ -34,65 +34,16 @@ pub(super) struct Piece<'a, const P: usize> {
     blocks: usize,
     group: usize,
     rows_at_once: usize,
+    /// Columns that are packed at once.
+    columns_at_once: usize,
     /// Columns that are kept packed; none when every block of rows packs them again.
     columns_kept: Option<usize>,
     packed_a: *mut u16,
     packed_b: *mut u16,
 }
 
-/// What is done with a block of sums, together with one of another matrix.
-#[derive(Clone, Copy)]
-struct Then {
-    f: Function,
-    /// Whether the other is where f(c) goes, or where c is to be multiplied by f'(other).
-    value: bool,
-    other: *mut f32,
-    stride: isize,
-}
-
-impl Then {
-    fn of(after: &mut After<'_>) -> Self {
-        match after {
-            After::Value { f, into } => Self {
-                f: *f,
-                value: true,
-                stride: into.strides()[0],
-                other: into.as_mut_ptr(),
-            },
-            After::Slope { f, of } => Self {
-                f: *f,
-                value: false,
-                stride: of.strides()[0],
-                other: of.as_ptr().cast_mut(),
-            },
-        }
-    }
-
-    fn at(self, row: usize, column: usize) -> Self {
-        let other = self.other.wrapping_offset(row as isize * self.stride);
-        Self {
-            other: other.wrapping_add(column),
-            ..self
-        }
-    }
-
-    /// # Safety
-    /// Both have a block of these sizes.
-    unsafe fn block(self, c: *mut f32, stride: isize, sizes: [usize; 2]) {
-        let [own, other] =
-            [stride, self.stride].map(|stride| (sizes[0], sizes[1]).strides((stride as usize, 1)));
-        // SAFETY: the caller's blocks; only what is written is borrowed mutably.
-        unsafe {
-            if self.value {
-                let into = ArrayViewMut2::from_shape_ptr(other, self.other);
-                (self.f.value)(into, ArrayView2::from_shape_ptr(own, c));
-            } else {
-                let of = ArrayView2::from_shape_ptr(other, self.other);
-                (self.f.slope)(ArrayViewMut2::from_shape_ptr(own, c), of);
-            }
-        }
-    }
-}
+/// A destination of so many numbers leaves no room for others in the second cache.
+const FAR: usize = 256 * 1024;
 
 /// A stretch of rows or columns.
 #[derive(Clone, Copy)]
@@ -107,11 +58,11 @@ impl Span {
         Self { first, count }
     }
 
-    fn blocks(self) -> impl Iterator<Item = Self> {
+    fn chunks(self, most: usize) -> impl Iterator<Item = Self> {
         let end = self.first + self.count;
         (self.first..end)
-            .step_by(BLOCK)
-            .map(move |first| Self::of(first, BLOCK, end))
+            .step_by(most)
+            .map(move |first| Self::of(first, most, end))
     }
 }
 
@@ -134,15 +85,20 @@ impl<'a, const P: usize> Piece<'a, P> {
         let group = blocks * P * TILE;
         let columns_kept = (keeping < again).then_some(most);
         let rows = m.min(rows_at_once).next_multiple_of(BLOCK);
-        let columns = columns_kept.map_or(BLOCK, |kept| n.min(kept).next_multiple_of(BLOCK));
-        let room = (rows + columns) / SIDE * group;
-        assert!(room <= 2 * space.len(), "a product's scratch");
+        let room = (2 * space.len() / group * SIDE).saturating_sub(rows);
+        let columns_at_once = columns_at_once(k, P).min(room / BLOCK * BLOCK);
+        let columns = columns_kept.unwrap_or(columns_at_once).min(n);
+        assert!(
+            columns_at_once > 0 && columns.next_multiple_of(BLOCK) <= room,
+            "a product's scratch"
+        );
         let packed = space.as_mut_ptr().cast::<u16>();
         Self {
             sizes,
             c: product.c.as_mut_ptr(),
             c_stride: product.c.strides()[0],
             add: product.onto == Onto::Present,
+            past: product.onto == Onto::Nothing && m * n >= FAR,
             bias: product.bias,
             then: product.after.as_mut().map(Then::of),
             a,
@@ -150,6 +106,7 @@ impl<'a, const P: usize> Piece<'a, P> {
             blocks,
             group,
             rows_at_once,
+            columns_at_once,
             columns_kept,
             packed_a: packed,
             packed_b: packed.wrapping_add(rows / SIDE * group),
@@ -161,95 +118,119 @@ impl<'a, const P: usize> Piece<'a, P> {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub(super) unsafe fn run(&self) {
         let [m, n, _] = self.sizes;
+        let mut out = Out::new();
         for column in (0..n).step_by(self.columns_kept.unwrap_or(n)) {
             let columns = Span::of(column, self.columns_kept.unwrap_or(n), n);
             for row in (0..m).step_by(self.rows_at_once) {
                 // SAFETY: as the caller says.
-                unsafe { self.rows(Span::of(row, self.rows_at_once, m), columns) }
+                unsafe { self.rows(Span::of(row, self.rows_at_once, m), columns, &mut out) }
             }
         }
+        // SAFETY: as the caller says.
+        unsafe { out.rest() }
     }
 
     /// # Safety
     /// As `run`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn rows(&self, rows: Span, columns: Span) {
+    unsafe fn rows(&self, rows: Span, columns: Span, out: &mut Out) {
         let [_, _, k] = self.sizes;
+        let group = self.group;
+        let kept = self.columns_kept.is_some();
         // SAFETY: rows and columns exist, and there is room for their tiles.
         unsafe {
-            for (number, block) in rows.blocks().enumerate() {
-                let to = self.packed_a.add(number * 2 * self.group);
-                let next = Ahead::of(self.a.block(block.first + BLOCK), k, self.blocks);
-                let lines = self.a.block(block.first);
-                pack::<P>(to, self.group, lines, k, (Role::A, next));
-            }
-            let pulls = self.blocks * rows.count.div_ceil(BLOCK);
-            let packed = self.columns_kept.is_some() && rows.first > 0;
-            for (number, block) in columns.blocks().enumerate() {
-                let number = if self.columns_kept.is_some() {
-                    number
-                } else {
-                    0
-                };
-                let to = self.packed_b.add(number * 2 * self.group);
-                let next = match packed {
-                    true => Ahead::of_packed(to.add(2 * self.group), 2 * self.group, pulls),
-                    false => {
-                        let lines = self.b.block(block.first);
-                        pack::<P>(to, self.group, lines, k, (Role::B, Ahead::nothing()));
-                        Ahead::of(self.b.block(block.first + BLOCK), k, pulls)
-                    }
-                };
-                self.column_block(rows, block, to, next);
+            let lines = self.a.from(rows.first, rows.count);
+            pack::<P>(self.packed_a, group, lines, k, Role::A);
+            for chunk in columns.chunks(self.columns_at_once) {
+                let mut to = self.packed_b;
+                if kept {
+                    to = to.add((chunk.first - columns.first) / SIDE * group);
+                }
+                if !kept || rows.first == 0 {
+                    let lines = self.b.from(chunk.first, chunk.count);
+                    pack::<P>(to, group, lines, k, Role::B);
+                }
+                let mut next = self.next(rows, columns, chunk, to);
+                for (number, block) in chunk.chunks(BLOCK).enumerate() {
+                    let packed = to.add(number * 2 * group);
+                    self.column_block([rows, block], packed, &mut next, out);
+                }
             }
         }
     }
 
-    /// Multiplies packed rows by a packed block of columns; meanwhile, what comes next is fetched.
+    /// What will be packed, or read, after a chunk of columns.
+    fn next(&self, rows: Span, columns: Span, chunk: Span, packed: *const u16) -> Ahead {
+        let [m, _, k] = self.sizes;
+        let pulls = self.blocks * rows.count.div_ceil(BLOCK) * chunk.count.div_ceil(BLOCK);
+        let (end, last) = (chunk.first + chunk.count, columns.first + columns.count);
+        let columns = (last - end).min(self.columns_at_once);
+        if columns > 0 && self.columns_kept.is_some() && rows.first > 0 {
+            let packed = packed.wrapping_add(chunk.count.div_ceil(SIDE) * self.group);
+            Ahead::of_packed(packed, columns / SIDE * self.group, pulls)
+        } else if columns > 0 {
+            Ahead::of(self.b.from(end, columns), k, pulls)
+        } else {
+            let first = rows.first + rows.count;
+            let rows = (m - first).min(self.rows_at_once);
+            Ahead::of(self.a.from(first, rows), k, pulls)
+        }
+    }
+
+    /// Multiplies packed rows by a packed block of columns; meanwhile, what comes next is fetched,
+    /// and what came before leaves.
     ///
     /// # Safety
     /// As `run`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn column_block(&self, rows: Span, columns: Span, packed: *mut u16, mut next: Ahead) {
-        let mut sums = Sums([0.0; BLOCK * BLOCK]);
-        let into = sums.0.as_mut_ptr();
+    unsafe fn column_block(
+        &self,
+        [rows, columns]: [Span; 2],
+        packed: *mut u16,
+        next: &mut Ahead,
+        out: &mut Out,
+    ) {
         let (group, blocks) = (self.group, self.blocks);
-        let finish = Finish {
-            add: self.add,
-            bias: self.bias.map(|bias| bias[columns.first..].as_ptr()),
-        };
-        for (number, rows) in rows.blocks().enumerate() {
+        for (number, rows) in rows.chunks(BLOCK).enumerate() {
             // SAFETY: the block is within c, and its factors are packed.
             unsafe {
-                let c = self
-                    .c
-                    .offset(rows.first as isize * self.c_stride)
-                    .add(columns.first);
-                let mut own = Ahead::of_block(c, self.c_stride, rows.count, blocks);
-                let then = self.then.map(|then| then.at(rows.first, columns.first));
-                let mut other = then.map_or(Ahead::nothing(), |then| {
-                    Ahead::of_block(then.other, then.stride, rows.count, blocks)
-                });
-                let ahead = &mut || {
-                    own.pull();
+                let into = out.begin(self.place(rows, columns), self.finish(rows, columns));
+                let meanwhile = &mut || {
                     next.pull();
-                    other.pull();
+                    out.push();
                 };
                 let tiles = [self.packed_a.add(number * 2 * group), packed];
                 match (rows.count > SIDE, columns.count > SIDE) {
-                    (true, true) => multiply::<P, true, true>(into, tiles, group, blocks, ahead),
-                    (true, false) => multiply::<P, true, false>(into, tiles, group, blocks, ahead),
-                    (false, true) => multiply::<P, false, true>(into, tiles, group, blocks, ahead),
+                    (true, true) => {
+                        multiply::<P, true, true>(into, tiles, group, blocks, meanwhile)
+                    }
+                    (true, false) => {
+                        multiply::<P, true, false>(into, tiles, group, blocks, meanwhile)
+                    }
+                    (false, true) => {
+                        multiply::<P, false, true>(into, tiles, group, blocks, meanwhile)
+                    }
                     (false, false) => {
-                        multiply::<P, false, false>(into, tiles, group, blocks, ahead)
+                        multiply::<P, false, false>(into, tiles, group, blocks, meanwhile)
                     }
                 }
-                let sizes = [rows.count, columns.count];
-                put(c, self.c_stride, sizes, &sums, finish);
-                if let Some(then) = then {
-                    then.block(c, self.c_stride, sizes);
-                }
+                out.leave(blocks);
             }
+        }
+    }
+
+    fn place(&self, rows: Span, columns: Span) -> Place {
+        let c = self.c.wrapping_offset(rows.first as isize * self.c_stride);
+        let sizes = [rows.count, columns.count];
+        Place::new(c.wrapping_add(columns.first), self.c_stride, sizes)
+    }
+
+    fn finish(&self, rows: Span, columns: Span) -> Finish {
+        Finish {
+            add: self.add,
+            past: self.past,
+            bias: self.bias.map(|bias| bias[columns.first..].as_ptr()),
+            then: self.then.map(|then| then.at(rows.first, columns.first)),
         }
     }
 }
