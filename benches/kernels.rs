@@ -52,6 +52,26 @@ const SETTINGS: [Setting; 2] = [
     },
 ];
 
+/// Square products of small and of middling size: of these only the layer `proj` is measured.
+const SQUARES: [Setting; 2] = [
+    Setting {
+        name: "64",
+        vocab: 64,
+        width: 64,
+        heads: 1,
+        context: 64,
+        rows: 1,
+    },
+    Setting {
+        name: "512",
+        vocab: 64,
+        width: 512,
+        heads: 8,
+        context: 512,
+        rows: 1,
+    },
+];
+
 /// What one call does at least.
 #[derive(Clone, Copy)]
 enum Work {
@@ -237,9 +257,12 @@ fn products(criterion: &mut Criterion) {
         ("product bf16", Precision::Bf16),
     ] {
         let mut group = Group::new(criterion, name, precision);
-        for setting in &SETTINGS {
+        for setting in SETTINGS.iter().chain(&SQUARES) {
             let mut runs = setting.runs(precision);
             for (key, inputs, outputs) in setting.linears() {
+                if key != "proj" && SQUARES.iter().any(|square| square.name == setting.name) {
+                    continue;
+                }
                 let run = runs.get_mut(key).unwrap();
                 let work = Work::Flops(2 * setting.tokens() * inputs * outputs);
                 for pass in [Pass::Forward, Pass::Input, Pass::Weight] {

@@ -191,18 +191,19 @@ class Comparison:
         held = self.cores and set(self.cores[:1])
         hold = (lambda: os.sched_setaffinity(0, held)) if held else None
         for precision in ("f32", "bf16"):
-            group = f"product {precision}/{self.options.setting} "
+            group = f"product {precision}/"
+            named = rf"(?:{self.options.setting} )?((?:\d+ )?\w+ [FIW])"
             speeds = {}
             for _ in range(self.options.rounds):
                 told = subprocess.run(
-                    [*bench, "--", group],
+                    [*bench, "--", f"{group}({self.options.setting}|[0-9]+) "],
                     cwd=ROOT,
                     check=True,
                     capture_output=True,
                     text=True,
                     preexec_fn=hold,
                 ).stdout
-                found = re.findall(rf"^{group}(\w+ [FIW]): ([\d.]+) GFLOP/s", told, re.MULTILINE)
+                found = re.findall(rf"^{group}{named}: ([\d.]+) GFLOP/s", told, re.MULTILINE)
                 ours, theirs = {name: float(speed) for name, speed in found}, {}
                 if torch:
                     command = [*torch, "--mode", "products", "--precision", precision]

@@ -21,6 +21,9 @@ MODES = ["single", "data-parallel", *PIPELINES, "products"]
 # Inputs and outputs of the linear layers of a width; rows are those of a micro-batch.
 LINEARS = {"qkv": (1, 3), "proj": (1, 1), "fc": (1, 4), "fc_proj": (4, 1), "head": (1, None)}
 
+# Sides of square products.
+SQUARES = [64, 512]
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -311,9 +314,11 @@ def products(options):
     torch.set_num_threads(options.threads)
     dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[options.precision]
     rows = options.micro_batch_size * options.context
+    shapes = {f"{side} proj": (side, side, side) for side in SQUARES}
     for name, (inputs, outputs) in LINEARS.items():
-        inputs *= options.width
         outputs = outputs * options.width if outputs else options.vocab
+        shapes[name] = (rows, inputs * options.width, outputs)
+    for name, (rows, inputs, outputs) in shapes.items():
         x, dy, weight = (
             torch.randn(shape).to(dtype)
             for shape in [(rows, inputs), (rows, outputs), (outputs, inputs)]

@@ -48,8 +48,9 @@ pub(super) struct Prediction<'a> {
     /// Whether nodes are in several processes: what is sent stays with its sender until it has
     /// left.
     pub(super) across: bool,
-    /// In which numbers tensors travel.
+    /// In which numbers tensors travel, and in which products are computed.
     pub(super) wire: Precision,
+    pub(super) precision: Precision,
 }
 
 impl Prediction<'_> {
@@ -128,7 +129,8 @@ impl Prediction<'_> {
     /// The most that is kept and worked on at once.
     fn working_bytes(&self, node: NodeId, walk: &Walk) -> u64 {
         let trains = walk.lowered.nodes[node.index()].contains(&Action::Step);
-        let (mut held, mut peak) = (0u64, 0u64);
+        let mut held = self.prepared_bytes(node);
+        let mut peak = held;
         for action in &walk.lowered.nodes[node.index()] {
             let Action::Compute(compute) = action else {
                 continue;
@@ -172,6 +174,18 @@ impl Prediction<'_> {
             peak = peak.max(held);
         }
         peak
+    }
+
+    /// What layers prepare once for all micro-batches.
+    fn prepared_bytes(&self, node: NodeId) -> u64 {
+        if self.precision != Precision::Bf16 {
+            return 0;
+        }
+        let stages = self.layout.placement.stages_on(node);
+        let layers = stages.flat_map(|stage| self.partition.layers_of(stage));
+        layers
+            .map(|layer| self.shapes[layer].cost.prepared_bytes)
+            .sum()
     }
 
     /// Values that lie ready for a later layer while others are at work, and their gradients.

@@ -80,6 +80,8 @@ pub struct Plan {
     pub sent_bytes: Vec<u64>,
     /// In which numbers tensors travel between nodes.
     pub wire: Precision,
+    /// In which numbers products are computed.
+    pub precision: Precision,
     /// SHA-256 of the network's description, in hexadecimal.
     pub network: String,
     /// The machine of every node, where several processes train.
@@ -135,6 +137,7 @@ impl Plan {
             threads: config.threads_per_node,
             across: launch().is_some(),
             wire: config.wire,
+            precision: config.precision,
         };
         let Ordered {
             definition,
@@ -157,6 +160,7 @@ impl Plan {
             memory,
             sent_bytes,
             wire: config.wire,
+            precision: config.precision,
             network: network_fingerprint(network, &shapes),
             hosts: Vec::new(),
         };
@@ -205,6 +209,11 @@ impl Plan {
         if self.wire != config.wire {
             let value = format!("a plan whose tensors travel as {:?}", self.wire);
             let allowed = format!("a plan whose tensors travel as {:?}", config.wire);
+            return Err(other("plan", value, allowed));
+        }
+        if self.precision != config.precision {
+            let value = format!("a plan for products in {:?}", self.precision);
+            let allowed = format!("a plan for products in {:?}", config.precision);
             return Err(other("plan", value, allowed));
         }
         if self.training.batch != batch || layout.nodes() != config.node_count() {

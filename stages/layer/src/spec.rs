@@ -29,6 +29,9 @@ pub struct Cost {
     pub backward_working_bytes: u64,
     /// What each thread beyond the first takes in addition.
     pub thread_bytes: u64,
+    /// With [`Precision::Bf16`](crate::Precision::Bf16), what stays with the layer from one
+    /// micro-batch to the next: factors that are rounded once for all of them.
+    pub prepared_bytes: u64,
 }
 
 impl Cost {
@@ -51,6 +54,7 @@ impl Add for Cost {
             forward_working_bytes: self.forward_working_bytes + other.forward_working_bytes,
             backward_working_bytes: self.backward_working_bytes + other.backward_working_bytes,
             thread_bytes: self.thread_bytes.max(other.thread_bytes),
+            prepared_bytes: self.prepared_bytes + other.prepared_bytes,
         }
     }
 }

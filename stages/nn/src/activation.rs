@@ -75,6 +75,7 @@ impl LayerSpec for Activation {
             forward_working_bytes: inputs[0].bytes(),
             backward_working_bytes: inputs[0].bytes(),
             thread_bytes: 0,
+            ..Cost::default()
         }
     }
 

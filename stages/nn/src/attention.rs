@@ -134,6 +134,7 @@ impl LayerSpec for CausalAttention {
                 + scratch(1),
             backward_working_bytes: inputs[0].bytes() + scratch(2),
             thread_bytes: scratch(2),
+            ..Cost::default()
         }
     }
 

@@ -105,6 +105,7 @@ impl LayerSpec for Embedding {
             forward_working_bytes: elements as u64 * 4,
             backward_working_bytes: 0,
             thread_bytes: 0,
+            ..Cost::default()
         }
     }
 

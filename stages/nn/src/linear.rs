@@ -1,6 +1,6 @@
 //! The linear layer.
 
-use crate::kernels::product::{After, Means, Onto, Product, space};
+use crate::kernels::product::{After, Means, Onto, Prepared, Product, space};
 use crate::kernels::reduce::column_sums;
 use crate::shapes::{element_work, one_input, product_flops, product_work};
 use brigade_layer::{
@@ -82,6 +82,15 @@ impl Linear {
         all.map(|sizes| 4 * space(sizes) as u64)
     }
 
+    /// What the weight takes once more, as y and as dx take it.
+    fn prepared_bytes(&self) -> u64 {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let both = [[inputs, outputs], [outputs, inputs]];
+        both.map(|sizes| 4 * Prepared::elements(sizes) as u64)
+            .iter()
+            .sum()
+    }
+
     fn output_shape(&self, x: Shape) -> Result<Shape, LayerError> {
         if x.last() != self.inputs || x.rank() == 0 {
             return Err(LayerError::shape(
@@ -137,6 +146,7 @@ impl LayerSpec for Linear {
             forward_working_bytes: y_bytes + forward_scratch,
             backward_working_bytes: (x.bytes() + input_scratch).max(weight_scratch),
             thread_bytes: forward_scratch.max(input_scratch).max(weight_scratch),
+            prepared_bytes: self.prepared_bytes(),
         }
     }
 
@@ -159,6 +169,7 @@ impl LayerSpec for Linear {
             spec: self.clone(),
             weight,
             bias: next()?,
+            prepared: Default::default(),
         })
     }
 }
@@ -169,6 +180,8 @@ pub struct LinearLayer {
     spec: Linear,
     weight: Param,
     bias: Option<Param>,
+    /// The weight as y and dx take it, until it may have changed.
+    prepared: [Option<Prepared>; 2],
 }
 
 impl LinearLayer {
@@ -177,21 +190,20 @@ impl LinearLayer {
         self.spec.output_shape(x)
     }
 
-    fn weight(&self) -> ArrayView2<'_, f32> {
-        weight_view(&self.spec, self.weight.value())
-    }
-
     /// y, and what comes after it.
     pub(crate) fn output(
-        &self,
+        &mut self,
         x: &Tensor,
         mut after: Option<After<'_>>,
         cx: &mut Ctx<'_>,
     ) -> Result<Tensor, LayerError> {
         let mut y = cx.f32(self.spec.output_shape(x.shape())?)?;
-        let factors = [x.matrix()?, self.weight().reversed_axes()];
+        let weight = weight_view(&self.spec, self.weight.value()).reversed_axes();
+        let [prepared, _] = &mut self.prepared;
+        prepare(prepared, weight, cx)?;
         let bias = self.bias.as_ref().map(Param::value);
-        let product = Product::new(y.matrix_mut(), factors).bias(bias);
+        let product = Product::new(y.matrix_mut(), [x.matrix()?, weight]).bias(bias);
+        let product = product.prepared(prepared.as_ref());
         let product = product.after(after.as_mut().map(After::reborrow));
         multiply(["product y", "product y, f"], product, cx)?;
         Ok(y.freeze())
@@ -199,13 +211,17 @@ impl LinearLayer {
 
     /// dx, and what comes after it.
     pub(crate) fn input_gradient(
-        &self,
+        &mut self,
         dy: &Tensor,
         mut after: Option<After<'_>>,
         cx: &mut Ctx<'_>,
     ) -> Result<Tensor, LayerError> {
         let mut dx = cx.f32(dy.shape().with_last(self.spec.inputs))?;
-        let product = Product::new(dx.matrix_mut(), [dy.matrix()?, self.weight()]);
+        let weight = weight_view(&self.spec, self.weight.value());
+        let [_, prepared] = &mut self.prepared;
+        prepare(prepared, weight, cx)?;
+        let product = Product::new(dx.matrix_mut(), [dy.matrix()?, weight]);
+        let product = product.prepared(prepared.as_ref());
         let product = product.after(after.as_mut().map(After::reborrow));
         multiply(["product dx", "product dx, f"], product, cx)?;
         Ok(dx.freeze())
@@ -238,6 +254,18 @@ impl LinearLayer {
         }
         Ok(())
     }
+}
+
+/// Prepares a weight for products, if it is not yet.
+fn prepare(
+    prepared: &mut Option<Prepared>,
+    weight: ArrayView2<'_, f32>,
+    cx: &mut Ctx<'_>,
+) -> Result<(), LayerError> {
+    if prepared.is_none() {
+        *prepared = Prepared::new(weight, cx)?;
+    }
+    Ok(())
 }
 
 /// Computes a product in the node's precision, on its threads, with scratch from its pool. Noted
@@ -294,6 +322,8 @@ impl Layer for LinearLayer {
     }
 
     fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
+        // Whoever sees the weight may change it.
+        self.prepared = Default::default();
         visit(&mut self.weight);
         if let Some(bias) = &mut self.bias {
             visit(bias);

@@ -95,6 +95,7 @@ impl LayerSpec for LayerNorm {
             backward_working_bytes: inputs[0].bytes()
                 + (rows.div_ceil(64) as u64 * 2 * self.width as u64 + gradients) * 4,
             thread_bytes: 0,
+            ..Cost::default()
         }
     }
 

@@ -84,6 +84,7 @@ impl LayerSpec for PositionEmbedding {
             forward_working_bytes: inputs[0].bytes(),
             backward_working_bytes: sequence * 4,
             thread_bytes: 0,
+            ..Cost::default()
         }
     }
 

@@ -131,6 +131,7 @@ impl LayerSpec for CrossEntropy {
             forward_working_bytes: (rows * STATS * 4) as u64 + 4,
             backward_working_bytes: logits.bytes(),
             thread_bytes: 0,
+            ..Cost::default()
         }
     }
 

@@ -52,6 +52,7 @@ impl LayerSpec for MeanSquaredError {
             forward_working_bytes: inputs[0].bytes() + 4,
             backward_working_bytes: inputs[0].bytes(),
             thread_bytes: 0,
+            ..Cost::default()
         }
     }
 

@@ -1,8 +1,8 @@
 //! Golden files, and one pass through one layer.
 
 use brigade_layer::{
-    AnyLayer, AnySpec, BuildCtx, Ctx, LayerError, LayerState, ParamAccess, Part, Pool, Tensor,
-    Tensors,
+    AnyLayer, AnySpec, BuildCtx, Ctx, LayerError, LayerState, ParamAccess, Part, Pool, Precision,
+    Tensor, Tensors,
 };
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -111,6 +111,7 @@ pub(crate) struct How {
     pub(crate) threads: usize,
     pub(crate) first_row: usize,
     pub(crate) mode: brigade_layer::Mode,
+    pub(crate) precision: Precision,
     /// Whether the layer's inputs and gradients are its alone, so that it may overwrite them.
     pub(crate) owned: bool,
 }
@@ -119,6 +120,7 @@ pub(crate) const PLAIN: How = How {
     threads: 1,
     first_row: 0,
     mode: brigade_layer::Mode::Train,
+    precision: Precision::F32,
     owned: false,
 };
 
@@ -162,6 +164,7 @@ pub(crate) fn pass_through(
         .collect();
     let mut cx = Ctx::new(pool, &mut state).wanting(wanted);
     (cx.threads, cx.first_row, cx.mode) = (how.threads, how.first_row, how.mode);
+    cx.precision = how.precision;
     let given = if how.owned {
         copies(inputs)
     } else {

@@ -2,7 +2,8 @@
 
 use crate::bench::{How, PLAIN, ids, pass, wave};
 use brigade_layer::{
-    AnySpec, BuildCtx, Ctx, Init, LayerState, Mode, Pool, Tensor, Tensors, conformance,
+    AnyLayer, AnySpec, BuildCtx, Ctx, Init, LayerState, Mode, Part, Pool, Precision, Tensor,
+    Tensors, conformance,
 };
 use brigade_nn::{
     Activation, CausalAttention, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding,
@@ -93,34 +94,76 @@ fn layers_made_of_layers() {
 }
 
 /// The activation in the product's last pass, or after it: the same bits, for products that are
-/// computed by tiles too.
+/// computed by tiles too, and for large ones whose results go past the caches.
 #[test]
 fn a_feed_forward_is_a_chain_of_its_parts() {
-    for [rows, width, hidden] in [[3, 6, 24], [70, 128, 520]] {
-        for activation in [Activation::GeluTanh, Activation::GeluErf, Activation::Relu] {
-            let linear = || (Linear::new(width, hidden), Linear::new(hidden, width));
-            let (first, second) = linear();
-            let fused = FeedForward::new(first, activation, second);
-            let (first, second) = linear();
-            let chain = Chain::new("c_fc", first, "", activation).then("c_proj", second);
-            let bits = |spec: &dyn AnySpec, threads: usize| {
-                let (x, dy) = (wave([rows, width], 0.7), wave([rows, width], 1.3));
-                let how = How { threads, ..PLAIN };
-                pass(spec, &[], &x.into(), Some(dy), how).unwrap().bits()
+    let alike = |[rows, width, hidden]: [usize; 3], activation, precision| {
+        let linear = || (Linear::new(width, hidden), Linear::new(hidden, width));
+        let (first, second) = linear();
+        let fused = FeedForward::new(first, activation, second);
+        let (first, second) = linear();
+        let chain = Chain::new("c_fc", first, "", activation).then("c_proj", second);
+        let bits = |spec: &dyn AnySpec, threads: usize| {
+            let (x, dy) = (wave([rows, width], 0.7), wave([rows, width], 1.3));
+            let how = How {
+                threads,
+                precision,
+                ..PLAIN
             };
-            let one = bits(&chain, 1);
-            assert_eq!(
-                one,
-                bits(&fused, 1),
-                "{rows} {width} {hidden} {activation:?}"
-            );
-            assert_eq!(
-                one,
-                bits(&fused, 3),
-                "{rows} {width} {hidden} {activation:?}"
+            pass(spec, &[], &x.into(), Some(dy), how).unwrap().bits()
+        };
+        let one = bits(&chain, 1);
+        for threads in [1, 3] {
+            let sizes = [rows, width, hidden];
+            assert!(
+                one == bits(&fused, threads),
+                "{sizes:?} {activation:?} {precision:?} {threads}"
             );
         }
+    };
+    for precision in [Precision::F32, Precision::Bf16] {
+        for sizes in [[3, 6, 24], [70, 128, 520]] {
+            for activation in [Activation::GeluTanh, Activation::GeluErf, Activation::Relu] {
+                alike(sizes, activation, precision);
+            }
+        }
+        alike([600, 40, 512], Activation::GeluTanh, precision);
     }
+}
+
+/// In bf16 a weight is rounded once for many products: not for longer than it is the weight.
+#[test]
+fn a_weight_that_changed_is_seen() {
+    let (spec, pool) = (Linear::new(70, 40), Pool::default());
+    let (x, dy) = (wave([9, 70], 0.7), wave([9, 40], 1.3));
+    let run = |layer: &mut dyn AnyLayer| {
+        let (mut state, mut slot) = (LayerState::default(), layer.slot());
+        let mut cx = Ctx::new(&pool, &mut state);
+        cx.precision = Precision::Bf16;
+        let y = layer.f(x.clone().into(), &mut slot, &mut cx).unwrap();
+        let dx = layer.i(dy.clone().into(), &mut slot, &mut cx).unwrap();
+        layer.w(&mut slot, &mut cx).unwrap();
+        [y, dx].map(|tensors| tensors.get(0).unwrap().f32().unwrap().to_vec())
+    };
+    let change = |layer: &mut dyn AnyLayer| {
+        let weight = wave([40, 70], 0.9);
+        layer.visit_params(&mut |param| {
+            if param.info().key == "weight" {
+                param
+                    .write(Part::Value, weight.f32().unwrap(), &pool)
+                    .unwrap();
+            }
+        });
+    };
+    let mut used = spec.build_any(&BuildCtx::new(&pool, 5, "")).unwrap();
+    let before = run(used.as_mut());
+    assert_eq!(before, run(used.as_mut()));
+    change(used.as_mut());
+    let mut fresh = spec.build_any(&BuildCtx::new(&pool, 5, "")).unwrap();
+    change(fresh.as_mut());
+    let after = run(used.as_mut());
+    assert_eq!(after, run(fresh.as_mut()));
+    assert_ne!(before, after);
 }
 
 #[test]

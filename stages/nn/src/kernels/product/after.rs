@@ -97,6 +97,7 @@ impl Product<'_> {
             b: b.view(),
             bias: *bias,
             after: None,
+            prepared: None,
         });
         if let Some(after) = after {
             after.apply_on(self.c, threads);

@@ -16,6 +16,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
 mod after;
 mod library;
 mod portable;
+mod prepared;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) mod tiles;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
@@ -23,6 +24,8 @@ pub(super) mod tiles;
 pub(super) mod tiles;
 
 pub(crate) use after::After;
+use prepared::Packed;
+pub(crate) use prepared::Prepared;
 
 /// The inner dimension is summed in pieces of this many, whatever the processor's caches.
 pub(super) const INNER: usize = 512;
@@ -53,6 +56,8 @@ pub(crate) struct Product<'a> {
     pub(crate) bias: Option<&'a [f32]>,
     /// Of c's shape.
     pub(crate) after: Option<After<'a>>,
+    /// b once more, packed.
+    prepared: Option<Packed<'a>>,
 }
 
 /// What a product is computed with.
@@ -131,7 +136,14 @@ impl<'a> Product<'a> {
             b,
             bias,
             after: None,
+            prepared: None,
         }
+    }
+
+    /// With b as it was prepared.
+    pub(crate) fn prepared(mut self, b: Option<&'a Prepared>) -> Self {
+        self.prepared = b.map(|b| b.packed(self.b.dim()));
+        self
     }
 
     pub(crate) fn onto(mut self, onto: Onto) -> Self {
@@ -248,8 +260,13 @@ impl<'a> Product<'a> {
             b,
             bias,
             after,
+            prepared,
         } = self;
         let (c, other_c) = c.split_at(axis, at);
+        let other_prepared = match axis {
+            Axis(0) => prepared,
+            _ => prepared.map(|b| b.after_columns(at)),
+        };
         let ((a, other_a), (b, other_b), (bias, other_bias)) = match axis {
             Axis(0) => (a.split_at(Axis(0), at), (b, b), (bias, bias)),
             _ => {
@@ -266,6 +283,7 @@ impl<'a> Product<'a> {
                 b,
                 bias,
                 after,
+                prepared,
             },
             Self {
                 c: other_c,
@@ -274,6 +292,7 @@ impl<'a> Product<'a> {
                 b: other_b,
                 bias: other_bias,
                 after: other_after,
+                prepared: other_prepared,
             },
         )
     }
@@ -287,6 +306,7 @@ impl<'a> Product<'a> {
             b,
             bias,
             mut after,
+            prepared,
         } = self;
         let inner = a.len_of(Axis(1));
         for start in (0..inner).step_by(INNER) {
@@ -298,6 +318,7 @@ impl<'a> Product<'a> {
                 b: b.slice(s![start..end, ..]),
                 bias: bias.filter(|_| start == 0),
                 after: after.as_mut().filter(|_| end == inner).map(After::reborrow),
+                prepared: prepared.map(|b| b.after_steps(start)),
             });
         }
     }

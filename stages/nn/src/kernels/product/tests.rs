@@ -1,6 +1,7 @@
 //! Every way of computing a product beside three loops in double precision.
 
 use super::*;
+use brigade_layer::{Ctx, LayerState, Pool};
 use ndarray::Array2;
 
 const SIZES: [[usize; 3]; 12] = [
@@ -230,4 +231,61 @@ fn an_empty_inner_dimension_gives_zeros() {
         space,
     });
     assert_eq!(c, Array2::<f32>::zeros((2, 2)));
+}
+/// Prepared once or packed with every product, on any number of threads: the same bits.
+#[test]
+fn a_prepared_factor_is_the_factor() {
+    let (a, b) = (numbers(40, 1100, 1), numbers(1100, 610, 2));
+    let (pool, mut state) = (Pool::default(), LayerState::default());
+    let mut cx = Ctx::new(&pool, &mut state);
+    layouts(&a, &b, &mut |[a, b]| {
+        let mut of = |threads: usize, prepares: bool| {
+            (cx.precision, cx.threads) = (Precision::Bf16, threads);
+            let prepared = match prepares {
+                true => Prepared::new(b, &mut cx).unwrap(),
+                false => None,
+            };
+            assert_eq!(prepared.is_some(), prepares && tiles::available());
+            let mut c = Array2::zeros((40, 610));
+            let mut scratch = vec![0.0; threads * space([40, 610, 1100])];
+            let product = Product::new(c.view_mut(), [a, b]).prepared(prepared.as_ref());
+            product.run(Means {
+                precision: Precision::Bf16,
+                threads,
+                space: &mut scratch,
+            });
+            c
+        };
+        let expected = of(1, false);
+        for threads in [1, 2, 3] {
+            assert!(expected == of(threads, true), "{threads} threads");
+        }
+    });
+}
+
+/// What is large goes past the caches where it can: whole cache lines of blocks that begin at one.
+#[test]
+fn large_destinations_hold_what_small_ones_do() {
+    let (m, n, k) = (530, 520, 33);
+    let (a, b) = (numbers(m, k, 1), numbers(k, n, 2));
+    for (name, compute, _) in ways() {
+        for shift in [0, 1] {
+            let mut parts = Array2::zeros((m, n));
+            // Begins at a cache line.
+            let mut whole = Pool::default().f32([m, n + 8 + shift]).unwrap();
+            let mut whole = whole.matrix_mut();
+            let mut scratch = vec![0.0; ample([m, n, k])];
+            let c = whole.slice_mut(s![.., shift..n + shift]);
+            compute(Product::new(c, [a.view(), b.view()]), &mut scratch);
+            for rows in [0..100, 100..m] {
+                let c = parts.slice_mut(s![rows.clone(), ..]);
+                let factors = [a.slice(s![rows, ..]), b.view()];
+                compute(Product::new(c, factors), &mut scratch);
+            }
+            let whole = whole.slice(s![.., shift..n + shift]);
+            if name != "library" {
+                assert!(parts == whole, "{name} {shift}");
+            }
+        }
+    }
 }

@@ -23,8 +23,10 @@
 //! computations", 2019.
 #![allow(unsafe_code)]
 
-use super::Product;
+use super::{INNER, Product};
 use brigade_layer::Precision;
+use ndarray::{ArrayView2, s};
+use pack::{Lines, Role, pack};
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
@@ -34,6 +36,7 @@ pub(in crate::kernels) mod block;
 mod out;
 pub(in crate::kernels) mod pack;
 mod piece;
+pub(in crate::kernels) mod transpose;
 
 use piece::Piece;
 
@@ -76,6 +79,26 @@ pub(super) fn product(product: Product<'_>, precision: Precision, space: &mut [f
             Precision::Bf16 => with_tiles::<1>(product, space),
             _ => with_tiles::<3>(product, space),
         }
+    }
+}
+
+/// Packs up to 32 columns of a factor b [K, N], rounded to bf16, for products along pieces of its
+/// inner dimension.
+///
+/// # Panics
+/// When `to` has no room for them, or does not begin at a cache line.
+pub(super) fn pack_columns(to: &mut [f32], b: ArrayView2<'_, f32>) {
+    assert!(b.ncols() <= BLOCK && to.as_ptr().align_offset(64) == 0);
+    for start in (0..b.nrows()).step_by(INNER) {
+        let end = (start + INNER).min(b.nrows());
+        let (lines, group) = (
+            Lines::columns(&b.slice(s![start..end, ..])),
+            (end - start).div_ceil(DEPTH) * TILE,
+        );
+        let to = &mut to[start * BLOCK / 2..][..group];
+        // SAFETY: whoever comes here was told that tiles are available; two groups of `group`
+        // numbers of two bytes each fit into as many of four.
+        unsafe { pack::<1>(to.as_mut_ptr().cast(), group, lines, end - start, Role::B) }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::super::STRIP;
 use crate::kernels::product::tiles::SIDE;
-use crate::kernels::product::tiles::pack::{mask, transpose_numbers};
+use crate::kernels::product::tiles::pack::mask;
+use crate::kernels::product::tiles::transpose::transpose_numbers;
 use ndarray::ArrayViewMut2;
 use std::arch::x86_64::*;
 

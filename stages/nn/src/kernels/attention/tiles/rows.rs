@@ -7,7 +7,8 @@
 #![allow(clippy::needless_range_loop)]
 
 use crate::kernels::product::tiles::SIDE;
-use crate::kernels::product::tiles::pack::{mask, transpose_numbers};
+use crate::kernels::product::tiles::pack::mask;
+use crate::kernels::product::tiles::transpose::transpose_numbers;
 use crate::kernels::softmax::{Rows, STATS};
 use std::arch::x86_64::*;
 

@@ -55,9 +55,14 @@ impl Ahead {
         }
     }
 
-    /// Packed numbers.
-    pub(super) fn of_packed(first: *const u16, numbers: usize, pulls: usize) -> Self {
-        Self::new(first.cast(), numbers / 2, 0, 1, pulls)
+    /// Blocks of so many packed numbers.
+    pub(super) fn of_packed(
+        first: *const u16,
+        step: usize,
+        [blocks, numbers]: [usize; 2],
+        pulls: usize,
+    ) -> Self {
+        Self::new(first.cast(), numbers / 2, step as isize / 2, blocks, pulls)
     }
 
     #[inline(always)]

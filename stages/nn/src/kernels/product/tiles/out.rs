@@ -13,6 +13,7 @@ use crate::kernels::elementwise::Function;
 use crate::kernels::product::After;
 use ndarray::{ArrayView2, ArrayViewMut2, Ix2, ShapeBuilder, StrideShape};
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 /// A block of the destination.
 #[derive(Clone, Copy)]
@@ -125,9 +126,9 @@ impl Then {
 
 /// Two blocks of sums: one is being computed while the other goes out.
 pub(super) struct Out {
-    sums: [Sums; 2],
+    sums: MaybeUninit<[Sums; 2]>,
     /// Room for a function's values.
-    values: Sums,
+    values: MaybeUninit<Sums>,
     /// Which of them goes out.
     leaving: usize,
     /// Rows that have left.
@@ -145,8 +146,8 @@ impl Out {
     pub(super) fn new() -> Self {
         let nowhere = Place::new(std::ptr::null_mut(), 0, [0; 2]);
         Self {
-            sums: [const { Sums([0.0; BLOCK * BLOCK]) }; 2],
-            values: Sums([0.0; BLOCK * BLOCK]),
+            sums: MaybeUninit::uninit(),
+            values: MaybeUninit::uninit(),
             leaving: 0,
             row: 0,
             each: 0,
@@ -158,11 +159,18 @@ impl Out {
         }
     }
 
+    #[inline(always)]
+    fn block(&mut self, number: usize) -> *mut f32 {
+        let sums = self.sums.as_mut_ptr();
+        // SAFETY: one of the two, and nothing of it is read.
+        unsafe { (&raw mut (*sums)[number].0).cast() }
+    }
+
     /// Where the next block is to be summed. The place that it will go to is fetched meanwhile.
     #[inline(always)]
     pub(super) fn begin(&mut self, place: Place, finish: Finish) -> *mut f32 {
         (self.coming, self.becoming) = (place, finish);
-        self.sums[1 - self.leaving].0.as_mut_ptr()
+        self.block(1 - self.leaving)
     }
 
     /// It has been summed, and leaves within so many pushes.
@@ -214,8 +222,8 @@ impl Out {
         if count == 0 {
             return;
         }
-        let sums = self.sums[self.leaving].0[self.row * BLOCK..].as_mut_ptr();
-        let values = self.values.0.as_mut_ptr();
+        let sums = self.block(self.leaving).wrapping_add(self.row * BLOCK);
+        let values = self.values.as_mut_ptr().cast();
         // SAFETY: rows of the sums and of the place that `leave` was told of.
         unsafe {
             (self.put)(

@@ -9,6 +9,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::ahead::fetch;
+use super::transpose::{transpose, transpose_numbers};
 use super::{BLOCK, DEPTH, SIDE, TILE};
 use ndarray::{ArrayView2, Axis};
 use std::arch::x86_64::*;
@@ -84,9 +85,9 @@ pub(in crate::kernels) fn mask(numbers: usize) -> __mmask16 {
     }
 }
 
-/// Packs lines in groups of sixteen, `group` apart: for every 32 steps the tiles of `P` pieces. What
-/// does not exist is 0. The numbers are walked through as they lie in memory, and what comes next is
-/// fetched meanwhile.
+/// Packs lines in groups of sixteen, `group` apart: for every 32 steps the tiles of `P` pieces.
+/// What does not exist is 0. The numbers are walked through as they lie in memory, and what comes
+/// next is fetched meanwhile.
 ///
 /// # Safety
 /// Every line has `inner` numbers, and `to` has room for the groups at a cache line.
@@ -384,57 +385,4 @@ const fn order(step: u16, start: u16, second: u16, turns: u16) -> [u16; 32] {
 unsafe fn vector(words: &[u16; 32]) -> __m512i {
     // SAFETY: 64 bytes.
     unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
-}
-
-/// Transposes sixteen by sixteen numbers.
-///
-/// # Safety
-/// The processor has AVX-512.
-#[inline(always)]
-pub(in crate::kernels) unsafe fn transpose_numbers(rows: &mut [__m512; SIDE]) {
-    // SAFETY: vectors without a meaning of their own.
-    unsafe {
-        let mut words = [_mm512_setzero_si512(); SIDE];
-        for row in 0..SIDE {
-            words[row] = _mm512_castps_si512(rows[row]);
-        }
-        transpose(&mut words);
-        for row in 0..SIDE {
-            rows[row] = _mm512_castsi512_ps(words[row]);
-        }
-    }
-}
-
-/// Transposes sixteen by sixteen words of 32 bits.
-///
-/// # Safety
-/// The processor has AVX-512.
-#[inline(always)]
-unsafe fn transpose(r: &mut [__m512i; SIDE]) {
-    // SAFETY: vectors without a meaning of their own.
-    unsafe {
-        let mut t = [_mm512_setzero_si512(); SIDE];
-        for i in 0..8 {
-            t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-            t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-        }
-        for i in 0..4 {
-            r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-            r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-            r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-            r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-        }
-        for i in 0..4 {
-            t[i] = _mm512_shuffle_i32x4::<0x88>(r[i], r[4 + i]);
-            t[4 + i] = _mm512_shuffle_i32x4::<0xdd>(r[i], r[4 + i]);
-            t[8 + i] = _mm512_shuffle_i32x4::<0x88>(r[8 + i], r[12 + i]);
-            t[12 + i] = _mm512_shuffle_i32x4::<0xdd>(r[8 + i], r[12 + i]);
-        }
-        for i in 0..4 {
-            r[i] = _mm512_shuffle_i32x4::<0x88>(t[i], t[8 + i]);
-            r[8 + i] = _mm512_shuffle_i32x4::<0xdd>(t[i], t[8 + i]);
-            r[4 + i] = _mm512_shuffle_i32x4::<0x88>(t[4 + i], t[12 + i]);
-            r[12 + i] = _mm512_shuffle_i32x4::<0xdd>(t[4 + i], t[12 + i]);
-        }
-    }
 }

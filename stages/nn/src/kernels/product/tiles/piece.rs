@@ -40,6 +40,10 @@ pub(super) struct Piece<'a, const P: usize> {
     columns_kept: Option<usize>,
     packed_a: *mut u16,
     packed_b: *mut u16,
+    /// From one block of packed columns to the next.
+    block_b: usize,
+    /// Whether b was packed before.
+    prepared: bool,
 }
 
 /// A destination of so many numbers leaves no room for others in the second cache.
@@ -93,6 +97,12 @@ impl<'a, const P: usize> Piece<'a, P> {
             "a product's scratch"
         );
         let packed = space.as_mut_ptr().cast::<u16>();
+        let own = (packed.wrapping_add(rows / SIDE * group), 2 * group);
+        let prepared = product.prepared.as_ref().filter(|_| P == 1).map(|b| {
+            let (blocks, stride) = b.blocks();
+            (blocks.as_ptr().cast::<u16>().cast_mut(), 2 * stride)
+        });
+        let (packed_b, block_b) = prepared.unwrap_or(own);
         Self {
             sizes,
             c: product.c.as_mut_ptr(),
@@ -109,7 +119,9 @@ impl<'a, const P: usize> Piece<'a, P> {
             columns_at_once,
             columns_kept,
             packed_a: packed,
-            packed_b: packed.wrapping_add(rows / SIDE * group),
+            packed_b,
+            block_b,
+            prepared: prepared.is_some(),
         }
     }
 
@@ -136,27 +148,38 @@ impl<'a, const P: usize> Piece<'a, P> {
     unsafe fn rows(&self, rows: Span, columns: Span, out: &mut Out) {
         let [_, _, k] = self.sizes;
         let group = self.group;
-        let kept = self.columns_kept.is_some();
         // SAFETY: rows and columns exist, and there is room for their tiles.
         unsafe {
             let lines = self.a.from(rows.first, rows.count);
             pack::<P>(self.packed_a, group, lines, k, Role::A);
             for chunk in columns.chunks(self.columns_at_once) {
-                let mut to = self.packed_b;
-                if kept {
-                    to = to.add((chunk.first - columns.first) / SIDE * group);
-                }
-                if !kept || rows.first == 0 {
+                let to = self.packed_columns(columns, chunk);
+                if !self.is_packed(rows) {
                     let lines = self.b.from(chunk.first, chunk.count);
                     pack::<P>(to, group, lines, k, Role::B);
                 }
                 let mut next = self.next(rows, columns, chunk, to);
                 for (number, block) in chunk.chunks(BLOCK).enumerate() {
-                    let packed = to.add(number * 2 * group);
+                    let packed = to.add(number * self.block_b);
                     self.column_block([rows, block], packed, &mut next, out);
                 }
             }
         }
+    }
+
+    /// Whether columns are packed already when these rows need them.
+    fn is_packed(&self, rows: Span) -> bool {
+        self.prepared || self.columns_kept.is_some() && rows.first > 0
+    }
+
+    /// Where a chunk out of some columns is packed.
+    fn packed_columns(&self, columns: Span, chunk: Span) -> *mut u16 {
+        let column = match (self.prepared, self.columns_kept) {
+            (true, _) => chunk.first,
+            (false, Some(_)) => chunk.first - columns.first,
+            (false, None) => 0,
+        };
+        self.packed_b.wrapping_add(column / BLOCK * self.block_b)
     }
 
     /// What will be packed, or read, after a chunk of columns.
@@ -165,9 +188,10 @@ impl<'a, const P: usize> Piece<'a, P> {
         let pulls = self.blocks * rows.count.div_ceil(BLOCK) * chunk.count.div_ceil(BLOCK);
         let (end, last) = (chunk.first + chunk.count, columns.first + columns.count);
         let columns = (last - end).min(self.columns_at_once);
-        if columns > 0 && self.columns_kept.is_some() && rows.first > 0 {
-            let packed = packed.wrapping_add(chunk.count.div_ceil(SIDE) * self.group);
-            Ahead::of_packed(packed, columns / SIDE * self.group, pulls)
+        if columns > 0 && self.is_packed(rows) {
+            let packed = packed.wrapping_add(chunk.count.div_ceil(BLOCK) * self.block_b);
+            let sizes = [columns.div_ceil(BLOCK), 2 * self.group];
+            Ahead::of_packed(packed, self.block_b, sizes, pulls)
         } else if columns > 0 {
             Ahead::of(self.b.from(end, columns), k, pulls)
         } else {
