@@ -99,12 +99,6 @@ const fn columns_kept(inner: usize) -> usize {
     PACKED[1] / inner.next_multiple_of(32) / 32 * 32
 }
 
-/// Columns of b that are packed at once, in so many pieces.
-const fn columns_at_once(inner: usize, pieces: usize) -> usize {
-    let numbers = if pieces == 1 { 128 } else { 64 } * 1024;
-    numbers / inner.next_multiple_of(32) / 32 * 32
-}
-
 /// Elements of scratch for products of up to these sizes, on each thread. The same for every
 /// precision and processor, so that plans are; a power of two (and 64 bytes, to begin at a cache
 /// line), so that products of most shapes take the very buffer that the one before has left in the

@@ -21,10 +21,10 @@ pub(crate) struct Prepared {
 /// Columns of it from a first one on, and steps from a first one on.
 #[derive(Clone, Copy)]
 pub(super) struct Packed<'a> {
-    numbers: &'a [f32],
+    pub(super) numbers: &'a [f32],
     /// All of a column.
-    steps: usize,
-    first_step: usize,
+    pub(super) steps: usize,
+    pub(super) first_step: usize,
 }
 
 impl Prepared {
@@ -85,19 +85,10 @@ impl Packed<'_> {
             ..self
         }
     }
-
-    /// The first block of columns, from the first step on; and elements from one block to the next.
-    pub(super) fn blocks(&self) -> (&[f32], usize) {
-        let first = self.first_step * COLUMNS / 2;
-        (
-            &self.numbers[first.min(self.numbers.len())..],
-            block(self.steps),
-        )
-    }
 }
 
 /// Elements of a block of columns.
-fn block(steps: usize) -> usize {
+pub(super) fn block(steps: usize) -> usize {
     COLUMNS * steps.next_multiple_of(STEPS) / 2
 }
 

@@ -17,7 +17,8 @@ use super::block::multiply;
 use super::out::{Finish, Out, Place, Then};
 use super::pack::{Lines, Role, pack};
 use super::{BLOCK, DEPTH, SIDE, TILE};
-use crate::kernels::product::{Onto, Product, columns_at_once, columns_kept, rows_at_once};
+use crate::kernels::product::prepared::block;
+use crate::kernels::product::{Onto, Product, columns_kept, rows_at_once};
 
 /// A product in `P` pieces of every number.
 pub(super) struct Piece<'a, const P: usize> {
@@ -48,6 +49,13 @@ pub(super) struct Piece<'a, const P: usize> {
 
 /// A destination of so many numbers leaves no room for others in the second cache.
 const FAR: usize = 256 * 1024;
+
+/// Columns of b that are packed at once, in so many pieces: half of what a second cache holds, with
+/// what they are made of.
+const fn columns_at_once(inner: usize, pieces: usize) -> usize {
+    let numbers = if pieces == 1 { 128 } else { 64 } * 1024;
+    numbers / inner.next_multiple_of(DEPTH) / BLOCK * BLOCK
+}
 
 /// A stretch of rows or columns.
 #[derive(Clone, Copy)]
@@ -99,8 +107,13 @@ impl<'a, const P: usize> Piece<'a, P> {
         let packed = space.as_mut_ptr().cast::<u16>();
         let own = (packed.wrapping_add(rows / SIDE * group), 2 * group);
         let prepared = product.prepared.as_ref().filter(|_| P == 1).map(|b| {
-            let (blocks, stride) = b.blocks();
-            (blocks.as_ptr().cast::<u16>().cast_mut(), 2 * stride)
+            let block = block(b.steps);
+            assert!(
+                b.numbers.len() >= n.div_ceil(BLOCK) * block,
+                "a prepared factor"
+            );
+            let first = b.numbers.as_ptr().wrapping_add(b.first_step * BLOCK / 2);
+            (first.cast::<u16>().cast_mut(), 2 * block)
         });
         let (packed_b, block_b) = prepared.unwrap_or(own);
         Self {
