@@ -109,7 +109,7 @@ impl<const P: usize> Packed<P> {
     unsafe fn pack(self, lines: Lines, inner: usize, (role, tile): (Role, usize)) {
         let to = self.first.wrapping_add(tile * P * TILE);
         // SAFETY: as the caller says.
-        unsafe { pack::<P>(to, self.group, lines, inner, role) }
+        unsafe { pack::<P>(to, [self.group, 2 * self.group], lines, inner, role) }
     }
 }
 

@@ -12,6 +12,6 @@ pub(super) fn product(_: Product<'_>, _: Precision, _: &mut [f32]) {
     unreachable!("there are no tiles here")
 }
 
-pub(super) fn pack_columns(_: &mut [f32], _: ArrayView2<'_, f32>) {
+pub(super) fn pack_columns(_: &mut [f32], _: usize, _: ArrayView2<'_, f32>) {
     unreachable!("there are no tiles here")
 }

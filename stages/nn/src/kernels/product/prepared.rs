@@ -53,11 +53,8 @@ impl Prepared {
             let block = block(sizes[0]);
             let work = (Out(numbers, block), 0..sizes[1].div_ceil(COLUMNS));
             spread(cx.threads, b.len(), work, |(to, blocks)| {
-                for (to, number) in to.0.chunks_mut(block).zip(blocks) {
-                    let first = number * COLUMNS;
-                    let columns = first..(first + COLUMNS).min(sizes[1]);
-                    tiles::pack_columns(to, b.slice(s![.., columns]));
-                }
+                let columns = blocks.start * COLUMNS..(blocks.end * COLUMNS).min(sizes[1]);
+                tiles::pack_columns(to.0, block, b.slice(s![.., columns]));
             });
         });
         Ok(Some(Self { numbers, sizes }))

@@ -82,23 +82,26 @@ pub(super) fn product(product: Product<'_>, precision: Precision, space: &mut [f
     }
 }
 
-/// Packs up to 32 columns of a factor b [K, N], rounded to bf16, for products along pieces of its
-/// inner dimension.
+/// Packs columns of a factor b [K, N], rounded to bf16, for products along pieces of its inner
+/// dimension: `block` elements for every 32 of them.
 ///
 /// # Panics
 /// When `to` has no room for them, or does not begin at a cache line.
-pub(super) fn pack_columns(to: &mut [f32], b: ArrayView2<'_, f32>) {
-    assert!(b.ncols() <= BLOCK && to.as_ptr().align_offset(64) == 0);
+pub(super) fn pack_columns(to: &mut [f32], block: usize, b: ArrayView2<'_, f32>) {
+    assert!(to.as_ptr().align_offset(64) == 0 && block.is_multiple_of(SIDE));
+    assert!(block >= b.nrows().next_multiple_of(DEPTH) * BLOCK / 2);
+    assert!(to.len() >= b.ncols().div_ceil(BLOCK) * block);
     for start in (0..b.nrows()).step_by(INNER) {
         let end = (start + INNER).min(b.nrows());
-        let (lines, group) = (
-            Lines::columns(&b.slice(s![start..end, ..])),
-            (end - start).div_ceil(DEPTH) * TILE,
-        );
-        let to = &mut to[start * BLOCK / 2..][..group];
-        // SAFETY: whoever comes here was told that tiles are available; two groups of `group`
-        // numbers of two bytes each fit into as many of four.
-        unsafe { pack::<1>(to.as_mut_ptr().cast(), group, lines, end - start, Role::B) }
+        let lines = Lines::columns(&b.slice(s![start..end, ..]));
+        let group = (end - start).div_ceil(DEPTH) * TILE;
+        let to = &mut to[start * BLOCK / 2..];
+        // SAFETY: whoever comes here was told that tiles are available; every block has room for
+        // two groups of all steps, two bytes a number.
+        unsafe {
+            let to = to.as_mut_ptr().cast();
+            pack::<1>(to, [group, 2 * block], lines, end - start, Role::B);
+        }
     }
 }
 

@@ -85,8 +85,8 @@ pub(in crate::kernels) fn mask(numbers: usize) -> __mmask16 {
     }
 }
 
-/// Packs lines in groups of sixteen, `group` apart: for every 32 steps the tiles of `P` pieces.
-/// What does not exist is 0. The numbers are walked through as they lie in memory, and what comes
+/// Packs lines in groups of sixteen: for every 32 steps the tiles of `P` pieces. The second group
+/// of a pair is `group` after the first, and the next pair `pair`. What does not exist is 0. The numbers are walked through as they lie in memory, and what comes
 /// next is fetched meanwhile.
 ///
 /// # Safety
@@ -94,7 +94,7 @@ pub(in crate::kernels) fn mask(numbers: usize) -> __mmask16 {
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(in crate::kernels) unsafe fn pack<const P: usize>(
     to: *mut u16,
-    group: usize,
+    apart: [usize; 2],
     lines: Lines,
     inner: usize,
     role: Role,
@@ -105,7 +105,7 @@ pub(in crate::kernels) unsafe fn pack<const P: usize>(
         if lines.step != 1 {
             for block in 0..blocks {
                 for number in 0..groups {
-                    pack_tile::<P>(to, group, lines, inner, (role, number, block));
+                    pack_tile::<P>(to, apart, lines, inner, (role, number, block));
                 }
             }
             return;
@@ -113,7 +113,7 @@ pub(in crate::kernels) unsafe fn pack<const P: usize>(
         for first in (0..groups).step_by(2) {
             for block in 0..blocks {
                 for number in first..groups.min(first + 2) {
-                    pack_tile::<P>(to, group, lines, inner, (role, number, block));
+                    pack_tile::<P>(to, apart, lines, inner, (role, number, block));
                 }
             }
         }
@@ -127,7 +127,7 @@ pub(in crate::kernels) unsafe fn pack<const P: usize>(
 #[inline(always)]
 unsafe fn pack_tile<const P: usize>(
     to: *mut u16,
-    group: usize,
+    [group, pair]: [usize; 2],
     lines: Lines,
     inner: usize,
     (role, number, block): (Role, usize, usize),
@@ -138,7 +138,7 @@ unsafe fn pack_tile<const P: usize>(
     unsafe {
         let first = lines.first.offset((block * DEPTH) as isize * lines.step);
         let lines = Lines { first, ..lines };
-        let to = to.add(number * group + block * P * TILE);
+        let to = to.add(number / 2 * pair + number % 2 * group + block * P * TILE);
         // Whole tiles are most of them, and known to be whole they are packed without a loop.
         if lines.count == SIDE && depth == DEPTH && (lines.step == 1 || lines.line == 1) {
             let lines = Lines {

@@ -48,7 +48,7 @@ pub(super) struct Piece<'a, const P: usize> {
 }
 
 /// A destination of so many numbers leaves no room for others in the second cache.
-const FAR: usize = 256 * 1024;
+const FAR: usize = 512 * 1024;
 
 /// Columns of b that are packed at once, in so many pieces: half of what a second cache holds, with
 /// what they are made of.
@@ -164,12 +164,12 @@ impl<'a, const P: usize> Piece<'a, P> {
         // SAFETY: rows and columns exist, and there is room for their tiles.
         unsafe {
             let lines = self.a.from(rows.first, rows.count);
-            pack::<P>(self.packed_a, group, lines, k, Role::A);
+            pack::<P>(self.packed_a, [group, 2 * group], lines, k, Role::A);
             for chunk in columns.chunks(self.columns_at_once) {
                 let to = self.packed_columns(columns, chunk);
                 if !self.is_packed(rows) {
                     let lines = self.b.from(chunk.first, chunk.count);
-                    pack::<P>(to, group, lines, k, Role::B);
+                    pack::<P>(to, [group, self.block_b], lines, k, Role::B);
                 }
                 let mut next = self.next(rows, columns, chunk, to);
                 for (number, block) in chunk.chunks(BLOCK).enumerate() {
