@@ -234,6 +234,14 @@ impl LinearLayer {
         dy: &Tensor,
         cx: &mut Ctx<'_>,
     ) -> Result<(), LayerError> {
+        // First, so that the product finds some of dy in the caches.
+        if let Some(bias) = &mut self.bias {
+            let slot = bias.gradient_slot(cx.pool())?;
+            let (dy, columns) = (dy.f32()?, self.spec.outputs);
+            cx.timed(element_work("bias", dy.len(), 1, 1), |cx| {
+                column_sums(slot.data, slot.fresh, dy, columns, cx.threads);
+            });
+        }
         let slot = self.weight.gradient_slot(cx.pool())?;
         let shape = (self.spec.outputs, self.spec.inputs);
         let dw = ndarray::ArrayViewMut2::from_shape(shape, slot.data).expect("a weight's gradient");
@@ -245,13 +253,6 @@ impl LinearLayer {
         let factors = [dy.matrix()?.reversed_axes(), x.matrix()?];
         let product = Product::new(dw, factors).onto(onto);
         multiply(["product dw"; 2], product, cx)?;
-        if let Some(bias) = &mut self.bias {
-            let slot = bias.gradient_slot(cx.pool())?;
-            let (dy, columns) = (dy.f32()?, self.spec.outputs);
-            cx.timed(element_work("bias", dy.len(), 1, 1), |cx| {
-                column_sums(slot.data, slot.fresh, dy, columns, cx.threads);
-            });
-        }
         Ok(())
     }
 }

@@ -86,8 +86,8 @@ pub(in crate::kernels) fn mask(numbers: usize) -> __mmask16 {
 }
 
 /// Packs lines in groups of sixteen: for every 32 steps the tiles of `P` pieces. The second group
-/// of a pair is `group` after the first, and the next pair `pair`. What does not exist is 0. The numbers are walked through as they lie in memory, and what comes
-/// next is fetched meanwhile.
+/// of a pair is `group` after the first, and the next pair `pair`. What does not exist is 0. The
+/// numbers are walked through as they lie in memory, and what comes next is fetched meanwhile.
 ///
 /// # Safety
 /// Every line has `inner` numbers, and `to` has room for the groups at a cache line.
