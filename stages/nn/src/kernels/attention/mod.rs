@@ -13,6 +13,7 @@
 //! the same order, and factors come after the sums.
 
 use crate::kernels::parallel::{Out, spread};
+use crate::kernels::product::tiles::Unit;
 use crate::kernels::random::Mask;
 use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;
@@ -104,16 +105,14 @@ struct Backward<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Plain,
-    Tiles,
+    Tiles(Unit),
 }
 
 impl Attention {
     fn way(&self, length: usize, columns: usize) -> Way {
         let worth = self.precision == Precision::Bf16 || length * columns >= WORTH_CUTTING;
-        match worth && tiles::available(columns) {
-            true => Way::Tiles,
-            false => Way::Plain,
-        }
+        let unit = tiles::unit(self.precision, columns).filter(|_| worth);
+        unit.map_or(Way::Plain, Way::Tiles)
     }
 
     /// # Shapes
@@ -153,7 +152,7 @@ impl Attention {
             let head = self.head(qkv, task.number);
             match way {
                 Way::Plain => plain::forward(self, task, head, scratch),
-                Way::Tiles => tiles::forward(self, task, head, scratch),
+                Way::Tiles(unit) => tiles::forward(unit, self, task, head, scratch),
             }
         });
     }
@@ -206,7 +205,7 @@ impl Attention {
             let head = self.head(qkv, task.number);
             match way {
                 Way::Plain => plain::backward(self, task, head, scratch),
-                Way::Tiles => tiles::backward(self, task, head, scratch),
+                Way::Tiles(unit) => tiles::backward(unit, self, task, head, scratch),
             }
         });
     }

@@ -11,9 +11,9 @@
 
 use super::{Attention, BLOCK, Backward, Forward, Head, STRIP, scale_of, scores, stride};
 use crate::kernels::product::INNER;
-use crate::kernels::product::tiles::block::multiply_to;
 use crate::kernels::product::tiles::pack::{Lines, Role, pack};
-use crate::kernels::product::tiles::{SIDE, TILE, give_back, lay_out};
+use crate::kernels::product::tiles::unit::{self, Multiply, To};
+use crate::kernels::product::tiles::{Amx, Dot, SIDE, TILE, Unit};
 use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;
 use ndarray::ArrayViewMut2;
@@ -27,36 +27,40 @@ use put::{Factors, put, put_transposed};
 const INNER_TILES: usize = INNER / STRIP;
 
 /// Whether heads of so many columns can be computed here.
-pub(super) fn available(columns: usize) -> bool {
-    columns <= INNER && crate::kernels::product::tiles::available()
+pub(super) fn unit(precision: Precision, columns: usize) -> Option<Unit> {
+    Unit::of(precision).filter(|_| columns <= INNER)
 }
 
 pub(super) fn forward(
+    unit: Unit,
     attention: &Attention,
     task: &mut Forward<'_>,
     head: Head<'_>,
     scratch: &mut [f32],
 ) {
-    // SAFETY: whoever comes here was told that tiles are available.
+    // SAFETY: whoever comes here was told that the unit is available.
     unsafe {
-        match attention.precision {
-            Precision::Bf16 => forward_in::<1>(attention, task, head, scratch),
-            _ => forward_in::<3>(attention, task, head, scratch),
+        match (unit, attention.precision) {
+            (Unit::Amx, Precision::Bf16) => forward_in::<1, Amx>(attention, task, head, scratch),
+            (Unit::Amx, _) => forward_in::<3, Amx>(attention, task, head, scratch),
+            (Unit::Dot, _) => forward_in::<1, Dot>(attention, task, head, scratch),
         }
     }
 }
 
 pub(super) fn backward(
+    unit: Unit,
     attention: &Attention,
     task: &mut Backward<'_>,
     head: Head<'_>,
     scratch: &mut [f32],
 ) {
-    // SAFETY: whoever comes here was told that tiles are available.
+    // SAFETY: whoever comes here was told that the unit is available.
     unsafe {
-        match attention.precision {
-            Precision::Bf16 => backward_in::<1>(attention, task, head, scratch),
-            _ => backward_in::<3>(attention, task, head, scratch),
+        match (unit, attention.precision) {
+            (Unit::Amx, Precision::Bf16) => backward_in::<1, Amx>(attention, task, head, scratch),
+            (Unit::Amx, _) => backward_in::<3, Amx>(attention, task, head, scratch),
+            (Unit::Dot, _) => backward_in::<1, Dot>(attention, task, head, scratch),
         }
     }
 }
@@ -134,35 +138,28 @@ fn lines(first: *const f32, stride: usize, [rows, numbers]: [usize; 2], across: 
     }
 }
 
-/// Where sums go: from one row to the next so many numbers.
-#[derive(Clone, Copy)]
-struct Sums {
-    first: *mut f32,
-    stride: usize,
-    /// Whether they are added to those present.
-    onto: bool,
-}
-
 /// Sums of a strip of a by a strip of b, whose groups are `group` apart, along so many tiles.
 ///
 /// # Safety
 /// Tiles are available and laid out; strips of these sizes are packed; there is room for the sums
 /// of 32 x 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn multiply<const P: usize>(
-    sums: Sums,
-    tiles: [*mut u16; 2],
+unsafe fn multiply<const P: usize, U: Multiply>(
+    to: To,
+    [a, b]: [*mut u16; 2],
     [group, along]: [usize; 2],
     [rows, columns]: [usize; 2],
 ) {
-    let to = (sums.first, sums.stride, sums.onto);
+    let (a, b) = (a.cast_const(), b.cast_const());
+    let tiles = unit::Tiles { a, b, group, along };
+    let ahead = &mut || {};
     // SAFETY: as the caller says.
     unsafe {
         match (rows > SIDE, columns > SIDE) {
-            (true, true) => multiply_to::<P, true, true>(to, tiles, group, along),
-            (true, false) => multiply_to::<P, true, false>(to, tiles, group, along),
-            (false, true) => multiply_to::<P, false, true>(to, tiles, group, along),
-            (false, false) => multiply_to::<P, false, false>(to, tiles, group, along),
+            (true, true) => U::multiply::<P, true, true>(to, tiles, ahead),
+            (true, false) => U::multiply::<P, true, false>(to, tiles, ahead),
+            (false, true) => U::multiply::<P, false, true>(to, tiles, ahead),
+            (false, false) => U::multiply::<P, false, false>(to, tiles, ahead),
         }
     }
 }
@@ -172,7 +169,7 @@ unsafe fn multiply<const P: usize>(
 /// # Safety
 /// As `multiply`; `first` and the rows are within `into`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn along_keys<const P: usize>(
+unsafe fn along_keys<const P: usize, U: Multiply>(
     into: &mut ArrayViewMut2<'_, f32>,
     (first, rows): (usize, usize),
     [scores, columns]: [Packed<P>; 2],
@@ -186,7 +183,7 @@ unsafe fn along_keys<const P: usize>(
         let (column, count) = strip(number, width);
         for tile in (0..tiles).step_by(INNER_TILES) {
             let along = (tiles - tile).min(INNER_TILES);
-            let sums = Sums {
+            let sums = To {
                 first: block.0.as_mut_ptr(),
                 stride: STRIP,
                 onto: false,
@@ -196,7 +193,7 @@ unsafe fn along_keys<const P: usize>(
             let last = tile + along == tiles;
             // SAFETY: as the caller says.
             unsafe {
-                multiply::<P>(sums, packed, [scores.group, along], [rows, count]);
+                multiply::<P, U>(sums, packed, [scores.group, along], [rows, count]);
                 let to = into.as_mut_ptr().offset(first as isize * row).add(column);
                 let factors = last.then_some(factors);
                 put(to, row, [rows, count], &block, (tile > 0, factors));
@@ -208,7 +205,7 @@ unsafe fn along_keys<const P: usize>(
 /// # Safety
 /// Tiles are available.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn forward_in<const P: usize>(
+unsafe fn forward_in<const P: usize, U: Multiply>(
     attention: &Attention,
     task: &mut Forward<'_>,
     [q, k, v]: Head<'_>,
@@ -225,21 +222,21 @@ unsafe fn forward_in<const P: usize>(
     // SAFETY: all strips are within the head and the room that was taken for them; tiles are laid
     // out before they are used.
     unsafe {
-        lay_out();
+        U::begin();
         keys.pack(Lines::rows(&k), columns, (Role::B, 0));
         values.pack(Lines::columns(&v), length, (Role::B, 0));
         for number in 0..strips {
             let (first, count) = strip(number, length);
             queries.pack(Lines::rows(&q).block(first), columns, (Role::A, 0));
             for other in 0..=number {
-                let sums = Sums {
+                let sums = To {
                     first: p.as_mut_ptr().add(other * STRIP),
                     stride,
                     onto: false,
                 };
                 let tiles = [queries.first, keys.strip(other)];
                 let sizes = [count, strip(other, length).1];
-                multiply::<P>(sums, tiles, [keys.group, along], sizes);
+                multiply::<P, U>(sums, tiles, [keys.group, along], sizes);
             }
             let seen_rows = rows_of(first, stride, scale_of(q));
             let p = &mut p[..count * stride];
@@ -254,16 +251,16 @@ unsafe fn forward_in<const P: usize>(
                 step: STATS,
             };
             let out = (first, count);
-            along_keys(&mut task.out, out, [packed, values], number + 1, factors);
+            along_keys::<P, U>(&mut task.out, out, [packed, values], number + 1, factors);
         }
-        give_back();
+        U::end();
     }
 }
 
 /// # Safety
 /// Tiles are available.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn backward_in<const P: usize>(
+unsafe fn backward_in<const P: usize, U: Multiply>(
     attention: &Attention,
     task: &mut Backward<'_>,
     [q, k, v]: Head<'_>,
@@ -288,7 +285,7 @@ unsafe fn backward_in<const P: usize>(
     // SAFETY: all strips are within the head and the room that was taken for them; tiles are laid
     // out before they are used.
     unsafe {
-        lay_out();
+        U::begin();
         seen[0].pack(Lines::rows(&k), columns, (Role::B, 0));
         seen[1].pack(Lines::rows(&v), columns, (Role::B, 0));
         keys.pack(Lines::columns(&k), length, (Role::B, 0));
@@ -312,14 +309,14 @@ unsafe fn backward_in<const P: usize>(
                 }
                 for other in 0..=number {
                     for (part, into) in [p, dp].into_iter().enumerate() {
-                        let sums = Sums {
+                        let sums = To {
                             first: into.add(other * STRIP),
                             stride,
                             onto: false,
                         };
                         let tiles = [strip_of[part].first, seen[part].strip(other)];
                         let sizes = [count, strip(other, length).1];
-                        multiply::<P>(sums, tiles, [seen[part].group, along], sizes);
+                        multiply::<P, U>(sums, tiles, [seen[part].group, along], sizes);
                     }
                 }
                 let seen_rows = rows_of(first, stride, scale);
@@ -336,7 +333,7 @@ unsafe fn backward_in<const P: usize>(
                     first: &raw const scale,
                     step: 0,
                 };
-                along_keys(dq, (first, count), [ds, keys], number + 1, factors);
+                along_keys::<P, U>(dq, (first, count), [ds, keys], number + 1, factors);
             }
             let onto = start + BLOCK < length;
             for other in 0..numbers.end {
@@ -352,19 +349,19 @@ unsafe fn backward_in<const P: usize>(
                     }
                     for number in 0..along {
                         let at = (other * along + number) * STRIP * STRIP;
-                        let sums = Sums {
+                        let sums = To {
                             first: sums[part].add(at),
                             stride: STRIP,
                             onto,
                         };
                         let tiles = [across[part].strip(number), block[part].first];
                         let sizes = [strip(number, columns).1, count];
-                        multiply::<P>(sums, tiles, [block[part].group, slots], sizes);
+                        multiply::<P, U>(sums, tiles, [block[part].group, slots], sizes);
                     }
                 }
             }
         }
-        give_back();
+        U::end();
         put_transposed(dv, sums[0], 1.0);
         put_transposed(dk, sums[1], scale);
     }

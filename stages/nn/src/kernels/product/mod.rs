@@ -4,8 +4,8 @@
 //!  precision   processor            computed by
 //!  f32         AMX, large enough    tiles: three bf16 pieces of every number, six products
 //!              any other            library: the crate gemm
-//!  bf16        AMX                  tiles: every number rounded to bf16
-//!              any other            portable: the same sums in the same order
+//!  bf16        AMX, AVX512-BF16     tiles: every number rounded to bf16
+//!              any other            portable: the sums of AMX in their order
 //! ```
 //!
 //! Which one follows from shapes and processor alone, and none lets the number of threads show.
@@ -73,14 +73,15 @@ pub(crate) struct Means<'a> {
 enum Way {
     Library,
     Portable,
-    Tiles,
+    Tiles(tiles::Unit),
 }
 
 fn way(precision: Precision, [m, n, k]: [usize; 3]) -> Way {
-    match precision {
-        Precision::Bf16 if tiles::available() => Way::Tiles,
-        Precision::Bf16 => Way::Portable,
-        _ if m * n * k >= WORTH_CUTTING && tiles::available() => Way::Tiles,
+    let unit = tiles::Unit::of(precision);
+    match (precision, unit) {
+        (Precision::Bf16, Some(unit)) => Way::Tiles(unit),
+        (Precision::Bf16, None) => Way::Portable,
+        (_, Some(unit)) if m * n * k >= WORTH_CUTTING => Way::Tiles(unit),
         _ => Way::Library,
     }
 }
@@ -197,11 +198,11 @@ impl<'a> Product<'a> {
                     },
                 );
             }
-            Way::Tiles => self.spread(
+            Way::Tiles(unit) => self.spread(
                 threads,
                 space,
                 &|product: Product<'_>, space: &mut [f32]| {
-                    tiles::product(product, precision, space);
+                    tiles::product(product, (unit, precision), space);
                 },
             ),
         }

@@ -4,11 +4,17 @@ use super::Product;
 use brigade_layer::Precision;
 use ndarray::ArrayView2;
 
-pub(in crate::kernels) fn available() -> bool {
-    false
+/// What multiplies tiles: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernels) enum Unit {}
+
+impl Unit {
+    pub(in crate::kernels) fn of(_: Precision) -> Option<Self> {
+        None
+    }
 }
 
-pub(super) fn product(_: Product<'_>, _: Precision, _: &mut [f32]) {
+pub(super) fn product(_: Product<'_>, _: (Unit, Precision), _: &mut [f32]) {
     unreachable!("there are no tiles here")
 }
 

@@ -1,6 +1,6 @@
 //! A factor of many products, rounded and packed once for all of them.
 
-use super::tiles;
+use super::tiles::{self, Unit};
 use crate::kernels::parallel::{Out, spread};
 use crate::shapes::element_work;
 use brigade_layer::{Ctx, LayerError, Precision, TensorMut};
@@ -42,7 +42,7 @@ impl Prepared {
         b: ArrayView2<'_, f32>,
         cx: &mut Ctx<'_>,
     ) -> Result<Option<Self>, LayerError> {
-        if cx.precision != Precision::Bf16 || !tiles::available() {
+        if cx.precision != Precision::Bf16 || Unit::of(cx.precision).is_none() {
             return Ok(None);
         }
         let sizes = [b.nrows(), b.ncols()];

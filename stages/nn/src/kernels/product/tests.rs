@@ -1,5 +1,6 @@
 //! Every way of computing a product beside three loops in double precision.
 
+use super::tiles::Unit;
 use super::*;
 use brigade_layer::{Ctx, LayerState, Pool};
 use ndarray::Array2;
@@ -46,23 +47,46 @@ fn ample(sizes: [usize; 3]) -> usize {
 
 type Compute = fn(Product<'_>, &mut [f32]);
 
+const TILES: [(Unit, Precision, &str, Compute, f64); 3] = [
+    (
+        Unit::Amx,
+        Precision::F32,
+        "tiles",
+        |p, space| tiles::product(p, (Unit::Amx, Precision::F32), space),
+        3e-7,
+    ),
+    (
+        Unit::Amx,
+        Precision::Bf16,
+        "tiles of bf16",
+        |p, space| tiles::product(p, (Unit::Amx, Precision::Bf16), space),
+        1e-2,
+    ),
+    (
+        Unit::Dot,
+        Precision::Bf16,
+        "dot products of bf16",
+        |p, space| tiles::product(p, (Unit::Dot, Precision::Bf16), space),
+        1e-2,
+    ),
+];
+
+/// A product of tiles, if this processor can.
+fn of_tiles(unit: Unit, precision: Precision) -> Option<Compute> {
+    let available = Unit::available().contains(&unit);
+    let of = TILES.iter().find(|way| (way.0, way.1) == (unit, precision));
+    of.filter(|_| available).map(|way| way.3)
+}
+
 fn ways() -> Vec<(&'static str, Compute, f64)> {
     let mut ways: Vec<(&'static str, Compute, f64)> = vec![
         ("library", |product, _| library::product(product, 1), 1e-6),
         ("portable", portable::product, 1e-2),
     ];
-    if tiles::available() {
-        ways.push((
-            "tiles",
-            |p, space| tiles::product(p, Precision::F32, space),
-            3e-7,
-        ));
-        ways.push((
-            "tiles of bf16",
-            |p, space| tiles::product(p, Precision::Bf16, space),
-            1e-2,
-        ));
-    }
+    let tiles = TILES
+        .iter()
+        .filter(|way| Unit::available().contains(&way.0));
+    ways.extend(tiles.map(|(.., name, compute, error)| (*name, *compute, *error)));
     ways
 }
 
@@ -113,9 +137,9 @@ fn every_way_and_layout_agrees_with_three_loops_at_odd_sizes() {
 /// Three pieces of a number are the number: no product in single precision is nearer to the truth.
 #[test]
 fn three_pieces_are_no_worse_than_single_precision() {
-    if !tiles::available() {
+    let Some(tiles) = of_tiles(Unit::Amx, Precision::F32) else {
         return;
-    }
+    };
     let (a, b) = (numbers(64, 2048, 5), numbers(2048, 64, 6));
     let truth = truth(a.view(), b.view());
     let worst = |compute: Compute| {
@@ -131,27 +155,22 @@ fn three_pieces_are_no_worse_than_single_precision() {
             .map(|(c, (sum, size))| (f64::from(*c) - sum).abs() / size);
         errors.fold(0.0, f64::max)
     };
-    let pieces = worst(|product, space| tiles::product(product, Precision::F32, space));
+    let pieces = worst(tiles);
     let library = worst(|product, _| library::product(product, 1));
     assert!(pieces <= library, "{pieces:e} {library:e}");
 }
 
 #[test]
 fn tiles_and_the_portable_way_give_the_same_bits_of_bf16() {
-    if !tiles::available() {
+    let Some(tiles) = of_tiles(Unit::Amx, Precision::Bf16) else {
         return;
-    }
+    };
     for [m, n, k] in SIZES {
         let (a, b) = (numbers(m, k, 7), numbers(k, n, 8));
         let mut scratch = vec![0.0; ample([m, n, k])];
         layouts(&a, &b, &mut |factors| {
             let mut both = [(); 2].map(|()| Array2::from_elem((m, n), 0.5));
-            for (c, compute) in both
-                .iter_mut()
-                .zip([portable::product as Compute, |product, space| {
-                    tiles::product(product, Precision::Bf16, space)
-                }])
-            {
+            for (c, compute) in both.iter_mut().zip([portable::product as Compute, tiles]) {
                 let product = Product::new(c.view_mut(), factors);
                 compute(product.onto(Onto::Present), &mut scratch);
             }
@@ -245,7 +264,10 @@ fn a_prepared_factor_is_the_factor() {
                 true => Prepared::new(b, &mut cx).unwrap(),
                 false => None,
             };
-            assert_eq!(prepared.is_some(), prepares && tiles::available());
+            assert_eq!(
+                prepared.is_some(),
+                prepares && Unit::of(Precision::Bf16).is_some()
+            );
             let mut c = Array2::zeros((40, 610));
             let mut scratch = vec![0.0; threads * space([40, 610, 1100])];
             let product = Product::new(c.view_mut(), [a, b]).prepared(prepared.as_ref());

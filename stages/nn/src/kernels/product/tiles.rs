@@ -1,5 +1,5 @@
-//! Products on AMX tiles: sixteen rows of 32 numbers of bf16 in a register, and an instruction that
-//! multiplies two of them.
+//! Products of tiles: sixteen rows of 32 numbers of bf16, two of which are multiplied at once, by AMX
+//! in three pieces or one, by AVX512-BF16 in one.
 //!
 //! ```text
 //!          b: pairs of steps x columns            pieces of one f32, 8 significant bits each:
@@ -12,13 +12,15 @@
 //!  └────┘  └──────┴──────┘
 //! ```
 //!
-//! An instruction sums its 32 steps in two chains that start from 0, so that a sum of f32 pieces is
+//! AMX sums its 32 steps in two chains that start from 0, so that a sum of f32 pieces is
 //! rounded 6 times per 32 steps instead of 32 times: it is nearer to the truth than a plain sum in
 //! f32. Numbers below 2^-126 count as 0, pieces of numbers below 2^-110 too; what is not finite
-//! (or rounds to that) makes not-a-numbers.
+//! (or rounds to that) makes not-a-numbers. AVX512-BF16 sums its 32 steps in one chain, two at
+//! a time: its sums are others in the last bits.
 //!
 //! # Source
-//! Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS. Three pieces: Henry,
+//! Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS and
+//! VDPBF16PS. Three pieces: Henry,
 //! Tang, Heinecke: "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
 //! computations", 2019.
 #![allow(unsafe_code)]
@@ -27,18 +29,21 @@ use super::{INNER, Product};
 use brigade_layer::Precision;
 use ndarray::{ArrayView2, s};
 use pack::{Lines, Role, pack};
-use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 mod ahead;
-pub(in crate::kernels) mod block;
+mod amx;
+mod dot;
 mod out;
 pub(in crate::kernels) mod pack;
 mod piece;
 pub(in crate::kernels) mod transpose;
+pub(in crate::kernels) mod unit;
 
+pub(in crate::kernels) use amx::Amx;
+pub(in crate::kernels) use dot::Dot;
 use piece::Piece;
+use unit::Multiply;
 
 /// Numbers of a tile's row, rows of a tile, and numbers of a tile.
 pub(in crate::kernels) const DEPTH: usize = 32;
@@ -47,37 +52,48 @@ pub(in crate::kernels) const TILE: usize = SIDE * DEPTH;
 /// Rows and columns that are computed together.
 pub(in crate::kernels) const BLOCK: usize = 2 * SIDE;
 
-/// Whether this processor has tiles and the system lets us use them.
-pub(in crate::kernels) fn available() -> bool {
-    static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| {
-        let vectors = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512bf16");
-        vectors && has_tiles() && permitted()
-    })
+/// What multiplies tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernels) enum Unit {
+    Amx,
+    Dot,
 }
 
-/// CPUID leaf 7: AMX-BF16 and AMX-TILE.
-fn has_tiles() -> bool {
-    let features = __cpuid_count(7, 0).edx;
-    features & (1 << 22) != 0 && features & (1 << 24) != 0
+impl Unit {
+    /// Those that this processor has and the system lets us use, the fastest first.
+    pub(in crate::kernels) fn available() -> &'static [Self] {
+        static AVAILABLE: OnceLock<Vec<Unit>> = OnceLock::new();
+        AVAILABLE.get_or_init(|| {
+            let vectors = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512bf16");
+            let units = [
+                (Self::Amx, amx::available as fn() -> bool),
+                (Self::Dot, || true),
+            ];
+            let units = units.into_iter().filter(|(_, there)| vectors && there());
+            units.map(|(unit, _)| unit).collect()
+        })
+    }
+
+    /// The one for products in this precision: three pieces only pay with AMX.
+    pub(in crate::kernels) fn of(precision: Precision) -> Option<Self> {
+        let fits = |unit: &&Self| precision == Precision::Bf16 || **unit == Self::Amx;
+        Self::available().iter().find(fits).copied()
+    }
 }
 
-/// Linux gives the room for tiles (state component 18) to a process that asks for it.
-fn permitted() -> bool {
-    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
-    const TILES: libc::c_long = 18;
-    // SAFETY: this call reads and writes no memory of ours.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILES) == 0 }
-}
-
-pub(super) fn product(product: Product<'_>, precision: Precision, space: &mut [f32]) {
-    // SAFETY: whoever comes here was told that tiles are available.
+pub(super) fn product(
+    product: Product<'_>,
+    (unit, precision): (Unit, Precision),
+    space: &mut [f32],
+) {
+    // SAFETY: whoever comes here was told that the unit is available.
     unsafe {
-        match precision {
-            Precision::Bf16 => with_tiles::<1>(product, space),
-            _ => with_tiles::<3>(product, space),
+        match (unit, precision) {
+            (Unit::Amx, Precision::Bf16) => with_tiles::<1, Amx>(product, space),
+            (Unit::Amx, _) => with_tiles::<3, Amx>(product, space),
+            (Unit::Dot, _) => with_tiles::<1, Dot>(product, space),
         }
     }
 }
@@ -105,69 +121,20 @@ pub(super) fn pack_columns(to: &mut [f32], block: usize, b: ArrayView2<'_, f32>)
     }
 }
 
-/// How the tile registers are used: palette 1, eight tiles of 16 rows of 64 bytes.
-#[repr(C, align(64))]
-struct Layout {
-    palette: u8,
-    start_row: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-static EIGHT: Layout = {
-    let mut layout = Layout {
-        palette: 1,
-        start_row: 0,
-        reserved: [0; 14],
-        row_bytes: [0; 16],
-        rows: [0; 16],
-    };
-    let mut tile = 0;
-    while tile < 8 {
-        layout.row_bytes[tile] = 64;
-        layout.rows[tile] = 16;
-        tile += 1;
-    }
-    layout
-};
-
 /// # Safety
-/// Tiles are available.
+/// The unit is available.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn with_tiles<const P: usize>(product: Product<'_>, space: &mut [f32]) {
+unsafe fn with_tiles<const P: usize, U: Multiply>(product: Product<'_>, space: &mut [f32]) {
     // SAFETY: as the caller says.
-    unsafe { lay_out() }
+    unsafe { U::begin() }
     let start = space.as_ptr().align_offset(64);
     let space = &mut space[start..];
     product.along_inner(|mut piece| {
-        // SAFETY: tiles are laid out, and the scratch begins at a cache line.
-        unsafe { Piece::<P>::of(&mut piece, space).run() }
+        // SAFETY: the unit has begun, and the scratch begins at a cache line.
+        unsafe { Piece::<P>::of(&mut piece, space).run::<U>() }
     });
     // Others may read what went past the caches.
     std::arch::x86_64::_mm_sfence();
     // SAFETY: as the caller says.
-    unsafe { give_back() }
-}
-
-/// Lays the tile registers out, all of them zeros.
-///
-/// # Safety
-/// Tiles are available.
-#[inline(always)]
-pub(in crate::kernels) unsafe fn lay_out() {
-    // SAFETY: the layout is a valid one, and tiles are available.
-    unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const EIGHT, options(nostack, readonly, preserves_flags));
-    }
-}
-
-/// Gives the tile registers back.
-///
-/// # Safety
-/// Tiles are available.
-#[inline(always)]
-pub(in crate::kernels) unsafe fn give_back() {
-    // SAFETY: tiles are available, and whoever uses them lays them out first.
-    unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+    unsafe { U::end() }
 }

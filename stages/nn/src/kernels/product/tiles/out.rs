@@ -6,8 +6,8 @@
 #![allow(unsafe_code)]
 
 use super::ahead::fetch;
-use super::block::Sums;
 use super::pack::mask;
+use super::unit::Sums;
 use super::{BLOCK, SIDE};
 use crate::kernels::elementwise::Function;
 use crate::kernels::product::After;

@@ -13,9 +13,9 @@
 #![allow(unsafe_code)]
 
 use super::ahead::Ahead;
-use super::block::multiply;
 use super::out::{Finish, Out, Place, Then};
 use super::pack::{Lines, Role, pack};
+use super::unit::{Multiply, Tiles, To};
 use super::{BLOCK, DEPTH, SIDE, TILE};
 use crate::kernels::product::prepared::block;
 use crate::kernels::product::{Onto, Product, columns_kept, rows_at_once};
@@ -139,16 +139,16 @@ impl<'a, const P: usize> Piece<'a, P> {
     }
 
     /// # Safety
-    /// Tiles are available and laid out, and the scratch begins at a cache line.
+    /// The unit is available and has begun, and the scratch begins at a cache line.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) unsafe fn run(&self) {
+    pub(super) unsafe fn run<U: Multiply>(&self) {
         let [m, n, _] = self.sizes;
         let mut out = Out::new();
         for column in (0..n).step_by(self.columns_kept.unwrap_or(n)) {
             let columns = Span::of(column, self.columns_kept.unwrap_or(n), n);
             for row in (0..m).step_by(self.rows_at_once) {
                 // SAFETY: as the caller says.
-                unsafe { self.rows(Span::of(row, self.rows_at_once, m), columns, &mut out) }
+                unsafe { self.rows::<U>(Span::of(row, self.rows_at_once, m), columns, &mut out) }
             }
         }
         // SAFETY: as the caller says.
@@ -158,7 +158,7 @@ impl<'a, const P: usize> Piece<'a, P> {
     /// # Safety
     /// As `run`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn rows(&self, rows: Span, columns: Span, out: &mut Out) {
+    unsafe fn rows<U: Multiply>(&self, rows: Span, columns: Span, out: &mut Out) {
         let [_, _, k] = self.sizes;
         let group = self.group;
         // SAFETY: rows and columns exist, and there is room for their tiles.
@@ -174,7 +174,7 @@ impl<'a, const P: usize> Piece<'a, P> {
                 let mut next = self.next(rows, columns, chunk, to);
                 for (number, block) in chunk.chunks(BLOCK).enumerate() {
                     let packed = to.add(number * self.block_b);
-                    self.column_block([rows, block], packed, &mut next, out);
+                    self.column_block::<U>([rows, block], packed, &mut next, out);
                 }
             }
         }
@@ -220,7 +220,7 @@ impl<'a, const P: usize> Piece<'a, P> {
     /// # Safety
     /// As `run`.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    unsafe fn column_block(
+    unsafe fn column_block<U: Multiply>(
         &self,
         [rows, columns]: [Span; 2],
         packed: *mut u16,
@@ -236,20 +236,22 @@ impl<'a, const P: usize> Piece<'a, P> {
                     next.pull();
                     out.push();
                 };
-                let tiles = [self.packed_a.add(number * 2 * group), packed];
+                let to = To {
+                    first: into,
+                    stride: BLOCK,
+                    onto: false,
+                };
+                let tiles = Tiles {
+                    a: self.packed_a.add(number * 2 * group),
+                    b: packed,
+                    group,
+                    along: blocks,
+                };
                 match (rows.count > SIDE, columns.count > SIDE) {
-                    (true, true) => {
-                        multiply::<P, true, true>(into, tiles, group, blocks, meanwhile)
-                    }
-                    (true, false) => {
-                        multiply::<P, true, false>(into, tiles, group, blocks, meanwhile)
-                    }
-                    (false, true) => {
-                        multiply::<P, false, true>(into, tiles, group, blocks, meanwhile)
-                    }
-                    (false, false) => {
-                        multiply::<P, false, false>(into, tiles, group, blocks, meanwhile)
-                    }
+                    (true, true) => U::multiply::<P, true, true>(to, tiles, meanwhile),
+                    (true, false) => U::multiply::<P, true, false>(to, tiles, meanwhile),
+                    (false, true) => U::multiply::<P, false, true>(to, tiles, meanwhile),
+                    (false, false) => U::multiply::<P, false, false>(to, tiles, meanwhile),
                 }
                 out.leave(blocks);
             }

@@ -1,12 +1,59 @@
-//! The sums of one block.
+//! Tiles in the registers of AMX.
 #![allow(unsafe_code)]
 
-use super::{BLOCK, SIDE, TILE};
+use super::unit::{Multiply, Tiles, To};
+use super::{SIDE, TILE};
 use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
 
-/// Sums of a block, row after row.
-#[repr(align(64))]
-pub(in crate::kernels) struct Sums(pub(in crate::kernels) [f32; BLOCK * BLOCK]);
+/// Eight registers of a tile each, and an instruction that multiplies two of them.
+pub(in crate::kernels) struct Amx;
+
+/// Whether this processor has tiles and the system lets us use them.
+pub(super) fn available() -> bool {
+    has_tiles() && permitted()
+}
+
+/// CPUID leaf 7: AMX-BF16 and AMX-TILE.
+fn has_tiles() -> bool {
+    let features = __cpuid_count(7, 0).edx;
+    features & (1 << 22) != 0 && features & (1 << 24) != 0
+}
+
+/// Linux gives the room for tiles (state component 18) to a process that asks for it.
+fn permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const TILES: libc::c_long = 18;
+    // SAFETY: this call reads and writes no memory of ours.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILES) == 0 }
+}
+
+/// How the tile registers are used: palette 1, eight tiles of 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct Layout {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+static EIGHT: Layout = {
+    let mut layout = Layout {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        row_bytes: [0; 16],
+        rows: [0; 16],
+    };
+    let mut tile = 0;
+    while tile < 8 {
+        layout.row_bytes[tile] = 64;
+        layout.rows[tile] = 16;
+        tile += 1;
+    }
+    layout
+};
 
 macro_rules! load {
     ($tile:literal, $from:expr) => {
@@ -45,48 +92,37 @@ macro_rules! add_product {
     };
 }
 
-/// Sums of a block of up to two groups of lines of a by up to two of b. Of each, the second group
-/// is `group` after the first. Calls `ahead` once for every tile along the lines.
-///
-/// # Safety
-/// Tiles are available and laid out, and there are `blocks` tiles of `P` pieces in every group.
-#[inline(always)]
-pub(super) unsafe fn multiply<const P: usize, const TALL: bool, const WIDE: bool>(
-    sums: *mut f32,
-    tiles: [*mut u16; 2],
-    group: usize,
-    blocks: usize,
-    ahead: &mut impl FnMut(),
-) {
-    // SAFETY: as the caller says; sums are written within a block.
-    unsafe {
-        zero!(0 1 2 3);
-        add::<P, TALL, WIDE>(tiles, group, blocks, ahead);
-        store_sums::<TALL, WIDE>(sums, BLOCK);
-    }
-}
-
-/// As `multiply`, for sums with so many numbers from one row to the next, added to what is there
-/// if they are.
-///
-/// # Safety
-/// As `multiply`; there is room for the sums of whole tiles.
-#[inline(always)]
-pub(in crate::kernels) unsafe fn multiply_to<const P: usize, const TALL: bool, const WIDE: bool>(
-    (sums, stride, onto): (*mut f32, usize, bool),
-    tiles: [*mut u16; 2],
-    group: usize,
-    blocks: usize,
-) {
-    // SAFETY: as the caller says.
-    unsafe {
-        if onto {
-            load_sums::<TALL, WIDE>(sums, stride);
-        } else {
-            zero!(0 1 2 3);
+impl Multiply for Amx {
+    #[inline(always)]
+    unsafe fn begin() {
+        // SAFETY: the layout is a valid one, and tiles are available.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const EIGHT, options(nostack, readonly, preserves_flags));
         }
-        add::<P, TALL, WIDE>(tiles, group, blocks, &mut || {});
-        store_sums::<TALL, WIDE>(sums, stride);
+    }
+
+    #[inline(always)]
+    unsafe fn end() {
+        // SAFETY: tiles are available, and whoever uses them lays them out first.
+        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<const P: usize, const TALL: bool, const WIDE: bool>(
+        to: To,
+        tiles: Tiles,
+        ahead: &mut impl FnMut(),
+    ) {
+        // SAFETY: as the caller says.
+        unsafe {
+            if to.onto {
+                load_sums::<TALL, WIDE>(to.first, to.stride);
+            } else {
+                zero!(0 1 2 3);
+            }
+            add::<P, TALL, WIDE>(tiles, ahead);
+            store_sums::<TALL, WIDE>(to.first, to.stride);
+        }
     }
 }
 
@@ -134,9 +170,12 @@ unsafe fn store_sums<const TALL: bool, const WIDE: bool>(to: *mut f32, stride: u
 /// As `multiply`.
 #[inline(always)]
 unsafe fn add<const P: usize, const TALL: bool, const WIDE: bool>(
-    [mut a, mut b]: [*mut u16; 2],
-    group: usize,
-    blocks: usize,
+    Tiles {
+        mut a,
+        mut b,
+        group,
+        along,
+    }: Tiles,
     ahead: &mut impl FnMut(),
 ) {
     macro_rules! a {
@@ -171,7 +210,7 @@ unsafe fn add<const P: usize, const TALL: bool, const WIDE: bool>(
     }
     // SAFETY: tiles are read within the groups.
     unsafe {
-        for _ in 0..blocks {
+        for _ in 0..along {
             ahead();
             a!(0);
             if P == 1 {
