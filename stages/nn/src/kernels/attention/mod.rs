@@ -13,7 +13,7 @@
 //! the same order, and factors come after the sums.
 
 use crate::kernels::parallel::{Out, spread};
-use crate::kernels::product::tiles::Unit;
+use crate::kernels::product::Unit;
 use crate::kernels::random::Mask;
 use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;

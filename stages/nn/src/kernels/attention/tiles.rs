@@ -10,10 +10,10 @@
 #![allow(unsafe_code)]
 
 use super::{Attention, BLOCK, Backward, Forward, Head, STRIP, scale_of, scores, stride};
-use crate::kernels::product::INNER;
 use crate::kernels::product::tiles::pack::{Lines, Role, pack};
 use crate::kernels::product::tiles::unit::{self, Multiply, To};
-use crate::kernels::product::tiles::{Amx, Dot, SIDE, TILE, Unit};
+use crate::kernels::product::tiles::{Amx, Dot, SIDE, TILE};
+use crate::kernels::product::{INNER, Unit};
 use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;
 use ndarray::ArrayViewMut2;

@@ -12,6 +12,7 @@
 
 use brigade_layer::Precision;
 use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use std::sync::OnceLock;
 
 mod after;
 mod library;
@@ -68,16 +69,42 @@ pub(crate) struct Means<'a> {
     pub(crate) space: &'a mut [f32],
 }
 
+/// What multiplies tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kernels) enum Unit {
+    /// Registers that hold tiles.
+    Amx,
+    /// AVX512-BF16.
+    Dot,
+}
+
+impl Unit {
+    /// Those that this processor has and the system lets us use, the fastest first.
+    pub(in crate::kernels) fn available() -> &'static [Self] {
+        static AVAILABLE: OnceLock<Vec<Unit>> = OnceLock::new();
+        AVAILABLE.get_or_init(|| {
+            let all = [Self::Amx, Self::Dot].into_iter();
+            all.filter(|unit| tiles::has(*unit)).collect()
+        })
+    }
+
+    /// The one for products in this precision: three pieces only pay with AMX.
+    pub(in crate::kernels) fn of(precision: Precision) -> Option<Self> {
+        let fits = |unit: &&Self| precision == Precision::Bf16 || **unit == Self::Amx;
+        Self::available().iter().find(fits).copied()
+    }
+}
+
 /// How a product is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Library,
     Portable,
-    Tiles(tiles::Unit),
+    Tiles(Unit),
 }
 
 fn way(precision: Precision, [m, n, k]: [usize; 3]) -> Way {
-    let unit = tiles::Unit::of(precision);
+    let unit = Unit::of(precision);
     match (precision, unit) {
         (Precision::Bf16, Some(unit)) => Way::Tiles(unit),
         (Precision::Bf16, None) => Way::Portable,

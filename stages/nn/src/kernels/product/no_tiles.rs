@@ -1,17 +1,11 @@
 //! Where there are no tiles.
 
-use super::Product;
+use super::{Product, Unit};
 use brigade_layer::Precision;
 use ndarray::ArrayView2;
 
-/// What multiplies tiles: nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kernels) enum Unit {}
-
-impl Unit {
-    pub(in crate::kernels) fn of(_: Precision) -> Option<Self> {
-        None
-    }
+pub(super) fn has(_: Unit) -> bool {
+    false
 }
 
 pub(super) fn product(_: Product<'_>, _: (Unit, Precision), _: &mut [f32]) {

@@ -1,6 +1,6 @@
 //! A factor of many products, rounded and packed once for all of them.
 
-use super::tiles::{self, Unit};
+use super::{Unit, tiles};
 use crate::kernels::parallel::{Out, spread};
 use crate::shapes::element_work;
 use brigade_layer::{Ctx, LayerError, Precision, TensorMut};

@@ -1,6 +1,5 @@
 //! Every way of computing a product beside three loops in double precision.
 
-use super::tiles::Unit;
 use super::*;
 use brigade_layer::{Ctx, LayerState, Pool};
 use ndarray::Array2;

@@ -12,24 +12,22 @@
 //!  └────┘  └──────┴──────┘
 //! ```
 //!
-//! AMX sums its 32 steps in two chains that start from 0, so that a sum of f32 pieces is
-//! rounded 6 times per 32 steps instead of 32 times: it is nearer to the truth than a plain sum in
-//! f32. Numbers below 2^-126 count as 0, pieces of numbers below 2^-110 too; what is not finite
-//! (or rounds to that) makes not-a-numbers. AVX512-BF16 sums its 32 steps in one chain, two at
-//! a time: its sums are others in the last bits.
+//! AMX sums its 32 steps in two chains that start from 0, so that a sum of f32 pieces is rounded 6
+//! times per 32 steps instead of 32 times: it is nearer to the truth than a plain sum in f32.
+//! Numbers below 2^-126 count as 0, pieces of numbers below 2^-110 too; what is not finite (or
+//! rounds to that) makes not-a-numbers. AVX512-BF16 sums its 32 steps in one chain, two at a time:
+//! its sums are others in the last bits.
 //!
 //! # Source
-//! Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS and
-//! VDPBF16PS. Three pieces: Henry,
-//! Tang, Heinecke: "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
+//! Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS and VDPBF16PS. Three
+//! pieces: Henry, Tang, Heinecke: "Leveraging the bfloat16 artificial intelligence datatype for higher-precision
 //! computations", 2019.
 #![allow(unsafe_code)]
 
-use super::{INNER, Product};
+use super::{INNER, Product, Unit};
 use brigade_layer::Precision;
 use ndarray::{ArrayView2, s};
 use pack::{Lines, Role, pack};
-use std::sync::OnceLock;
 
 mod ahead;
 mod amx;
@@ -52,34 +50,14 @@ pub(in crate::kernels) const TILE: usize = SIDE * DEPTH;
 /// Rows and columns that are computed together.
 pub(in crate::kernels) const BLOCK: usize = 2 * SIDE;
 
-/// What multiplies tiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kernels) enum Unit {
-    Amx,
-    Dot,
-}
-
-impl Unit {
-    /// Those that this processor has and the system lets us use, the fastest first.
-    pub(in crate::kernels) fn available() -> &'static [Self] {
-        static AVAILABLE: OnceLock<Vec<Unit>> = OnceLock::new();
-        AVAILABLE.get_or_init(|| {
-            let vectors = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512bf16");
-            let units = [
-                (Self::Amx, amx::available as fn() -> bool),
-                (Self::Dot, || true),
-            ];
-            let units = units.into_iter().filter(|(_, there)| vectors && there());
-            units.map(|(unit, _)| unit).collect()
-        })
-    }
-
-    /// The one for products in this precision: three pieces only pay with AMX.
-    pub(in crate::kernels) fn of(precision: Precision) -> Option<Self> {
-        let fits = |unit: &&Self| precision == Precision::Bf16 || **unit == Self::Amx;
-        Self::available().iter().find(fits).copied()
+/// Whether this processor has the unit and the system lets us use it.
+pub(super) fn has(unit: Unit) -> bool {
+    let vectors = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16");
+    match unit {
+        Unit::Amx => vectors && amx::available(),
+        Unit::Dot => vectors,
     }
 }
 
