@@ -3,7 +3,7 @@
 
 use crate::batch::MiniBatch;
 use crate::error::PlanError;
-use crate::ids::NodeCount;
+use crate::ids::{NodeCount, NodeId};
 use crate::partition::Cuts;
 use crate::schedule::ScheduleKind;
 use brigade_layer::Precision;
@@ -42,6 +42,8 @@ pub struct Config {
     /// Bytes that a node may hold. A plan that needs more is refused. Default as much as the
     /// machine has.
     pub node_memory_bytes: Option<u64>,
+    /// The same for each node by itself, where nodes differ; empty for all alike.
+    pub node_limits: Vec<u64>,
     /// How tensors travel between nodes. Default moved between threads.
     pub transport: Transport,
     /// Seconds without any progress of any node after which waiting is an error; an action may
@@ -67,6 +69,7 @@ impl Default for Config {
             seed: 1,
             clip: None,
             node_memory_bytes: None,
+            node_limits: Vec::new(),
             transport: Transport::default(),
             deadline_s: 60.0,
             pinning: Pinning::default(),
@@ -155,6 +158,13 @@ impl Config {
                 allowed,
             })
         };
+        if !self.node_limits.is_empty() && self.node_limits.len() != self.nodes {
+            return Err(PlanError::Setting {
+                setting: "node_limits",
+                value: format!("a list of {}", self.node_limits.len()),
+                allowed: format!("empty, or one for each of {} nodes", self.nodes),
+            });
+        }
         positive("clip", f64::from(self.clip.unwrap_or(1.0)))?;
         positive("deadline_s", self.deadline_s)?;
         if Duration::try_from_secs_f64(self.deadline_s).is_err() {
@@ -167,6 +177,12 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// The most bytes that a node may hold, if there is a limit.
+    pub fn limit_of(&self, node: NodeId) -> Option<u64> {
+        let own = self.node_limits.get(node.index()).copied();
+        own.into_iter().chain(self.node_memory_bytes).min()
     }
 
     /// How many nodes.

@@ -48,8 +48,8 @@ pub enum PlanError {
     },
     /// A node would need more memory than it may hold.
     #[error(
-        "node {node} needs {needed_bytes} bytes and may hold {limit_bytes}; use more nodes, a smaller micro-batch, or allow {} more",
-        .needed_bytes.saturating_sub(*.limit_bytes)
+        "node {node} needs {needed_bytes} bytes and may hold {limit_bytes}; use more nodes, a smaller micro-batch, or allow {} more (the nodes need {})",
+        .needed_bytes.saturating_sub(*.limit_bytes), listed(.all_needed_bytes)
     )]
     DoesNotFit {
         /// The node.
@@ -58,6 +58,8 @@ pub enum PlanError {
         needed_bytes: u64,
         /// The limit.
         limit_bytes: u64,
+        /// Predicted peaks of all nodes.
+        all_needed_bytes: Vec<u64>,
     },
     /// More rows than the plan's batch.
     #[error(
@@ -102,6 +104,17 @@ pub enum PlanError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// The first of many numbers.
+fn listed(numbers: &[u64]) -> String {
+    const SHOWN: usize = 16;
+    let shown: Vec<_> = numbers.iter().take(SHOWN).map(u64::to_string).collect();
+    let more = match numbers.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
 }
 
 /// What went wrong on a node while running.

@@ -113,6 +113,29 @@ impl Plan {
         optimizer: &dyn Optimizer,
         schedule: &dyn Schedule,
     ) -> Result<Self, PlanError> {
+        let plan = Self::proposed(network, config, optimizer, schedule)?;
+        plan.fits(config)?;
+        tracing::info!(
+            nodes = config.nodes,
+            schedule = %plan.schedule,
+            micro_batches = plan.training.batch.micro_batches().index(),
+            cuts = ?plan.partition.cuts(),
+            peak_bytes = ?plan.memory.iter().map(NodeMemory::peak_bytes).collect::<Vec<_>>(),
+            "planned"
+        );
+        Ok(plan)
+    }
+
+    /// As [`with_schedule`](Self::with_schedule), whether nodes may hold what they need or not.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), except that a node would need more memory than it may hold.
+    pub fn proposed(
+        network: &Network,
+        config: &Config,
+        optimizer: &dyn Optimizer,
+        schedule: &dyn Schedule,
+    ) -> Result<Self, PlanError> {
         config.validate()?;
         optimizer.validate()?;
         let batch = config.mini_batch();
@@ -143,10 +166,10 @@ impl Plan {
             definition,
             training,
             memory,
-        } = order(schedule, &prediction, batch, config.node_memory_bytes)?;
+        } = order(schedule, &prediction, batch, &|node| config.limit_of(node))?;
         let sent_bytes =
             traffic::sent_bytes(network, &partition, &layout, (&training, config.wire))?;
-        let plan = Self {
+        Ok(Self {
             schedule: schedule.name().to_owned(),
             layers: network
                 .layers()
@@ -163,30 +186,23 @@ impl Plan {
             precision: config.precision,
             network: network_fingerprint(network, &shapes),
             hosts: Vec::new(),
-        };
-        plan.fits(config.node_memory_bytes)?;
-        tracing::info!(
-            nodes = config.nodes,
-            schedule = %plan.schedule,
-            micro_batches = batch.micro_batches().index(),
-            cuts = ?plan.partition.cuts(),
-            peak_bytes = ?plan.memory.iter().map(NodeMemory::peak_bytes).collect::<Vec<_>>(),
-            "planned"
-        );
-        Ok(plan)
+        })
     }
 
-    fn fits(&self, limit: Option<u64>) -> Result<(), PlanError> {
-        let Some(limit_bytes) = limit else {
-            return Ok(());
-        };
+    /// Whether every node may hold what it is predicted to need.
+    ///
+    /// # Errors
+    /// When one may not: with the numbers of all.
+    pub fn fits(&self, config: &Config) -> Result<(), PlanError> {
         for (node, memory) in self.layout.nodes().iter().zip(&self.memory) {
             let needed_bytes = memory.peak_bytes();
+            let limit_bytes = config.limit_of(node).unwrap_or(u64::MAX);
             if needed_bytes > limit_bytes {
                 return Err(PlanError::DoesNotFit {
                     node,
                     needed_bytes,
                     limit_bytes,
+                    all_needed_bytes: self.memory.iter().map(NodeMemory::peak_bytes).collect(),
                 });
             }
         }

@@ -22,7 +22,7 @@ pub(super) fn order(
     schedule: &dyn Schedule,
     prediction: &Prediction<'_>,
     batch: MiniBatch,
-    node_memory_bytes: Option<u64>,
+    limit_of: &dyn Fn(NodeId) -> Option<u64>,
 ) -> Result<Ordered, PlanError> {
     let layout = prediction.layout;
     let forward_batch = batch.with_rows(forward_rows(batch, layout.nodes().index()));
@@ -37,8 +37,11 @@ pub(super) fn order(
             kept.map(|[whole, rest]| whole.max(rest)).sum()
         })
         .collect();
-    if let Some(most) = node_memory_bytes {
-        let free = |node| most.saturating_sub(prediction.stays_bytes(node)) as f64;
+    if layout.nodes().iter().any(|node| limit_of(node).is_some()) {
+        let free = |node| {
+            let most = limit_of(node).unwrap_or(u64::MAX);
+            most.saturating_sub(prediction.stays_bytes(node)) as f64
+        };
         let free = layout.nodes().iter().map(free);
         costs.limits = free
             .zip(&least)
@@ -59,7 +62,8 @@ pub(super) fn order(
             .collect();
         let mut fits = true;
         for (node, memory) in layout.nodes().iter().zip(&memory) {
-            let over = node_memory_bytes.map_or(0, |most| memory.peak_bytes().saturating_sub(most));
+            let most = limit_of(node);
+            let over = most.map_or(0, |most| memory.peak_bytes().saturating_sub(most));
             if over > 0 {
                 fits = false;
                 let limit = &mut costs.limits[node.index()];

@@ -49,7 +49,7 @@ impl Nodes {
         let own = process::rank();
         let is_here = |node: &NodeId| processes.world().is_none() || ranks[node.index()] == own;
         let pools: Vec<_> = (plan.layout.nodes().iter().filter(is_here))
-            .map(|node| (node, Pool::new(config.node_memory_bytes)))
+            .map(|node| (node, Pool::new(config.limit_of(node))))
             .collect();
         let local = local_links(
             &plan.layout,
