@@ -4,7 +4,6 @@
 //! Network ──price──► Partition ──place──► Layout ──define, lower, check──► Plan: a list per node
 //! ```
 
-use crate::batch::MiniBatch;
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::write_whole;
@@ -12,8 +11,7 @@ use crate::ids::{NodeId, StageId};
 use crate::launch::launch;
 use crate::partition::Partition;
 use crate::schedule::{
-    Action, Definition, Layout, Lowered, Schedule, Timeline, Times, check, counted, forward_only,
-    lower, simulate, stash_peaks,
+    Action, Definition, Layout, Schedule, Timeline, Times, check, counted, simulate, stash_peaks,
 };
 use brigade_layer::{LayerShapes, Network, Optimizer, Precision};
 use serde::Serialize;
@@ -25,6 +23,7 @@ mod layout;
 mod memory;
 mod order;
 mod traffic;
+mod walk;
 
 pub(crate) use edges::EdgeSpecs;
 #[cfg(feature = "mpi")]
@@ -32,31 +31,8 @@ pub(crate) use edges::travelling;
 pub use memory::NodeMemory;
 use order::{Ordered, order};
 pub(crate) use traffic::{scalars_from, verdict_len};
-
-/// What one walk through the lists is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[non_exhaustive]
-pub enum PassKind {
-    /// A training step.
-    Train,
-    /// Forward, with the loss and the metrics.
-    Evaluate,
-    /// Forward up to the network's output.
-    Predict,
-}
-
-/// One list per node for one size of mini-batch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Walk {
-    /// What it is for.
-    pub kind: PassKind,
-    /// How its rows are cut into micro-batches.
-    pub batch: MiniBatch,
-    /// The lists.
-    pub lowered: Lowered,
-    /// The most micro-batches that each stage keeps for its backward pass.
-    pub stash_limits: Vec<usize>,
-}
+use walk::forward_rows;
+pub use walk::{PassKind, Walk};
 
 /// How a network is trained: which layers on which node, in which order, and what that takes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -349,40 +325,6 @@ impl Plan {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), crate::Error> {
         write_whole(path.as_ref(), (self.to_json() + "\n").as_bytes())
     }
-}
-
-impl Walk {
-    fn forward(kind: PassKind, layout: &Layout, batch: MiniBatch) -> Result<Self, PlanError> {
-        let definition = forward_only(&layout.placement, batch.micro_batches());
-        Self::new(kind, &definition, layout, batch)
-    }
-
-    /// Lowers and checks.
-    fn new(
-        kind: PassKind,
-        definition: &Definition,
-        layout: &Layout,
-        batch: MiniBatch,
-    ) -> Result<Self, PlanError> {
-        let micro_batches = batch.micro_batches();
-        let lowered = lower(definition, layout, micro_batches)?;
-        check(&lowered, layout, micro_batches, None, &|lane| {
-            lowered.slots.of(lane)
-        })?;
-        let stash_limits = stash_peaks(&lowered, layout);
-        Ok(Self {
-            kind,
-            batch,
-            lowered,
-            stash_limits,
-        })
-    }
-}
-
-/// Whole micro-batches, so that the numbers do not depend on how many go together.
-fn forward_rows(batch: MiniBatch, nodes: usize) -> usize {
-    let whole = (batch.rows() / batch.largest()).max(1);
-    batch.largest() * whole.min(4 * nodes)
 }
 
 fn network_fingerprint(network: &Network, shapes: &[LayerShapes]) -> String {

@@ -1,0 +1,69 @@
+//! The lists of all nodes for one pass.
+
+use crate::batch::MiniBatch;
+use crate::error::PlanError;
+use crate::schedule::{Definition, Layout, Lowered, check, forward_only, lower, stash_peaks};
+use serde::Serialize;
+
+/// What one walk through the lists is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum PassKind {
+    /// A training step.
+    Train,
+    /// Forward, with the loss and the metrics.
+    Evaluate,
+    /// Forward up to the network's output.
+    Predict,
+}
+
+/// One list per node for one size of mini-batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Walk {
+    /// What it is for.
+    pub kind: PassKind,
+    /// How its rows are cut into micro-batches.
+    pub batch: MiniBatch,
+    /// The lists.
+    pub lowered: Lowered,
+    /// The most micro-batches that each stage keeps for its backward pass.
+    pub stash_limits: Vec<usize>,
+}
+
+impl Walk {
+    pub(super) fn forward(
+        kind: PassKind,
+        layout: &Layout,
+        batch: MiniBatch,
+    ) -> Result<Self, PlanError> {
+        let definition = forward_only(&layout.placement, batch.micro_batches());
+        Self::new(kind, &definition, layout, batch)
+    }
+
+    /// Lowers and checks.
+    pub(super) fn new(
+        kind: PassKind,
+        definition: &Definition,
+        layout: &Layout,
+        batch: MiniBatch,
+    ) -> Result<Self, PlanError> {
+        let micro_batches = batch.micro_batches();
+        let lowered = lower(definition, layout, micro_batches)?;
+        check(&lowered, layout, micro_batches, None, &|lane| {
+            lowered.slots.of(lane)
+        })?;
+        let stash_limits = stash_peaks(&lowered, layout);
+        Ok(Self {
+            kind,
+            batch,
+            lowered,
+            stash_limits,
+        })
+    }
+}
+
+/// Whole micro-batches, so that the numbers do not depend on how many go together.
+pub(super) fn forward_rows(batch: MiniBatch, nodes: usize) -> usize {
+    let whole = (batch.rows() / batch.largest()).max(1);
+    batch.largest() * whole.min(4 * nodes)
+}
