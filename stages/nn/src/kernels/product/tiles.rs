@@ -1,5 +1,5 @@
-//! Products of tiles: sixteen rows of 32 numbers of bf16, two of which are multiplied at once, by AMX
-//! in three pieces or one, by AVX512-BF16 in one.
+//! Products of tiles: sixteen rows of 32 numbers of bf16, two of which are multiplied at once. AMX
+//! does it in three pieces of every number or in one, AVX512-BF16 in one.
 //!
 //! ```text
 //!          b: pairs of steps x columns            pieces of one f32, 8 significant bits each:
