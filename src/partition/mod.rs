@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 mod balanced;
+mod chain;
+mod optimum;
+
+pub use chain::{ChainCosts, ChainMemory, CutCost};
+pub use optimum::{NoPartition, Optimum, StageCosts, optimum};
 
 /// How to cut the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
