@@ -16,9 +16,9 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use brigade::bench::Profile;
 use brigade::layer::{Network, TensorSpec};
 use brigade::nn::{AdamW, Gpt, MeanSquaredError, Sgd, TokenWindows};
+use brigade::profile::Profile;
 use brigade::schedule::{Measured, Times};
 use brigade::{Config, Cuts, Plan, ScheduleKind, Trainer};
 use common::{Toy, numbers, toy};

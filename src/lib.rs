@@ -48,6 +48,7 @@
 //! | [`process`] | this process among those of an MPI job |
 //! | [`trace`] | what really happened in a step, and when |
 //! | [`mod@bench`] | a network of one's own, measured |
+//! | [`profile`] | what layers and links take on a machine, kept in a file |
 //! | [`checkpoint`] | what is saved |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
 #![cfg_attr(
@@ -77,6 +78,7 @@ pub mod partition;
 pub mod placement;
 pub mod plan;
 pub mod process;
+pub mod profile;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod schedule;

@@ -4,7 +4,7 @@
 
 mod program;
 
-use program::{SMALL, brigade, folder_with_text, lines, sha, text};
+use program::{SMALL, assert_fails, brigade, folder_with_text, lines, sha, text};
 use serde_json::Value;
 use std::fs;
 
@@ -46,6 +46,80 @@ fn a_plan_says_who_does_what_and_what_it_takes() {
     });
     assert!(plan["step_ms"].as_f64().unwrap() >= 0.999 * busiest.fold(0.0, f64::max));
     assert!((0.0..1.0).contains(&plan["bubble"].as_f64().unwrap()));
+}
+
+#[test]
+fn a_profile_is_printed_and_planned_with() {
+    let folder = folder_with_text();
+    let arguments = format!("profile text.txt {SMALL} --nodes 2 --micro-batch-sizes 1,2");
+    let said = text(&brigade(
+        folder.path(),
+        &format!("{arguments} --out profile.json"),
+    ));
+    for words in [
+        "Measured now in",
+        "Micro-batches of 1:",
+        "Micro-batches of 2:",
+        "GFLOP/s",
+        "embed",
+        "h.0.attn",
+        "links:",
+        "written to profile.json",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(!said.contains("h.1.attn"), "like h.0.attn: {said}");
+
+    let output = brigade(folder.path(), &format!("{arguments} --json"));
+    let profile = &lines(&output)[0];
+    let sizes = profile["sizes"].as_array().unwrap();
+    assert_eq!((sizes.len(), lines(&output).len()), (2, 1));
+    for size in sizes {
+        let layers = size["layers"].as_array().unwrap();
+        let alike = layers.iter().map(|layer| layer["alike"].as_u64().unwrap());
+        assert_eq!(alike.sum::<u64>(), 8);
+        for layer in layers {
+            assert!(layer["forward_ms"].as_f64().unwrap() > 0.0, "{layer}");
+            assert_eq!(layer["measured"], true);
+        }
+    }
+
+    // A plan of the same network with it: nothing is measured, so it is twice the same.
+    let plan = format!("plan text.txt {SMALL} --nodes 3 --profile profile.json");
+    let said = text(&brigade(folder.path(), &plan));
+    let again = text(&brigade(folder.path(), &plan));
+    assert!(said.contains("Times of profile.json, measured 2"), "{said}");
+    assert_eq!(said, again);
+    let planned = &lines(&brigade(folder.path(), &format!("{plan} --json")))[0];
+    assert_eq!(planned["profile"]["file"], "profile.json");
+    let now = text(&brigade(
+        folder.path(),
+        &format!("plan text.txt {SMALL} --nodes 3"),
+    ));
+    assert!(now.contains("Measured now in"), "{now}");
+    // A size that was not measured is scaled.
+    let scaled = format!("{plan} --micro-batch-size 3 --json");
+    assert!(
+        lines(&brigade(folder.path(), &scaled))[0]["step_ms"]
+            .as_f64()
+            .unwrap()
+            > 0.0
+    );
+
+    for (more, wanted) in [
+        ("--layers 3", "--profile is of network"),
+        ("--precision bf16", "it must be of precision bf16"),
+        ("--threads-per-node 2", "it must be of threads per node 2"),
+    ] {
+        let output = brigade(folder.path(), &format!("{plan} {more}"));
+        assert_fails(&output, more, 2, wanted);
+    }
+    let broken = fs::read_to_string(folder.path().join("profile.json")).unwrap();
+    let broken = broken.replacen("\"precision\"", "\"precisoin\"", 1);
+    fs::write(folder.path().join("broken.json"), broken).unwrap();
+    let plan = plan.replace("profile.json", "broken.json");
+    let wanted = "broken.json, line 7, column";
+    assert_fails(&brigade(folder.path(), &plan), "broken", 1, wanted);
 }
 
 /// What is printed is what is read: all options, and a file of them changes nothing.

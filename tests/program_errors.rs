@@ -311,6 +311,19 @@ fn other_commands_are_as_clear() {
         ("config --nodes 0", 2, "--nodes is 0"),
         ("plan text.txt --nodes 99", 2, "nodes times chunks"),
         ("plan text.txt --node-memory 1MiB", 1, "use more nodes"),
+        (
+            "plan text.txt --profile none.json",
+            1,
+            "cannot read none.json",
+        ),
+        ("profile missing", 1, "cannot read missing"),
+        ("profile text.txt --nodes 0", 2, "--nodes is 0"),
+        (
+            "profile text.txt --micro-batch-sizes 1,x",
+            2,
+            "such as 1,2,4",
+        ),
+        ("profile text.txt --micro-batch-sizes 99", 2, "has 99"),
     ] {
         assert_fails(&brigade(folder.path(), arguments), arguments, code, wanted);
     }
@@ -318,6 +331,7 @@ fn other_commands_are_as_clear() {
         "--help",
         "train --help",
         "plan -h",
+        "profile --help",
         "generate --help",
         "--version",
     ] {

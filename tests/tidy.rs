@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "checkpoint",
     "train",
     "bench",
+    "profile",
     "report",
     "cli",
 ];

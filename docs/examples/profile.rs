@@ -4,12 +4,12 @@
 //! `cargo bench --bench profile`, or with a part of a name: `cargo bench --bench profile -- attn`
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use brigade::bench::{Layers, Profile, steps};
+use brigade::bench::{Layers, steps};
 use brigade::layer::Network;
 use brigade::nn::{AdamW, Gpt, TokenWindows};
+use brigade::profile::{Effort, Profile};
 use brigade::{Config, Plan, ScheduleKind, Trainer};
 use criterion::{Criterion, criterion_group, criterion_main};
-use std::time::Duration;
 
 const ROWS: usize = 2;
 
@@ -40,22 +40,21 @@ fn layers(criterion: &mut Criterion) {
 
 fn training(criterion: &mut Criterion) {
     let ((network, data), optimizer) = (network(), AdamW::new(1e-3));
-    let each = Duration::from_millis(50);
-    let config = Config {
-        micro_batch_size: ROWS,
-        ..Config::default()
-    };
-    let profile = Profile::measure(&network, &data, &config, &optimizer, each).unwrap();
     let mut group = criterion.benchmark_group("step");
     group.sample_size(20);
-    for schedule in ScheduleKind::ALL {
-        for nodes in [1, 2] {
+    for nodes in [1, 2] {
+        let config = Config {
+            nodes,
+            batch_size: 8 * ROWS,
+            micro_batch_size: ROWS,
+            ..Config::default()
+        };
+        let effort = Effort::Thorough;
+        let profile = Profile::measure(&network, &data, &config, &optimizer, effort).unwrap();
+        for schedule in ScheduleKind::ALL {
             let config = Config {
-                nodes,
                 schedule,
-                batch_size: 8 * ROWS,
-                micro_batch_size: ROWS,
-                ..Config::default()
+                ..config.clone()
             };
             let plan = Plan::new(&network, &config, &optimizer).unwrap();
             let predicted = profile.simulate(&plan).unwrap().makespan;

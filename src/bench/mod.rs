@@ -27,13 +27,15 @@ use crate::train::Trainer;
 use brigade_layer::Data;
 use std::time::{Duration, Instant};
 
+mod kinds;
 mod layers;
-mod profile;
 mod run;
 
+pub(crate) use kinds::kinds;
 pub use layers::Layers;
-pub use profile::Profile;
+pub(crate) use layers::threads_of_a_node;
 pub use run::LayerRun;
+pub(crate) use run::{Machinery, copy};
 
 /// Takes this many training steps: for criterion's `iter_custom`.
 ///

@@ -1,33 +1,68 @@
 //! One layer, built alone, called again and again.
 
+use super::kinds::wanted;
 use crate::trace::LayerTime;
 use brigade_layer::{
-    AnyLayer, Ctx, DType, LayerError, LayerIndex, LayerState, Optimizer, Pool, Precision, Slot,
-    StepId, Tensor, Tensors, UpdateWith,
+    AnyLayer, Ctx, DType, LayerError, LayerIndex, LayerShapes, LayerState, Network, Optimizer,
+    ParamAccess, Pool, Precision, Slot, StepId, Tensor, TensorSpec, Tensors, UpdateWith,
 };
 use rayon::ThreadPool;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a layer is run with, as a node has it.
+#[derive(Clone)]
+pub(crate) struct Machinery {
+    pub(crate) pool: Pool,
+    pub(crate) threads: Option<Arc<ThreadPool>>,
+    pub(crate) precision: Precision,
+}
+
 /// A layer with inputs and gradients of its own, to be measured. Each call gets fresh copies, made
 /// while the clock stands still: a layer may work in place.
 pub struct LayerRun {
-    pub(super) key: String,
-    pub(super) index: LayerIndex,
-    pub(super) layer: Box<dyn AnyLayer>,
-    pub(super) slot: Slot,
-    pub(super) state: LayerState,
-    pub(super) pool: Pool,
-    pub(super) threads: Option<Arc<ThreadPool>>,
-    pub(super) precision: Precision,
-    pub(super) inputs: Tensors,
-    pub(super) gradients: Tensors,
-    pub(super) wanted: Vec<bool>,
+    key: String,
+    index: LayerIndex,
+    layer: Box<dyn AnyLayer>,
+    slot: Slot,
+    state: LayerState,
+    machinery: Machinery,
+    inputs: Tensors,
+    gradients: Tensors,
+    wanted: Vec<bool>,
     /// Whether it takes part in the backward pass.
-    pub(super) trains: bool,
+    trains: bool,
 }
 
 impl LayerRun {
+    /// Builds a layer of a network, to be run with these inputs.
+    pub(crate) fn build(
+        network: &Network,
+        index: LayerIndex,
+        shapes: &LayerShapes,
+        inputs: Tensors,
+        machinery: &Machinery,
+    ) -> Result<Self, LayerError> {
+        let (node, pool) = (&network.layers()[index.index()], &machinery.pool);
+        let layer = (node.spec).build_any(&network.build_ctx(index, pool, 1))?;
+        let mut gradients = Tensors::none();
+        for output in &shapes.outputs {
+            gradients.push(Some(some_gradient(*output, pool)?))?;
+        }
+        Ok(Self {
+            key: node.key.clone(),
+            index,
+            slot: layer.slot(),
+            layer,
+            state: LayerState::default(),
+            machinery: machinery.clone(),
+            inputs,
+            gradients,
+            wanted: wanted(network, index),
+            trains: network.needs_gradient(index),
+        })
+    }
+
     /// The layer's key.
     pub fn key(&self) -> &str {
         &self.key
@@ -95,7 +130,7 @@ impl LayerRun {
     /// When memory does not allow the optimizer's state.
     pub fn update(&mut self, optimizer: &dyn Optimizer) -> Result<Duration, LayerError> {
         let threads = self.thread_count();
-        let with = UpdateWith::new(StepId::new(0), &self.pool).threads(threads);
+        let with = UpdateWith::new(StepId::new(0), &self.machinery.pool).threads(threads);
         let (layer, mut result) = (&mut self.layer, Ok(()));
         let started = Instant::now();
         layer.visit_params(&mut |param| {
@@ -108,22 +143,38 @@ impl LayerRun {
         Ok(taken)
     }
 
-    pub(super) fn f(&mut self) -> Result<(Duration, Tensors), LayerError> {
-        let inputs = copies(&self.inputs, &self.pool)?;
+    /// Bytes of the values of its parameters.
+    pub(crate) fn parameter_bytes(&mut self) -> u64 {
+        let mut bytes = 0;
+        let visit = &mut |param: &mut dyn ParamAccess| bytes += param.bytes().value;
+        self.layer.visit_params(visit);
+        bytes
+    }
+
+    /// Bytes kept for the backward pass; nothing for a layer that takes no part in it.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        if self.trains { self.slot.bytes() } else { 0 }
+    }
+
+    /// F: how long it took, and the outputs.
+    pub(crate) fn f(&mut self) -> Result<(Duration, Tensors), LayerError> {
+        let inputs = copies(&self.inputs, &self.machinery.pool)?;
         self.timed(|layer, slot, cx| layer.f(inputs, slot, cx))
     }
 
-    fn i(&mut self) -> Result<Duration, LayerError> {
+    /// I, after F.
+    pub(crate) fn i(&mut self) -> Result<Duration, LayerError> {
         if !self.trains {
             return Ok(Duration::ZERO);
         }
-        let gradients = copies(&self.gradients, &self.pool)?;
+        let gradients = copies(&self.gradients, &self.machinery.pool)?;
         Ok(self
             .timed(|layer, slot, cx| layer.i(gradients, slot, cx))?
             .0)
     }
 
-    fn w(&mut self) -> Result<Duration, LayerError> {
+    /// W, after I.
+    pub(crate) fn w(&mut self) -> Result<Duration, LayerError> {
         if !self.trains {
             return Ok(Duration::ZERO);
         }
@@ -133,15 +184,16 @@ impl LayerRun {
     /// Does something with the layer on its threads, and says how long it took.
     fn timed<R: Send>(&mut self, work: impl OnLayer<R>) -> Result<(Duration, R), LayerError> {
         let threads = self.thread_count();
-        let mut cx = Ctx::new(&self.pool, &mut self.state).wanting(self.wanted.iter().copied());
-        (cx.layer, cx.threads, cx.precision) = (self.index, threads, self.precision);
+        let mut cx =
+            Ctx::new(&self.machinery.pool, &mut self.state).wanting(self.wanted.iter().copied());
+        (cx.layer, cx.threads, cx.precision) = (self.index, threads, self.machinery.precision);
         let (layer, slot) = (self.layer.as_mut(), &mut self.slot);
         let on_clock = || {
             let started = Instant::now();
             let result = work(layer, slot, &mut cx);
             (started.elapsed(), result)
         };
-        let (taken, result) = match &self.threads {
+        let (taken, result) = match &self.machinery.threads {
             Some(pool) => pool.install(on_clock),
             None => on_clock(),
         };
@@ -150,7 +202,7 @@ impl LayerRun {
     }
 
     fn thread_count(&self) -> usize {
-        (self.threads.as_ref()).map_or(1, |pool| pool.current_num_threads())
+        (self.machinery.threads.as_ref()).map_or(1, |pool| pool.current_num_threads())
     }
 
     fn repeat(
@@ -182,7 +234,16 @@ fn copies(tensors: &Tensors, pool: &Pool) -> Result<Tensors, LayerError> {
     Ok(copies)
 }
 
-pub(super) fn copy(tensor: &Tensor, pool: &Pool) -> Result<Tensor, LayerError> {
+/// A gradient whose values are neither all the same nor denormal.
+pub(crate) fn some_gradient(spec: TensorSpec, pool: &Pool) -> Result<Tensor, LayerError> {
+    let mut gradient = pool.f32(spec.shape)?;
+    for (at, value) in gradient.data().iter_mut().enumerate() {
+        *value = ((at % 17) as f32 - 8.0) * 1e-3;
+    }
+    Ok(gradient.freeze())
+}
+
+pub(crate) fn copy(tensor: &Tensor, pool: &Pool) -> Result<Tensor, LayerError> {
     Ok(match tensor.dtype() {
         DType::F32 => pool.writable::<f32>(tensor.clone())?.freeze(),
         DType::I32 => pool.writable::<i32>(tensor.clone())?.freeze(),

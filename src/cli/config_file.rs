@@ -29,6 +29,10 @@ pub(super) fn arguments(
         let Some(option) = options(command).find(|option| name_of(option) == name) else {
             return Err(unknown(path, key, command));
         };
+        // The folder of a run is no file for a profile.
+        if name == "out" && command.get_name() == "profile" {
+            continue;
+        }
         let text = text_of(value).ok_or_else(|| {
             let problem = format!("{key} is a {}; give one value", value.type_str());
             Failure::Usage(format!("{}: {problem}", path.display()))

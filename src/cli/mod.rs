@@ -20,6 +20,7 @@ mod options;
 mod ordering;
 mod output;
 mod plan;
+mod profile;
 mod run_folder;
 mod schedule;
 mod summary;
@@ -28,7 +29,7 @@ mod train;
 
 use crate::process;
 use failure::{Failure, in_one_line};
-use options::RunOptions;
+use options::{PlanOptions, ProfileOptions, RunOptions};
 
 /// Pipeline-parallel training: one program, the same numbers bit for bit however many nodes it runs
 /// on.
@@ -74,8 +75,21 @@ saves.")]
     #[command(after_help = "\
 Examples:
   brigade plan book.txt --layers 12 --width 512 --nodes 4
-  brigade plan --config run.toml --node-memory 512MiB --json")]
-    Plan(Box<RunOptions>),
+  brigade plan --config run.toml --node-memory 512MiB --json
+  brigade plan book.txt --nodes 2 --profile profile.json
+
+It measures each distinct layer for a moment, unless --profile says what they take.")]
+    Plan(Box<PlanOptions>),
+    /// Measure what every layer and the links take on this machine; trains nothing
+    #[command(after_help = "\
+Examples:
+  brigade profile book.txt --layers 12 --width 512 --nodes 4
+  brigade profile book.txt --micro-batch-sizes 1,2,4 --out profile.json
+  brigade plan book.txt --profile profile.json --micro-batch-size 4
+
+As many layers are at work at once as there are nodes, with caches as the rest of a node leaves
+them. A profile is of one network, one precision and one number of threads a node.")]
+    Profile(Box<ProfileOptions>),
     /// Text from a trained run
     #[command(after_help = "\
 Examples:
@@ -189,9 +203,9 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         Some(config_file::text(command, own, without))
     };
     let deadline = match &cli.command {
-        Command::Train(options) | Command::Plan(options) => {
-            Some(options.checked_config()?.deadline())
-        }
+        Command::Train(options) => Some(options.checked_config()?.deadline()),
+        Command::Plan(options) => Some(options.run.checked_config()?.deadline()),
+        Command::Profile(options) => Some(options.run.checked_config()?.deadline()),
         Command::Generate(_) => Some(crate::Config::default().deadline()),
         _ => None,
     };
@@ -206,6 +220,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
             train::train(options, &settings, to)
         }
         Command::Plan(options) => plan::plan(options, to),
+        Command::Profile(options) => profile::profile(options, to),
         Command::Generate(options) => generate::generate(options, to),
         Command::Schedule { command } => schedule::schedule(command, to),
         Command::Config(options) => {

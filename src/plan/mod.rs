@@ -327,7 +327,8 @@ impl Plan {
     }
 }
 
-fn network_fingerprint(network: &Network, shapes: &[LayerShapes]) -> String {
+/// SHA-256 of the description of a network whose layers have these shapes.
+pub(crate) fn network_fingerprint(network: &Network, shapes: &[LayerShapes]) -> String {
     let mut hash = Sha256::new();
     for (layer, shapes) in network.layers().iter().zip(shapes) {
         let line = format!(

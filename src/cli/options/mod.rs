@@ -1,15 +1,17 @@
-//! The options that describe a run: of `brigade train`, `brigade plan` and `brigade config`, and
-//! the keys of a configuration file. One definition for all of them.
+//! The options that describe a run: of `brigade train`, `brigade plan`, `brigade profile` and
+//! `brigade config`, and the keys of a configuration file. One definition for all of them.
 
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
 
+mod measuring;
 mod network;
 mod output;
 mod pipeline;
 mod training;
 mod values;
 
+pub(super) use measuring::{PlanOptions, ProfileOptions};
 pub(super) use network::NetworkOptions;
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;

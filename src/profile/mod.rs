@@ -1,0 +1,258 @@
+//! What the layers of a network and the links between nodes take on this machine: measured, kept in
+//! a file, scaled to other micro-batches, and put to a plan.
+//!
+//! # Example
+//! ```
+//! # use brigade::layer::{Batch, Tensor, TensorSpec};
+//! # use brigade::nn::{AdamW, MeanSquaredError, Mlp};
+//! use brigade::profile::{Effort, Profile};
+//! use brigade::{Config, Plan};
+//!
+//! # let points = Tensor::from_vec([64, 1], vec![0.5; 64])?;
+//! # let data = Batch::new(points.clone(), points)?;
+//! let network = Mlp::new([1, 64, 64, 1]).network(MeanSquaredError, TensorSpec::f32([1]))?;
+//! let (config, optimizer) = (Config { nodes: 2, ..Config::default() }, AdamW::new(1e-3));
+//! let profile = Profile::measure(&network, &data, &config, &optimizer, Effort::Quick)?;
+//! # let folder = std::env::temp_dir().join(format!("brigade-profile-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder)?;
+//! # let path = folder.join("profile.json");
+//! profile.save(&path)?;
+//!
+//! let profile = Profile::load(&path)?;
+//! profile.check(&network, &config)?;
+//! let plan = Plan::new(&network, &config, &optimizer)?;
+//! println!("{:.2} ms a step", 1e3 * profile.simulate(&plan)?.makespan);
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use crate::config::Config;
+use crate::error::{Error, PlanError};
+use crate::ids::NodeId;
+use crate::plan::{Plan, network_fingerprint};
+use crate::schedule::{Links, Timeline, Times};
+use crate::trace::{LayerTime, StepTrace, latency, layer_times, median_times};
+use brigade_layer::{DType, LayerError, LayerShapes, Network, Precision};
+use std::time::Duration;
+
+mod estimate;
+mod file;
+mod hops;
+mod machine;
+mod measure;
+mod read;
+mod scale;
+mod scratch;
+mod together;
+
+pub use machine::Machine;
+pub use measure::{Effort, MOST_FLOPS};
+
+/// What a network takes on a machine, for one or several sizes of micro-batch.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Profile {
+    /// By size of micro-batch, the smallest first; at least one.
+    pub sizes: Vec<SizeProfile>,
+    /// The links, in seconds; they take nothing where they were not measured. Bytes of messages
+    /// are with the sizes.
+    pub links: Links,
+    /// In which numbers products were computed.
+    pub precision: Precision,
+    /// Threads of every node.
+    pub threads_per_node: usize,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// When, in UTC.
+    pub measured_at: String,
+    /// The version of the library that measured.
+    pub version: String,
+    /// SHA-256 of the network's description, in hexadecimal.
+    pub network: String,
+}
+
+/// What every layer takes for micro-batches of one size.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct SizeProfile {
+    /// Rows of the micro-batch.
+    pub rows: usize,
+    /// By number.
+    pub layers: Vec<LayerProfile>,
+    /// Bytes of a message on every edge of the network, in `f32`.
+    pub message_bytes: Vec<u64>,
+}
+
+/// What one layer takes for one micro-batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerProfile {
+    /// Its key.
+    pub key: String,
+    /// Whether it was measured here, alone or in a traced step, and not estimated.
+    pub measured: bool,
+    /// F, I and W.
+    pub time: LayerTime,
+    /// The optimizer's update, once a step.
+    pub update: Duration,
+    /// Bytes of its parameters' values.
+    pub parameter_bytes: u64,
+    /// Bytes kept from F to I.
+    pub stash_bytes: u64,
+    /// Bytes kept from I to W.
+    pub kept_bytes: u64,
+    /// Bytes of its outputs.
+    pub output_bytes: u64,
+}
+
+impl LayerProfile {
+    /// What the description says, without times.
+    fn described(network: &Network, layer: usize, shapes: Option<&LayerShapes>) -> Self {
+        let node = &network.layers()[layer];
+        let trains = network.needs_gradient(brigade_layer::LayerIndex::new(layer as u32));
+        let kept = |bytes: u64| if trains { bytes } else { 0 };
+        Self {
+            key: node.key.clone(),
+            parameter_bytes: node.spec.param_specs().iter().map(|p| p.bytes()).sum(),
+            stash_bytes: shapes.map_or(0, |shapes| kept(shapes.cost.stash_bytes)),
+            kept_bytes: shapes.map_or(0, |shapes| kept(shapes.cost.kept_bytes)),
+            output_bytes: shapes.map_or(0, LayerShapes::output_bytes),
+            ..Self::default()
+        }
+    }
+}
+
+/// SHA-256 of a network's description, whatever the micro-batches.
+fn fingerprint(network: &Network) -> Result<String, LayerError> {
+    Ok(network_fingerprint(network, &network.infer(1)?))
+}
+
+/// Bytes of a message on every edge.
+fn message_bytes(network: &Network, shapes: &[LayerShapes]) -> Vec<u64> {
+    let edges = network.edges().iter();
+    let bytes = |edge: &brigade_layer::Edge| {
+        let outputs = shapes.get(edge.from.index()).map(|shapes| &shapes.outputs);
+        let output = outputs.and_then(|outputs| outputs.get(edge.output));
+        output.map_or(0, |output| match output.dtype {
+            DType::F32 | DType::I32 => output.bytes(),
+            _ => 0,
+        })
+    };
+    edges.map(bytes).collect()
+}
+
+impl Profile {
+    /// What traced steps of a plan took: to predict what another plan of the same network takes.
+    /// The optimizer's time of a node is shared out by the bytes of parameters. A plan does not say
+    /// how many threads its nodes had: they count as one.
+    pub fn of_traces(network: &Network, plan: &Plan, traces: &[StepTrace]) -> Self {
+        let rows = plan.training.batch.largest();
+        let shapes = network.infer(rows).unwrap_or_default();
+        let times = layer_times(traces, plan.layers.len());
+        let mut layers: Vec<_> = times
+            .into_iter()
+            .enumerate()
+            .map(|(layer, time)| LayerProfile {
+                measured: time.total() > Duration::ZERO,
+                time,
+                ..LayerProfile::described(network, layer, shapes.get(layer))
+            })
+            .collect();
+        let steps = median_times(traces, plan).step;
+        for (node, step) in plan.layout.nodes().iter().zip(steps) {
+            let own: Vec<_> = layers_on(plan, node).collect();
+            let bytes = own.iter().map(|layer| layers[*layer].parameter_bytes);
+            let all = bytes.sum::<u64>().max(1);
+            for layer in own {
+                let share = layers[layer].parameter_bytes as f64 / all as f64;
+                layers[layer].update = Duration::from_secs_f64(share * step);
+            }
+        }
+        let mut links = Links::default();
+        links.all.latency = latency(traces);
+        links.all = file::rounded(links.all);
+        Self {
+            sizes: vec![SizeProfile {
+                rows,
+                layers,
+                message_bytes: message_bytes(network, &shapes),
+            }],
+            links,
+            precision: plan.precision,
+            threads_per_node: 1,
+            machine: Machine::this(),
+            measured_at: machine::now(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            network: fingerprint(network).unwrap_or_default(),
+        }
+    }
+
+    /// What every stage, every node and the links of a plan take, in seconds. Micro-batches of a
+    /// size that is not here are scaled by their rows; [`sized`](Self::sized) does better.
+    pub fn times(&self, plan: &Plan) -> Times {
+        let size = self.by_rows(plan.training.batch.largest());
+        let stages = plan.partition.stages();
+        let sum = |part: fn(&LayerTime) -> Duration| -> Vec<f64> {
+            let of = |stage| -> Duration {
+                let layers = plan.partition.layers_of(stage);
+                let layers = layers.filter_map(|layer| size.layers.get(layer));
+                layers.map(|layer| part(&layer.time)).sum()
+            };
+            stages.iter().map(|stage| of(stage).as_secs_f64()).collect()
+        };
+        let update = |node: NodeId| -> Duration {
+            let layers = layers_on(plan, node).filter_map(|layer| size.layers.get(layer));
+            layers.map(|layer| layer.update).sum()
+        };
+        let mut links = self.links.clone();
+        let share = if plan.wire == Precision::Bf16 {
+            0.5
+        } else {
+            1.0
+        };
+        let bytes = size.message_bytes.iter();
+        links.message_bytes = bytes.map(|bytes| share * *bytes as f64).collect();
+        let nodes = plan.layout.nodes().iter();
+        Times {
+            forward: sum(|time| time.forward),
+            input: sum(|time| time.input),
+            weight: sum(|time| time.weight),
+            step: nodes.map(|node| update(node).as_secs_f64()).collect(),
+            links,
+        }
+    }
+
+    /// The plan's training step with these times, in seconds.
+    ///
+    /// # Errors
+    /// When the plan's lists get stuck, which a plan that was made here does not.
+    pub fn simulate(&self, plan: &Plan) -> Result<Timeline, Error> {
+        Ok(plan.simulate(&self.times(plan))?)
+    }
+
+    /// Whether it is of this network, in this precision and with these threads.
+    ///
+    /// # Errors
+    /// Names what differs, with both values.
+    pub fn check(&self, network: &Network, config: &Config) -> Result<(), PlanError> {
+        let equal = |what: &str, found: String, wanted: String| match found == wanted {
+            true => Ok(()),
+            false => Err(PlanError::Setting {
+                setting: "profile",
+                value: format!("of {what} {found}"),
+                allowed: format!("of {what} {wanted}: measure again"),
+            }),
+        };
+        equal("network", self.network.clone(), fingerprint(network)?)?;
+        let name = |precision| format!("{precision:?}").to_lowercase();
+        equal("precision", name(self.precision), name(config.precision))?;
+        let threads = |count: usize| count.to_string();
+        let (found, wanted) = (self.threads_per_node, config.threads_per_node);
+        equal("threads per node", threads(found), threads(wanted))
+    }
+}
+
+fn layers_on(plan: &Plan, node: NodeId) -> impl Iterator<Item = usize> + '_ {
+    let stages = plan.layout.placement.stages_on(node);
+    stages.flat_map(|stage| plan.partition.layers_of(stage))
+}
