@@ -1,11 +1,13 @@
 //! The best partition is as good as the best of all partitions, one after the other.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "common/placements.rs"]
+mod placements;
+
 use brigade::ids::{NodeCount, NodeId, StageId};
-use brigade::layer::Random;
-use brigade::partition::{ChainCosts, ChainMemory, CutCost, StageCosts, optimum};
+use brigade::partition::{ChainCosts, ChainMemory, CutCost, optimum};
 use brigade::placement::Placement;
-use std::ops::Range;
+use placements::{Numbers, PLACEMENTS};
 
 /// What a case has beside layers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,20 +27,6 @@ struct Case {
     slowness: Vec<Vec<f64>>,
     cuts: Option<CutCost>,
     memory: Option<ChainMemory>,
-}
-
-/// Numbers from a stream.
-struct Numbers(Random, u64, u32);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> f64 {
-        self.2 += 1;
-        self.0.below(self.1, self.2, bound) as f64
-    }
-
-    fn list(&mut self, count: usize, bound: u64) -> Vec<f64> {
-        (0..count).map(|_| self.below(bound)).collect()
-    }
 }
 
 fn case(placement: Placement, with: With, numbers: &mut Numbers) -> Case {
@@ -186,63 +174,12 @@ impl Case {
 fn many(name: &str, with: With, placement: impl Fn(&mut Numbers) -> Placement) -> [usize; 2] {
     let mut counts = [0; 2];
     for seed in 0..250 {
-        let mut numbers = Numbers(Random::named(1, name), seed, 0);
+        let mut numbers = Numbers::new(1, name, seed);
         let placement = placement(&mut numbers);
         counts[usize::from(!case(placement, with, &mut numbers).check())] += 1;
     }
     counts
 }
-
-fn nodes(numbers: &mut Numbers, most: u64) -> NodeCount {
-    NodeCount::new(1 + numbers.below(most) as u32)
-}
-
-fn straight(numbers: &mut Numbers) -> Placement {
-    Placement::straight(nodes(numbers, 7))
-}
-
-/// Nodes in any order, each with one stage.
-fn permuted(numbers: &mut Numbers) -> Placement {
-    let mut order: Vec<NodeId> = nodes(numbers, 7).iter().collect();
-    for place in (1..order.len()).rev() {
-        order.swap(place, numbers.below(place as u64 + 1) as usize);
-    }
-    Placement::of(order).unwrap()
-}
-
-fn looped_2(numbers: &mut Numbers) -> Placement {
-    Placement::looped(nodes(numbers, 4), 2)
-}
-
-fn looped_3(numbers: &mut Numbers) -> Placement {
-    Placement::looped(nodes(numbers, 3), 3)
-}
-
-fn v_shaped(numbers: &mut Numbers) -> Placement {
-    Placement::v_shaped(nodes(numbers, 4))
-}
-
-/// Any stages on any nodes.
-fn any(numbers: &mut Numbers) -> Placement {
-    let nodes = 1 + numbers.below(4) as u64;
-    let stages = nodes + numbers.below(9 - nodes) as u64;
-    let mut order: Vec<u64> = (0..nodes).collect();
-    order.extend((nodes as usize..stages as usize).map(|_| numbers.below(nodes) as u64));
-    for place in (1..order.len()).rev() {
-        order.swap(place, numbers.below(place as u64 + 1) as usize);
-    }
-    let order = order.into_iter().map(|node| NodeId::new(node as u32));
-    Placement::of(order.collect()).unwrap()
-}
-
-const PLACEMENTS: [(&str, fn(&mut Numbers) -> Placement); 6] = [
-    ("straight", straight),
-    ("permuted", permuted),
-    ("looped 2", looped_2),
-    ("looped 3", looped_3),
-    ("V", v_shaped),
-    ("any", any),
-];
 
 /// All placements: how many cases of each have a partition, and how many have none.
 fn all(with: With) -> Vec<[usize; 2]> {
@@ -312,120 +249,34 @@ fn everything_at_once() {
     }
 }
 
-/// Loads and bytes that have nothing to do with sums, above parts that grow.
-struct AnyCosts {
-    placement: Placement,
-    layers: usize,
-    random: Random,
-    seed: u64,
-}
-
-impl AnyCosts {
-    fn drawn(&self, what: u32, stage: StageId, layers: &Range<usize>, bound: u64) -> f64 {
-        let place = (stage.get() * 32 + layers.start as u32) * 32 + layers.end as u32;
-        self.random.below(self.seed, place * 4 + what, bound) as f64
-    }
-}
-
-impl StageCosts for AnyCosts {
-    fn layers(&self) -> usize {
-        self.layers
-    }
-
-    fn placement(&self) -> &Placement {
-        &self.placement
-    }
-
-    fn load(&self, stage: StageId, layers: Range<usize>) -> f64 {
-        self.drawn(0, stage, &layers, 12) + self.least_load(stage, layers)
-    }
-
-    fn least_load(&self, stage: StageId, layers: Range<usize>) -> f64 {
-        // Together more than apart.
-        (layers.len() * layers.len()) as f64 / f64::from(1 + stage.get() % 3)
-    }
-
-    fn bytes(&self, stage: StageId, layers: Range<usize>) -> f64 {
-        self.drawn(1, stage, &layers, 8) + self.least_bytes(stage, layers)
-    }
-
-    fn least_bytes(&self, _: StageId, layers: Range<usize>) -> f64 {
-        (layers.len() as f64).sqrt()
-    }
-
-    fn limit(&self, node: NodeId) -> f64 {
-        2.0 + self.placement.stages_on(node).len() as f64 * 4.0
-    }
-
-    fn link(&self, stage: StageId, cut: usize) -> f64 {
-        self.drawn(2, stage, &(cut..cut), 20)
-    }
-}
-
-fn best_of_any(costs: &AnyCosts, cuts: &mut Vec<usize>) -> f64 {
-    let stages = costs.placement.stages();
-    if cuts.len() == stages.index() {
-        cuts.push(costs.layers);
-        let layers = |stage: StageId| cuts[stage.index()]..cuts[stage.index() + 1];
-        let mut bottleneck = 0.0f64;
-        for node in costs.placement.nodes().iter() {
-            let (mut load, mut bytes) = (0.0, 0.0);
-            for stage in stages
-                .iter()
-                .filter(|stage| costs.placement.node_of(*stage) == node)
-            {
-                load += costs.load(stage, layers(stage));
-                bytes += costs.bytes(stage, layers(stage));
-            }
-            let fits = bytes <= costs.limit(node);
-            bottleneck = bottleneck.max(if fits { load } else { f64::INFINITY });
-        }
-        for stage in stages.iter().skip(1) {
-            let before = StageId::new(stage.get() - 1);
-            bottleneck = bottleneck.max(costs.link(before, cuts[stage.index()]));
-        }
-        cuts.pop();
-        return bottleneck;
-    }
-    let mut best = f64::INFINITY;
-    for cut in cuts[cuts.len() - 1] + 1..=costs.layers - (stages.index() - cuts.len()) {
-        cuts.push(cut);
-        best = best.min(best_of_any(costs, cuts));
-        cuts.pop();
-    }
-    best
-}
-
-#[test]
-fn costs_may_be_of_any_shape() {
-    let mut counts = [0; 2];
-    for (name, placement) in PLACEMENTS {
-        for seed in 0..200 {
-            let mut numbers = Numbers(Random::named(2, name), seed, 0);
-            let placement = placement(&mut numbers);
-            let costs = AnyCosts {
-                layers: placement.stages().index() + numbers.below(5) as usize,
-                random: Random::named(3, name),
-                placement,
-                seed,
-            };
-            let best = best_of_any(&costs, &mut vec![0]);
-            counts[usize::from(best.is_infinite())] += 1;
-            match optimum(&costs) {
-                Ok(found) => {
-                    let near = (found.bottleneck - best).abs() <= 1e-12 * best;
-                    assert!(near && found.proven, "{name} {seed}: {found:?} {best}");
-                }
-                Err(none) => assert!(none.proven && best.is_infinite(), "{name} {seed}: {best}"),
-            }
-        }
-    }
-    assert!(counts.iter().all(|count| *count > 100), "{counts:?}");
-}
-
 #[test]
 fn fewer_layers_than_stages_have_no_partition() {
     let placement = Placement::looped(NodeCount::new(2), 2);
     let none = optimum(&ChainCosts::new(&[1.0; 3], &placement)).unwrap_err();
     assert!(none.proven);
+}
+
+#[test]
+fn a_hundred_layers_on_eight_nodes_are_proven() {
+    let mut numbers = Numbers::new(1, "hundred", 0);
+    let times = numbers.list(100, 1000);
+    let even = times.iter().sum::<f64>() / 8.0;
+    let count = NodeCount::new(8);
+    for placement in [Placement::v_shaped(count), Placement::looped(count, 2)] {
+        let best = optimum(&ChainCosts::new(&times, &placement)).unwrap();
+        assert!(
+            best.proven && best.bottleneck < 1.01 * even,
+            "{best:?} {even}"
+        );
+    }
+}
+
+#[test]
+fn a_big_layer_leaves_the_others_even() {
+    let mut times = vec![1.0; 40];
+    times[20] = 30.0;
+    let placement = Placement::straight(NodeCount::new(5));
+    let best = optimum(&ChainCosts::new(&times, &placement)).unwrap();
+    assert_eq!(best.bottleneck, 30.0);
+    assert_eq!(best.partition.cuts(), [10, 20, 21, 31]);
 }

@@ -1,11 +1,11 @@
-//! Which layers make a stage: contiguous cuts of the network.
+//! Which layers make a stage: contiguous cuts of the network, and which are best.
 
 use crate::error::PlanError;
-use crate::ids::{LayerIndex, StageCount, StageId};
+use crate::ids::{LayerIndex, NodeCount, StageCount, StageId};
+use crate::placement::Placement;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-mod balanced;
 mod chain;
 mod optimum;
 
@@ -17,7 +17,7 @@ pub use optimum::{NoPartition, Optimum, StageCosts, optimum};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Cuts {
-    /// So that the most expensive stage is as cheap as can be: exact, by dynamic programming.
+    /// So that the most expensive stage is as cheap as can be: the [`optimum`].
     #[default]
     Balanced,
     /// The same number of layers everywhere, one more in the first stages where it does not divide.
@@ -52,7 +52,13 @@ impl Partition {
             return Err(PlanError::TooManyStages { stages, layers });
         }
         let ends = match cuts {
-            Cuts::Balanced => balanced::ends(costs, stages.index()),
+            Cuts::Balanced => {
+                let times: Vec<f64> = costs.iter().map(|cost| *cost as f64).collect();
+                let placement = Placement::straight(NodeCount::new(stages.get()));
+                let best = optimum(&ChainCosts::new(&times, &placement));
+                let none = |_| PlanError::TooManyStages { stages, layers };
+                return best.map(|best| best.partition).map_err(none);
+            }
             Cuts::Uniform => {
                 let (each, more) = (layers / stages.index(), layers % stages.index());
                 (1..=stages.index())
@@ -113,6 +119,7 @@ fn explicit(cuts: &[usize], layers: usize, stages: StageCount) -> Result<Vec<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use brigade_layer::Random;
 
     #[test]
     fn every_layer_is_in_exactly_one_stage() {
@@ -154,5 +161,35 @@ mod tests {
         }
         let more_stages = Partition::new(&[1; 2], StageCount::new(3), &Cuts::Balanced);
         assert!(matches!(more_stages, Err(PlanError::TooManyStages { .. })));
+    }
+
+    /// All ways to cut, one after the other.
+    fn exhaustive(costs: &[u64], stages: usize, start: usize) -> u64 {
+        let cost = |end: usize| costs[start..end].iter().sum::<u64>();
+        if stages == 1 {
+            return cost(costs.len());
+        }
+        (start + 1..=costs.len() - (stages - 1))
+            .map(|end| cost(end).max(exhaustive(costs, stages - 1, end)))
+            .min()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_balanced_split_is_as_good_as_exhaustive_search() {
+        let random = Random::named(1, "partition");
+        for case in 0..400 {
+            let layers = 1 + random.below(case, 0, 10) as usize;
+            let stages = 1 + random.below(case, 1, layers as u64) as usize;
+            let costs: Vec<u64> = (0..layers)
+                .map(|layer| random.below(case, 2 + layer as u32, 20))
+                .collect();
+            let count = StageCount::new(stages as u32);
+            let partition = Partition::new(&costs, count, &Cuts::Balanced).unwrap();
+            let cost = |stage| costs[partition.layers_of(stage)].iter().sum::<u64>();
+            let bottleneck = count.iter().map(cost).max();
+            let best = exhaustive(&costs, stages, 0);
+            assert_eq!(bottleneck, Some(best), "{costs:?} {stages}");
+        }
     }
 }

@@ -17,19 +17,20 @@ pub(super) fn improve(costs: &impl StageCosts, cuts: &mut [usize]) {
     while step * 2 <= costs.layers() / stages {
         step *= 2;
     }
-    let partners: Vec<Vec<usize>> = (0..stages).map(|cut| partners(costs, cut)).collect();
+    let partners = (1..stages).map(|cut| (cut, partners(costs, cut)));
+    let partners: Vec<_> = partners.collect();
     let mut left = MOVES;
     while step > 0 {
         let mut moved = false;
-        for cut in 1..stages {
+        for (cut, partners) in &partners {
             for up in [true, false] {
-                while left > 0 && try_move(costs, cuts, &[(cut, up)], step) {
+                while left > 0 && try_move(costs, cuts, &[(*cut, up)], step) {
                     (moved, left) = (true, left - 1);
                 }
-                for partner in &partners[cut] {
+                for partner in partners {
                     for partner_up in [up, !up] {
                         left = left.saturating_sub(1);
-                        let both = [(cut, up), (*partner, partner_up)];
+                        let both = [(*cut, up), (*partner, partner_up)];
                         moved |= left > 0 && try_move(costs, cuts, &both, step);
                     }
                 }

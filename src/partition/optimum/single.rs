@@ -15,6 +15,8 @@ use std::ops::RangeInclusive;
 const GAPS: [f64; 6] = [0.0, 1.0 / 256.0, 1.0 / 64.0, 1.0 / 16.0, 1.0 / 4.0, 1.0];
 /// How many transitions evening out the loads below the bottleneck may take.
 const EVEN_BUDGET: u64 = 4_000_000;
+/// How many starts are skipped at once where none can be better.
+const BLOCK: usize = 64;
 
 /// Where every stage starts, and the number of layers. `None` when nothing fits.
 pub(super) fn solve(costs: &impl StageCosts) -> Option<Vec<usize>> {
@@ -181,22 +183,35 @@ fn fill(costs: &impl StageCosts, bound: f64, aim: Aim, mut budget: u64) -> Fille
     for (stage, ends) in ends.iter().enumerate() {
         let id = stage_id(stage);
         let limit = costs.limit(costs.placement().node_of(id));
+        let blocks = before.chunks(BLOCK);
+        let smallest: Vec<f64> = blocks
+            .map(|block| block.iter().copied().fold(f64::INFINITY, f64::min))
+            .collect();
         let mut best = vec![f64::INFINITY; ends.end() + 1 - ends.start()];
         let mut from = vec![0; best.len()];
         for ((end, best), from) in ends.clone().zip(&mut best).zip(&mut from) {
             let mut looked = 0;
-            for start in (first..end.min(first + before.len())).rev() {
+            let mut left = before.len().min(end - first);
+            while left > 0 {
                 looked += 1;
+                let place = left - 1;
+                let start = first + place;
                 let least = costs.least_load(id, start..end);
                 let out = least > bound || aim.join(0.0, least) >= *best;
                 if out || costs.least_bytes(id, start..end) > limit {
                     break;
                 }
-                if before[start - first] >= *best {
+                // A whole block of starts that are no better already.
+                if left % BLOCK == 0 && smallest[place / BLOCK] >= *best {
+                    left -= BLOCK;
+                    continue;
+                }
+                left -= 1;
+                if before[place] >= *best {
                     continue;
                 }
                 let load = costs.load(id, start..end);
-                let value = aim.join(before[start - first], load);
+                let value = aim.join(before[place], load);
                 let better = load <= bound && value < *best;
                 if better && costs.bytes(id, start..end) <= limit {
                     (*best, *from) = (value, start as u32);

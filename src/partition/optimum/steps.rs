@@ -110,3 +110,36 @@ fn next(placement: &Placement, finished: &[bool]) -> Option<NodeId> {
         .filter(|node| !finished[node.index()])
         .min_by_key(added)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::NodeCount;
+    use crate::partition::ChainCosts;
+
+    fn order(placement: &Placement) -> Vec<usize> {
+        let times = vec![1.0; placement.stages().index()];
+        let work = Work::new(&ChainCosts::new(&times, placement));
+        let steps = steps(placement, &work);
+        steps.iter().map(|step| step.cut).collect()
+    }
+
+    #[test]
+    fn the_picture_above_is_right() {
+        let nodes = NodeCount::new(3);
+        assert_eq!(order(&Placement::v_shaped(nodes)), [1, 5, 2, 4, 3]);
+        assert_eq!(order(&Placement::looped(nodes, 2)), [1, 3, 4, 2, 5]);
+    }
+
+    #[test]
+    fn a_step_knows_what_it_finishes_and_leaves_open() {
+        let placement = Placement::v_shaped(NodeCount::new(3));
+        let work = Work::new(&ChainCosts::new(&[1.0; 6], &placement));
+        let steps = steps(&placement, &work);
+        let finishes: Vec<usize> = steps.iter().map(|step| step.finishes.len()).collect();
+        assert_eq!(finishes, [0, 1, 0, 1, 1]);
+        assert_eq!((&steps[1].open, &steps[3].open), (&vec![1, 5], &vec![2, 4]));
+        assert_eq!(steps[1].speed_left, 2.0);
+        assert_eq!(steps[3].sides[1].known_with, Some(vec![1]));
+    }
+}

@@ -1,6 +1,7 @@
 //! How much work there is, and how much of it each node can do: what bounds a search from below.
 
-use super::{StageCosts, stage_id};
+use super::StageCosts;
+use crate::ids::StageId;
 
 /// Computing in one unit for all stages, though their nodes are of different speeds: a stage with
 /// layers of this much work takes at least the work over the speed of its node.
@@ -30,12 +31,23 @@ impl Work {
                 let of_node = &mut speeds[placement.node_of(stage).index()];
                 *of_node = speed(stage.index()).max(*of_node);
             }
+            let single = |stage: StageId, layer: usize| costs.least_load(stage, layer..layer + 1);
+            // What a node with several stages takes beside any layer.
+            let mut beside = vec![f64::INFINITY; speeds.len()];
+            for stage in stages.iter() {
+                let of_node = &mut beside[placement.node_of(stage).index()];
+                let singles = (0..layers).map(|layer| single(stage, layer));
+                *of_node = singles.fold(*of_node, f64::min);
+            }
+            for (node, beside) in placement.nodes().iter().zip(&mut beside) {
+                *beside *= (placement.stages_on(node).len() - 1) as f64;
+            }
             for layer in 0..layers {
                 let (mut work, mut quickest) = (f64::INFINITY, f64::INFINITY);
-                for stage in 0..all.len() {
-                    let load = costs.least_load(stage_id(stage), layer..layer + 1);
-                    work = work.min(load * speed(stage));
-                    quickest = quickest.min(load);
+                for stage in stages.iter() {
+                    let load = single(stage, layer);
+                    work = work.min(load * speed(stage.index()));
+                    quickest = quickest.min(load + beside[placement.node_of(stage).index()]);
                 }
                 sums[layer + 1] = sums[layer] + work;
                 largest = largest.max(quickest);
