@@ -49,6 +49,7 @@
 //! | [`trace`] | what really happened in a step, and when |
 //! | [`mod@bench`] | a network of one's own, measured |
 //! | [`profile`] | what layers and links take on a machine, kept in a file |
+//! | [`planner`] | what fits and is fastest, said before training |
 //! | [`checkpoint`] | what is saved |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
 #![cfg_attr(
@@ -77,6 +78,7 @@ mod launch;
 pub mod partition;
 pub mod placement;
 pub mod plan;
+pub mod planner;
 pub mod process;
 pub mod profile;
 #[cfg(feature = "report")]

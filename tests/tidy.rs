@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "train",
     "bench",
     "profile",
+    "planner",
     "report",
     "cli",
 ];
