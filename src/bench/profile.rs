@@ -101,15 +101,16 @@ impl Profile {
         }
     }
 
-    /// What every stage, every node and the links of a plan take, in seconds.
+    /// What every stage, every node and the links of a plan take, in seconds. I of a layer that is
+    /// computed again takes its F too.
     pub fn times(&self, plan: &Plan) -> Times {
+        let layers = (0..).map(LayerIndex::new).zip(&self.layers);
+        let layers: Vec<_> = layers
+            .map(|(layer, time)| time.recomputed(plan.recomputes(layer)))
+            .collect();
         let sum = |part: fn(&LayerTime) -> Duration| -> Vec<f64> {
             let stages = plan.partition.stages();
-            let of = |stage| {
-                self.layers[plan.partition.layers_of(stage)]
-                    .iter()
-                    .map(part)
-            };
+            let of = |stage| layers[plan.partition.layers_of(stage)].iter().map(part);
             stages
                 .iter()
                 .map(|stage| of(stage).sum::<Duration>().as_secs_f64())
