@@ -8,6 +8,7 @@ use crate::partition::Cuts;
 use crate::schedule::ScheduleKind;
 use brigade_layer::Precision;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::time::Duration;
 
 /// How to train: pipeline, batch, memory. The defaults train on one node.
@@ -33,6 +34,9 @@ pub struct Config {
     /// In which numbers tensors travel between nodes. `bf16` halves what travels, and rounds at
     /// every boundary of two layers, cut or not: part of the numbers too. Default `f32`.
     pub wire: Precision,
+    /// Which layers are computed again in the backward pass instead of keeping what they need for
+    /// it: less memory for more time, and the same numbers. Default `never`.
+    pub recompute: Recompute,
     /// Threads of every node. Default 1.
     pub threads_per_node: usize,
     /// The seed of initial values and of everything random. Default 1.
@@ -65,6 +69,7 @@ impl Default for Config {
             micro_batch_size: 4,
             precision: Precision::F32,
             wire: Precision::F32,
+            recompute: Recompute::default(),
             threads_per_node: 1,
             seed: 1,
             clip: None,
@@ -88,6 +93,26 @@ pub enum Transport {
     /// The same threads, but every message is encoded and decoded as between machines: for tests
     /// and measurements.
     Encoded,
+}
+
+/// Which layers are computed again in the backward pass. They come in segments, each within one
+/// stage: F keeps the inputs of a segment, and I begins with its forward pass once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Recompute {
+    /// None.
+    #[default]
+    Never,
+    /// Every stage is a segment, except those whose backward pass comes right after their forward
+    /// pass for every micro-batch, where nothing would be saved: with `1f1b` the last one.
+    ExceptLast,
+    /// Every stage is a segment.
+    Always,
+    /// Each of these ranges of layers is a segment, or several where it is cut into stages.
+    Layers(Vec<Range<usize>>),
+    /// The stages that say so, by their number, are segments.
+    Stages(Vec<bool>),
 }
 
 /// Whether threads are pinned to cores.
@@ -165,6 +190,9 @@ impl Config {
                 allowed: format!("empty, or one for each of {} nodes", self.nodes),
             });
         }
+        if let Recompute::Layers(ranges) = &self.recompute {
+            rising(ranges)?;
+        }
         positive("clip", f64::from(self.clip.unwrap_or(1.0)))?;
         positive("deadline_s", self.deadline_s)?;
         if Duration::try_from_secs_f64(self.deadline_s).is_err() {
@@ -198,5 +226,18 @@ impl Config {
     /// The deadline.
     pub fn deadline(&self) -> Duration {
         Duration::try_from_secs_f64(self.deadline_s).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Ranges of layers that each have some, one after the other.
+fn rising(ranges: &[Range<usize>]) -> Result<(), PlanError> {
+    let some = ranges.iter().all(|range| range.start < range.end);
+    match some && ranges.windows(2).all(|pair| pair[0].end <= pair[1].start) {
+        true => Ok(()),
+        false => Err(PlanError::Setting {
+            setting: "recompute",
+            value: format!("{ranges:?}"),
+            allowed: "ranges of layers in rising order that do not overlap".into(),
+        }),
     }
 }

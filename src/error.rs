@@ -126,26 +126,6 @@ pub enum PlanError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A file whose text is wrong somewhere.
-    #[error("{path}{}: {problem}", place(*.line, *.column))]
-    File {
-        /// The file.
-        path: String,
-        /// The line, from 1; 0 where it is not known.
-        line: usize,
-        /// The column, from 1.
-        column: usize,
-        /// What is wrong there.
-        problem: String,
-    },
-}
-
-/// A place in a file, in words.
-fn place(line: usize, column: usize) -> String {
-    match line {
-        0 => String::new(),
-        _ => format!(", line {line}, column {column}"),
-    }
 }
 
 /// The first of many numbers.

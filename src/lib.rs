@@ -97,7 +97,7 @@ pub use brigade_nn as nn;
 pub use ndarray;
 
 pub use checkpoint::Weights;
-pub use config::{Config, Pinning, Transport};
+pub use config::{Config, Pinning, Recompute, Transport};
 pub use error::{Cause, Error, PlanError, RunError};
 pub use partition::Cuts;
 pub use plan::Plan;

@@ -4,7 +4,7 @@
 mod common;
 
 use brigade::layer::*;
-use brigade::{Config, Cuts, Error, Plan, PlanError, ScheduleKind, Trainer, nn};
+use brigade::{Config, Cuts, Error, Plan, PlanError, Recompute, ScheduleKind, Trainer, nn};
 use common::*;
 
 /// Trains, evaluates and predicts with a limit of exactly what was predicted.
@@ -112,6 +112,62 @@ fn gpts_hold_no_more_than_planned_on_any_number_of_nodes() {
     println!("the least that a node held of what was predicted: {least:.2}");
 }
 
+/// What is recomputed is predicted as well as what is kept.
+#[test]
+fn gpts_that_recompute_hold_no_more_than_planned() {
+    let gpt = nn::Gpt {
+        vocab: 50,
+        context: 32,
+        width: 32,
+        heads: 2,
+        blocks: 4,
+        tied: false,
+        biases: true,
+        dropout: 0.1,
+    };
+    let (network, context) = (gpt.network().unwrap(), gpt.context);
+    let data = Tokens {
+        rows: 13,
+        context,
+        vocab: 50,
+    };
+    let blocks = (0..gpt.blocks).map(|block| 2 + 2 * block..4 + 2 * block);
+    let ways = [
+        Recompute::Never,
+        Recompute::ExceptLast,
+        Recompute::Always,
+        Recompute::Layers(blocks.collect()),
+        Recompute::Layers((0..network.layers().len()).map(|l| l..l + 1).collect()),
+    ];
+    for recompute in ways {
+        let mut least = (f64::MAX, None);
+        for nodes in [1, 2, 4] {
+            for schedule in ScheduleKind::ALL {
+                for (micro_batch_size, precision) in [
+                    (1, Precision::F32),
+                    (3, Precision::F32),
+                    (1, Precision::Bf16),
+                ] {
+                    let config = Config {
+                        micro_batch_size,
+                        precision,
+                        wire: precision,
+                        recompute: recompute.clone(),
+                        ..with(nodes, schedule, Cuts::Balanced, 1)
+                    };
+                    if is_legal(&network, &config) && !schedule.uses_costs() {
+                        let held = stays_within_its_plan(&network, &config, &data);
+                        if held < least.0 {
+                            least = (held, Some((nodes, schedule, micro_batch_size, precision)));
+                        }
+                    }
+                }
+            }
+        }
+        println!("{recompute:?}: the least held of what was predicted: {least:?}");
+    }
+}
+
 #[test]
 fn skips_and_shared_parameters_are_counted() {
     let shared = || {
@@ -137,9 +193,18 @@ fn skips_and_shared_parameters_are_counted() {
         .unwrap();
     for nodes in [1, 2, 3, 6] {
         for schedule in ScheduleKind::ALL {
-            let config = with(nodes, schedule, Cuts::Uniform, 1);
-            if is_legal(&network, &config) && !schedule.uses_costs() {
-                stays_within_its_plan(&network, &config, &numbers(13));
+            for recompute in [
+                Recompute::Never,
+                Recompute::Always,
+                Recompute::Layers(vec![1..3, 3..6]),
+            ] {
+                let config = Config {
+                    recompute,
+                    ..with(nodes, schedule, Cuts::Uniform, 1)
+                };
+                if is_legal(&network, &config) && !schedule.uses_costs() {
+                    stays_within_its_plan(&network, &config, &numbers(13));
+                }
             }
         }
     }

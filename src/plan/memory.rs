@@ -1,11 +1,11 @@
-//! What every node is predicted to hold, by walking through its list with the costs of its layers.
+//! What every node is predicted to hold, by kind.
 
-use super::Walk;
-use super::edges::travelling;
+use super::recompute::Segment;
+use super::working::Effects;
 use crate::ids::{NodeId, StageId};
 use crate::partition::Partition;
-use crate::schedule::{Action, Compute, Direction, Layout, SharedSum, Work};
-use brigade_layer::{Cost, LayerIndex, LayerShapes, Network, ParamSpec, Precision, TensorSpec};
+use crate::schedule::{Layout, SharedSum};
+use brigade_layer::{Cost, LayerIndex, LayerShapes, Network, ParamSpec, Precision};
 use serde::Serialize;
 
 /// Bytes that a node is predicted to hold, by kind.
@@ -31,12 +31,14 @@ pub struct NodeMemory {
 impl NodeMemory {
     /// Altogether, at the worst moment.
     pub fn peak_bytes(&self) -> u64 {
-        let stays = [self.gradient_bytes, self.optimizer_bytes];
-        let stays = stays
-            .into_iter()
-            .fold(self.parameter_bytes, u64::saturating_add);
-        let step = self.working_bytes.saturating_add(self.slot_bytes);
-        stays.saturating_add(step.max(self.forward_bytes))
+        let training = self.working_bytes.saturating_add(self.slot_bytes);
+        [
+            self.parameter_bytes,
+            self.gradient_bytes,
+            self.optimizer_bytes,
+        ]
+        .into_iter()
+        .fold(training.max(self.forward_bytes), u64::saturating_add)
     }
 }
 
@@ -58,19 +60,26 @@ pub(super) struct Prediction<'a> {
 }
 
 impl Prediction<'_> {
-    pub(super) fn of(&self, node: NodeId, training: &Walk, forward: &Walk) -> NodeMemory {
+    /// What a node holds that walks through its lists with these effects.
+    pub(super) fn of(
+        &self,
+        node: NodeId,
+        training: &Effects<'_>,
+        forward: &Effects<'_>,
+    ) -> NodeMemory {
         let parameter_bytes = self.parameters_of(node).map(|param| param.bytes()).sum();
         let gradient_bytes = self.gradient_bytes(node);
         let sums = self.layout.shared.iter();
         let shared: u64 = sums.map(|sum| self.shared_bytes(node, sum)).sum();
+        let prepared = self.prepared_bytes(node);
         NodeMemory {
             parameter_bytes,
             gradient_bytes,
             optimizer_bytes: gradient_bytes.saturating_mul(self.states as u64),
-            working_bytes: self.working_bytes(node, training),
-            slot_bytes: self.slot_bytes(node, training).saturating_add(shared),
-            forward_bytes: (self.working_bytes(node, forward))
-                .saturating_add(self.slot_bytes(node, forward)),
+            working_bytes: prepared + training.working_bytes(node),
+            slot_bytes: training.slot_bytes(node).saturating_add(shared),
+            forward_bytes: (prepared + forward.working_bytes(node))
+                .saturating_add(forward.slot_bytes(node)),
         }
     }
 
@@ -92,8 +101,9 @@ impl Prediction<'_> {
         parameters.saturating_add(gradients.saturating_mul(1 + self.states as u64))
     }
 
-    /// What a stage takes and keeps for a micro-batch: of its layers that train.
-    pub(super) fn stage_cost(&self, stage: StageId) -> Cost {
+    /// What a stage takes and keeps for a micro-batch: of its layers that train. A layer that is
+    /// computed again keeps the inputs of its segment instead of its own, and its I takes its F.
+    pub(super) fn stage_cost(&self, stage: StageId, segments: &[Segment]) -> Cost {
         let mut sum = Cost::default();
         for layer in self.partition.layers_of(stage) {
             let cost = self.shapes[layer].cost;
@@ -103,85 +113,27 @@ impl Prediction<'_> {
                 ..Cost::default()
             };
             sum = sum + if trains { cost } else { forward_only };
+            if segments
+                .iter()
+                .any(|segment| segment.layers.contains(&layer))
+                && trains
+            {
+                sum.stash_bytes -= cost.stash_bytes;
+            }
+        }
+        for segment in segments {
+            let again = segment.again.iter();
+            let flops = again.map(|layer| self.shapes[layer.index()].cost.forward_flops);
+            sum.input_flops += flops.sum::<u64>();
+            let kept = segment.kept.iter();
+            sum.stash_bytes += kept.map(|value| self.value_bytes(*value)).sum::<u64>();
         }
         sum
     }
 
-    /// What a stage hands over to others on its node by this work, and what it takes from them:
-    /// tensors that lie there in between.
-    fn handed_over(&self, compute: Compute) -> (u64, u64) {
-        let direction = match compute.work {
-            Work::F => Direction::Forward,
-            Work::I | Work::B => Direction::Backward,
-            Work::W => return (0, 0),
-        };
-        let (mut given, mut taken) = (0, 0);
-        for route in &self.layout.routes {
-            if route.lane.direction == direction && !self.layout.crosses(route) {
-                let edge = self.network.edges()[route.lane.edge.index()];
-                let bytes = self.shapes[edge.from.index()].outputs[edge.output].bytes();
-                given += if route.from == compute.stage {
-                    bytes
-                } else {
-                    0
-                };
-                taken += if route.to == compute.stage { bytes } else { 0 };
-            }
-        }
-        (given, taken)
-    }
-
-    /// The most that is kept and worked on at once.
-    fn working_bytes(&self, node: NodeId, walk: &Walk) -> u64 {
-        let trains = walk.lowered.nodes[node.index()].contains(&Action::Step);
-        let mut held = self.prepared_bytes(node);
-        let mut peak = held;
-        for action in &walk.lowered.nodes[node.index()] {
-            let Action::Compute(compute) = action else {
-                continue;
-            };
-            let around = self.skipping_bytes(compute.stage);
-            let layers = self.partition.layers_of(compute.stage);
-            let forward = compute.work == Work::F;
-            for at in 0..layers.len() {
-                // Forward from the first layer to the last, backward the other way.
-                let layer = if forward {
-                    layers.start + at
-                } else {
-                    layers.end - 1 - at
-                };
-                let LayerShapes {
-                    inputs,
-                    outputs,
-                    cost,
-                } = &self.shapes[layer];
-                let needs = self.network.needs_gradient(LayerIndex::new(layer as u32));
-                if !forward && !needs {
-                    continue;
-                }
-                let threads = cost.thread_bytes.saturating_mul(self.threads as u64 - 1);
-                let (given, takes) = match compute.work {
-                    Work::F => (inputs, cost.forward_working_bytes),
-                    Work::I | Work::W | Work::B => (outputs, cost.backward_working_bytes),
-                };
-                let given: u64 = given.iter().map(TensorSpec::bytes).sum();
-                let beside = around + given + takes;
-                peak = peak.max(held.saturating_add(beside).saturating_add(threads));
-                held = match compute.work {
-                    Work::F if trains && needs => held.saturating_add(cost.stash_bytes),
-                    Work::F => held,
-                    Work::I => {
-                        (held.saturating_add(cost.kept_bytes)).saturating_sub(cost.stash_bytes)
-                    }
-                    Work::W => held.saturating_sub(cost.kept_bytes),
-                    Work::B => held.saturating_sub(cost.stash_bytes),
-                };
-            }
-            let (given, taken) = self.handed_over(*compute);
-            held = held.saturating_add(given).saturating_sub(taken);
-            peak = peak.max(held);
-        }
-        peak
+    /// Bytes of an output of a layer.
+    pub(super) fn value_bytes(&self, (layer, output): (LayerIndex, usize)) -> u64 {
+        self.shapes[layer.index()].outputs[output].bytes()
     }
 
     /// What layers prepare once for all micro-batches.
@@ -194,34 +146,6 @@ impl Prediction<'_> {
         layers
             .map(|layer| self.shapes[layer].cost.prepared_bytes)
             .sum()
-    }
-
-    /// Values that lie ready for a later layer while others are at work, and their gradients.
-    fn skipping_bytes(&self, stage: StageId) -> u64 {
-        let layers = self.partition.layers_of(stage);
-        let skips = self.network.edges().iter().filter(|edge| {
-            let (from, to) = (edge.from.index(), edge.to.index());
-            to > from + 1 && (layers.contains(&from) || layers.contains(&to))
-        });
-        skips
-            .map(|edge| self.shapes[edge.from.index()].outputs[edge.output].bytes())
-            .sum()
-    }
-
-    fn slot_bytes(&self, node: NodeId, walk: &Walk) -> u64 {
-        let crossing = self.layout.routes.iter().filter(|route| {
-            let placement = &self.layout.placement;
-            let (from, to) = (placement.node_of(route.from), placement.node_of(route.to));
-            self.layout.crosses(route) && (to == node || self.across && from == node)
-        });
-        crossing
-            .map(|route| {
-                let edge = self.network.edges()[route.lane.edge.index()];
-                let tensor = self.shapes[edge.from.index()].outputs[edge.output];
-                let tensor = travelling(tensor, self.wire);
-                u64::from(walk.lowered.slots.of(route.lane)).saturating_mul(tensor.bytes())
-            })
-            .fold(0, u64::saturating_add)
     }
 
     /// Gradients of other nodes' holders, on the node that sums them.

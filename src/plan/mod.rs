@@ -7,29 +7,32 @@
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::write_whole;
-use crate::ids::{NodeId, StageId};
+use crate::ids::{LayerIndex, NodeId, StageId};
 use crate::launch::launch;
 use crate::partition::Partition;
-use crate::schedule::{
-    Action, Definition, Layout, Schedule, Timeline, Times, check, counted, simulate, stash_peaks,
-};
+use crate::schedule::{Definition, Layout, Schedule, Timeline, Times, counted, simulate};
 use brigade_layer::{LayerShapes, Network, Optimizer, Precision};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::path::Path;
 
 mod edges;
 mod layout;
 mod memory;
 mod order;
+mod proven;
+mod recompute;
 mod traffic;
 mod walk;
+mod working;
 
 pub(crate) use edges::EdgeSpecs;
 #[cfg(feature = "mpi")]
 pub(crate) use edges::travelling;
 pub use memory::NodeMemory;
 use order::{Ordered, order};
+pub(crate) use recompute::{Segment, by_stage};
 pub(crate) use traffic::{scalars_from, verdict_len};
 use walk::forward_rows;
 pub use walk::{PassKind, Walk};
@@ -50,6 +53,9 @@ pub struct Plan {
     pub definition: Definition,
     /// A training step of a full mini-batch.
     pub training: Walk,
+    /// Layers that are computed again in the backward pass: segments, each within one stage,
+    /// ascending.
+    pub recomputed: Vec<Range<usize>>,
     /// What every node is predicted to hold.
     pub memory: Vec<NodeMemory>,
     /// Payload bytes that every node sends in a training step of a full mini-batch.
@@ -141,8 +147,11 @@ impl Plan {
         let Ordered {
             definition,
             training,
+            recomputed,
             memory,
-        } = order(schedule, &prediction, batch, &|node| config.limit_of(node))?;
+        } = order(schedule, &prediction, (batch, &config.recompute), &|node| {
+            config.limit_of(node)
+        })?;
         let sent_bytes =
             traffic::sent_bytes(network, &partition, &layout, (&training, config.wire))?;
         Ok(Self {
@@ -156,6 +165,7 @@ impl Plan {
             layout,
             definition,
             training,
+            recomputed,
             memory,
             sent_bytes,
             wire: config.wire,
@@ -183,54 +193,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-
-    /// This plan, if it is of this network and configuration and its lists are sound.
-    pub(crate) fn proven(mut self, network: &Network, config: &Config) -> Result<Self, PlanError> {
-        let (batch, layout) = (config.mini_batch(), &self.layout);
-        let shapes = network.infer(batch.largest())?;
-        let other = |setting, value: String, allowed: String| PlanError::Setting {
-            setting,
-            value,
-            allowed,
-        };
-        if self.network != network_fingerprint(network, &shapes) {
-            let value = format!("a plan of network {}", self.network);
-            return Err(other("plan", value, "a plan of this network".into()));
-        }
-        if self.wire != config.wire {
-            let value = format!("a plan whose tensors travel as {:?}", self.wire);
-            let allowed = format!("a plan whose tensors travel as {:?}", config.wire);
-            return Err(other("plan", value, allowed));
-        }
-        if self.precision != config.precision {
-            let value = format!("a plan for products in {:?}", self.precision);
-            let allowed = format!("a plan for products in {:?}", config.precision);
-            return Err(other("plan", value, allowed));
-        }
-        if self.training.batch != batch || layout.nodes() != config.node_count() {
-            let (rows, nodes) = (self.training.batch.rows(), layout.nodes());
-            let value = format!("a plan for {rows} rows on {nodes} nodes");
-            let allowed = format!("a plan for {} rows on {} nodes", batch.rows(), config.nodes);
-            return Err(other("plan", value, allowed));
-        }
-        let lowered = &self.training.lowered;
-        // The check lets a sender without slots wait for its receiver; the engine never waits.
-        let slots = |lane| lowered.slots.of(lane);
-        let full = |action: &&Action| matches!(action, Action::Send(t) if slots(t.lane) == 0);
-        if let Some(send) = lowered.nodes.iter().flatten().find(full) {
-            let value = format!("a plan without slots for {send}");
-            return Err(other(
-                "plan",
-                value,
-                "one with a slot for every lane".into(),
-            ));
-        }
-        check(lowered, layout, batch.micro_batches(), None, &|lane| {
-            lowered.slots.of(lane)
-        })?;
-        self.training.stash_limits = stash_peaks(lowered, layout);
-        Ok(self)
     }
 
     /// The lists for another kind of pass or another number of rows, at most a full mini-batch.
@@ -273,6 +235,15 @@ impl Plan {
     /// keep all nodes busy, not so many that they pile up in front of a slow one.
     pub(crate) fn forward_rows(&self) -> usize {
         forward_rows(self.training.batch, self.layout.nodes().index())
+    }
+
+    /// Whether a layer is computed again in the backward pass.
+    pub fn recomputes(&self, layer: LayerIndex) -> bool {
+        let after = self
+            .recomputed
+            .partition_point(|segment| segment.start <= layer.index());
+        let segment = after.checked_sub(1).map(|before| &self.recomputed[before]);
+        segment.is_some_and(|segment| segment.contains(&layer.index()))
     }
 
     /// The keys of a node's layers, in order.

@@ -28,7 +28,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, PlanError};
-use crate::ids::NodeId;
+use crate::ids::{LayerIndex, NodeId};
 use crate::plan::{Plan, network_fingerprint};
 use crate::schedule::{Links, Timeline, Times};
 use crate::trace::{LayerTime, StepTrace, latency, layer_times, median_times};
@@ -109,7 +109,7 @@ impl LayerProfile {
     /// What the description says, without times.
     fn described(network: &Network, layer: usize, shapes: Option<&LayerShapes>) -> Self {
         let node = &network.layers()[layer];
-        let trains = network.needs_gradient(brigade_layer::LayerIndex::new(layer as u32));
+        let trains = network.needs_gradient(LayerIndex::new(layer as u32));
         let kept = |bytes: u64| if trains { bytes } else { 0 };
         Self {
             key: node.key.clone(),
@@ -187,7 +187,8 @@ impl Profile {
         }
     }
 
-    /// What every stage, every node and the links of a plan take, in seconds. Micro-batches of a
+    /// What every stage, every node and the links of a plan take, in seconds. I of a layer that is
+    /// computed again takes its F too. Micro-batches of a
     /// size that is not here are scaled by their rows; [`sized`](Self::sized) does better.
     pub fn times(&self, plan: &Plan) -> Times {
         let size = self.by_rows(plan.training.batch.largest());
@@ -195,8 +196,11 @@ impl Profile {
         let sum = |part: fn(&LayerTime) -> Duration| -> Vec<f64> {
             let of = |stage| -> Duration {
                 let layers = plan.partition.layers_of(stage);
-                let layers = layers.filter_map(|layer| size.layers.get(layer));
-                layers.map(|layer| part(&layer.time)).sum()
+                let times = layers.filter_map(|layer| {
+                    let time = &size.layers.get(layer)?.time;
+                    Some(time.recomputed(plan.recomputes(LayerIndex::new(layer as u32))))
+                });
+                times.map(|time| part(&time)).sum()
             };
             stages.iter().map(|stage| of(stage).as_secs_f64()).collect()
         };

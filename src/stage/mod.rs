@@ -3,6 +3,8 @@
 
 mod allowance;
 mod answers;
+mod call;
+mod called;
 mod command;
 mod crossing;
 mod feeds;
@@ -10,6 +12,7 @@ mod holders;
 mod mailbox;
 mod pass;
 mod program;
+mod recompute;
 mod runner;
 mod setup;
 mod stash;

@@ -1,7 +1,9 @@
 //! How values flow through one stage: worked out once, so that running decides nothing.
 
+use super::recompute::Again;
 use crate::ids::{LayerIndex, StageId};
 use crate::partition::Partition;
+use crate::plan::Segment;
 use crate::schedule::{Direction, Lane, Layout};
 use brigade_layer::{Feed, Network, Source};
 
@@ -41,6 +43,8 @@ pub(super) struct LayerProgram {
     /// Whether it takes part in the backward pass.
     pub(super) trains: bool,
     pub(super) is_loss: bool,
+    /// The segment that it is in, if it is computed again.
+    pub(super) segment: Option<usize>,
 }
 
 /// One stage's wiring.
@@ -55,6 +59,8 @@ pub(super) struct Program {
     /// Gradients that arrive before I, from the last consumer to the first: the order in which
     /// they are added.
     pub(super) gradient_arrivals: Vec<(Lane, Place)>,
+    /// What is computed again before its backward pass.
+    pub(super) segments: Vec<Again>,
 }
 
 impl Program {
@@ -62,7 +68,7 @@ impl Program {
         network: &Network,
         partition: &Partition,
         layout: &Layout,
-        stage: StageId,
+        (stage, segments): (StageId, &[Segment]),
     ) -> Self {
         let mut values: Vec<(LayerIndex, usize)> = Vec::new();
         let place_of = |values: &mut Vec<_>, key| {
@@ -124,6 +130,7 @@ impl Program {
                 gradients,
                 trains,
                 is_loss,
+                segment: segments.iter().position(|s| s.layers.contains(&index)),
             });
         }
         let departures = layout
@@ -141,7 +148,19 @@ impl Program {
             .map(|route| (route.lane, place_of(&mut values, edge_value(route.lane))))
             .collect();
         gradient_arrivals.sort_by_key(|(lane, _)| std::cmp::Reverse(lane.edge));
+        let first = partition.layers_of(stage).start;
+        let again = |segment: &Segment| {
+            let kept = segment.kept.iter();
+            Again::new(
+                segment.layers.start - first..segment.layers.end - first,
+                segment.again.iter().map(|layer| layer.index() - first),
+                kept.map(|value| place_of(&mut values, *value)).collect(),
+                &layers,
+            )
+        };
+        let segments = segments.iter().map(again).collect();
         let mut program = Self {
+            segments,
             layers,
             places: values.len(),
             arrivals,
@@ -150,6 +169,12 @@ impl Program {
         };
         program.mark_last_readers();
         program
+    }
+
+    /// The segment that a layer is in, by its place in the stage, if it is computed again.
+    pub(super) fn segment_of(&self, at: usize) -> Option<(usize, &Again)> {
+        let number = self.layers[at].segment?;
+        Some((number, &self.segments[number]))
     }
 
     fn mark_last_readers(&mut self) {

@@ -1,52 +1,18 @@
 //! One stage: its layers, run in the order of its program.
 
+use super::call::Call;
+use super::called::StageLayer;
 use super::feeds::{Feeds, Fetched};
 use super::mailbox::Mailbox;
-use super::program::{GradientTo, Input, LayerProgram, Program};
-use super::stash::Stash;
+use super::program::{GradientTo, Input, Program};
+use super::stash::{Frame, Stash};
 use crate::error::Cause;
-use crate::ids::{MicroBatchId, StepId};
-use crate::schedule::Work;
+use crate::ids::MicroBatchId;
 use crate::trace::Recorder;
-use crate::wire::halves;
 use brigade_layer::{
-    AnyLayer, Ctx, DType, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess,
-    Pool, Precision, Slot, Tensor, Tensors,
+    Feed, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess, Pool, Tensor,
+    Tensors,
 };
-use std::time::Instant;
-
-/// What does not change during one pass.
-#[derive(Clone, Copy)]
-pub(super) struct PassCtx<'a> {
-    pub(super) mode: Mode,
-    pub(super) predicts: bool,
-    pub(super) seed: u64,
-    pub(super) step: StepId,
-    pub(super) precision: Precision,
-    /// Whether what goes from one layer to another is rounded as if it travelled in bf16.
-    pub(super) rounds: bool,
-    pub(super) threads: usize,
-    pub(super) pool: &'a Pool,
-    pub(super) network: &'a Network,
-}
-
-impl PassCtx<'_> {
-    /// What a layer gives to another, as that gets it, wherever the network is cut.
-    fn crossed(&self, value: Tensor, stays: bool) -> Result<Tensor, LayerError> {
-        match self.rounds && !stays && value.dtype() == DType::F32 {
-            true => halves::round(value, self.pool),
-            false => Ok(value),
-        }
-    }
-}
-
-/// One micro-batch of a pass.
-#[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
-    pub(super) pass: PassCtx<'a>,
-    pub(super) micro_batch: MicroBatchId,
-    pub(super) first_row: usize,
-}
 
 /// What a forward pass says beside the values it makes.
 #[derive(Debug, Default)]
@@ -56,24 +22,15 @@ pub(super) struct Forwarded {
     pub(super) prediction: Option<Tensor>,
 }
 
-struct StageLayer {
-    program: LayerProgram,
-    key: String,
-    layer: Box<dyn AnyLayer>,
-    state: LayerState,
-    /// Its calls in this pass, while they are traced.
-    calls: Option<Vec<TracedCall>>,
-}
-
-/// What was called for which micro-batch, from when to when.
-type TracedCall = ((Work, MicroBatchId), (Instant, Instant));
-
 /// A stage on its node.
 pub(super) struct Stage {
     program: Program,
     layers: Vec<StageLayer>,
     stash: Stash,
+    /// Values of the micro-batch at work, or their gradients.
     values: Vec<Option<Tensor>>,
+    /// Values that are computed again while gradients are among the others.
+    again: Vec<Option<Tensor>>,
 }
 
 impl Stage {
@@ -105,6 +62,7 @@ impl Stage {
             program,
             layers,
             stash: Stash::default(),
+            again: values.clone(),
             values,
         })
     }
@@ -130,29 +88,33 @@ impl Stage {
             self.values[*place] = Some(mail.take(*lane, call.micro_batch)?);
         }
         let keeps = call.pass.mode == Mode::Train;
-        let layers = &self.layers;
+        let (layers, segments) = (&self.layers, &self.program.segments);
         let mut frame = match keeps {
-            true => Some(self.stash.open(call.micro_batch, || {
-                layers.iter().map(|l| l.layer.slot()).collect()
+            true => Some(self.stash.open(call.micro_batch, || Frame {
+                slots: layers.iter().map(|layer| layer.layer.slot()).collect(),
+                kept: vec![Vec::new(); segments.len()],
             })?),
             false => None,
         };
         let mut forwarded = Forwarded::default();
         let mut fetched = Fetched::default();
         for (at, layer) in self.layers.iter_mut().enumerate() {
-            let mut inputs = Tensors::none();
-            for input in &layer.program.inputs {
-                let tensor = match *input {
-                    Input::Feed(_) if call.pass.predicts && layer.program.is_loss => None,
-                    Input::Feed(feed) => {
-                        Some(feeds.get(feed, call.micro_batch, call.pass.network, &mut fetched)?)
-                    }
-                    Input::Value { place, last: true } => self.values[place].take(),
-                    Input::Value { place, last: false } => self.values[place].clone(),
-                };
-                inputs.push(tensor)?;
+            let segment = self.program.segment_of(at).filter(|_| keeps);
+            if let (Some((number, segment)), Some(frame)) = (segment, &mut frame)
+                && segment.layers.start == at
+            {
+                segment.keep(&self.values, &mut frame.kept[number])?;
             }
-            if layer.program.is_loss && call.pass.predicts {
+            let predicts = call.pass.predicts && layer.program.is_loss;
+            let inputs = &layer.program.inputs;
+            let feed = |feed| match predicts {
+                true => Ok(None),
+                false => feeds
+                    .get(feed, call.micro_batch, call.pass.network, &mut fetched)
+                    .map(Some),
+            };
+            let mut inputs = gather(inputs, &mut self.values, feed)?;
+            if predicts {
                 // The caller's from here on: it leaves the node's memory.
                 forwarded.prediction = inputs
                     .remove(0)
@@ -165,7 +127,8 @@ impl Stage {
                     forwarded.metrics.push(metric.measure(&inputs)?);
                 }
             }
-            let slot = frame.as_mut().map(|frame| &mut frame[at]);
+            let slot = frame.as_mut().filter(|_| segment.is_none());
+            let slot = slot.map(|frame| &mut frame.slots[at]);
             let mut outputs = layer.forward(inputs, slot, call)?;
             if layer.program.is_loss {
                 let loss = outputs
@@ -203,12 +166,12 @@ impl Stage {
     }
 
     /// I of one micro-batch, and W of each layer right after it when `weights` is said: the same
-    /// bits as one after the other, with fewer buffers alive. `seed` is the gradient of the
-    /// loss.
+    /// bits as one after the other, with fewer buffers alive. A segment that was not kept is
+    /// computed again first. `seed` is the gradient of the loss.
     pub(super) fn backward_input(
         &mut self,
         call: Call<'_>,
-        mail: &mut Mailbox,
+        (mail, feeds): (&mut Mailbox, &Feeds),
         seed: f32,
         weights: bool,
     ) -> Result<(), Cause> {
@@ -217,7 +180,14 @@ impl Stage {
             accumulate(&mut self.values[*place], gradient, call.pass.pool)?;
         }
         let frame = self.stash.get(call.micro_batch)?;
-        for (layer, slot) in self.layers.iter_mut().zip(frame).rev() {
+        for at in (0..self.layers.len()).rev() {
+            if let Some((number, segment)) = self.program.segment_of(at)
+                && segment.layers.end == at + 1
+            {
+                let kept = (&mut *frame.slots, &mut frame.kept[number]);
+                segment.run(&mut self.layers, kept, &mut self.again, (call, feeds))?;
+            }
+            let (layer, slot) = (&mut self.layers[at], &mut frame.slots[at]);
             if !layer.program.trains {
                 continue;
             }
@@ -263,7 +233,7 @@ impl Stage {
     /// W of one micro-batch.
     pub(super) fn backward_weight(&mut self, call: Call<'_>) -> Result<(), Cause> {
         let frame = self.stash.get(call.micro_batch)?;
-        for (layer, slot) in self.layers.iter_mut().zip(frame).rev() {
+        for (layer, slot) in self.layers.iter_mut().zip(&mut frame.slots).rev() {
             if layer.program.trains {
                 layer.backward_weight(slot, call)?;
             }
@@ -311,73 +281,21 @@ impl Stage {
     }
 }
 
-impl StageLayer {
-    fn ctx<'a>(program: &LayerProgram, state: &'a mut LayerState, call: Call<'a>) -> Ctx<'a> {
-        let mut cx = Ctx::new(call.pass.pool, state);
-        cx.mode = call.pass.mode;
-        cx.seed = call.pass.seed;
-        cx.step = call.pass.step;
-        cx.micro_batch = call.micro_batch;
-        cx.first_row = call.first_row;
-        cx.layer = program.layer;
-        cx.precision = call.pass.precision;
-        cx.threads = call.pass.threads;
-        cx.wanting(
-            program
-                .gradients
-                .iter()
-                .map(|to| *to != GradientTo::Nowhere),
-        )
+/// A layer's inputs; what is read for the last time is taken.
+pub(super) fn gather(
+    inputs: &[Input],
+    values: &mut [Option<Tensor>],
+    mut feed: impl FnMut(Feed) -> Result<Option<Tensor>, Cause>,
+) -> Result<Tensors, Cause> {
+    let mut all = Tensors::none();
+    for input in inputs {
+        all.push(match *input {
+            Input::Feed(number) => feed(number)?,
+            Input::Value { place, last: true } => values[place].take(),
+            Input::Value { place, last: false } => values[place].clone(),
+        })?;
     }
-
-    fn forward(
-        &mut self,
-        inputs: Tensors,
-        slot: Option<&mut Slot>,
-        call: Call<'_>,
-    ) -> Result<Tensors, LayerError> {
-        let begun = self.begun();
-        let mut cx = Self::ctx(&self.program, &mut self.state, call);
-        let outputs = match slot.filter(|_| self.program.trains) {
-            Some(slot) => self.layer.f(inputs, slot, &mut cx),
-            None => self.layer.f_only(inputs, &mut cx),
-        };
-        self.ended(Work::F, call, begun);
-        outputs.map_err(|error| error.in_layer(self.program.layer, &self.key))
-    }
-
-    fn backward_input(
-        &mut self,
-        gradients: Tensors,
-        slot: &mut Slot,
-        call: Call<'_>,
-    ) -> Result<Tensors, LayerError> {
-        let begun = self.begun();
-        let mut cx = Self::ctx(&self.program, &mut self.state, call);
-        let gradients = self.layer.i(gradients, slot, &mut cx);
-        self.ended(Work::I, call, begun);
-        gradients.map_err(|error| error.in_layer(self.program.layer, &self.key))
-    }
-
-    fn backward_weight(&mut self, slot: &mut Slot, call: Call<'_>) -> Result<(), LayerError> {
-        let begun = self.begun();
-        let mut cx = Self::ctx(&self.program, &mut self.state, call);
-        let done = self.layer.w(slot, &mut cx);
-        self.ended(Work::W, call, begun);
-        done.map_err(|error| error.in_layer(self.program.layer, &self.key))
-    }
-}
-
-impl StageLayer {
-    fn begun(&self) -> Option<Instant> {
-        self.calls.as_ref().map(|_| Instant::now())
-    }
-
-    fn ended(&mut self, work: Work, call: Call<'_>, begun: Option<Instant>) {
-        if let (Some(calls), Some(begun)) = (&mut self.calls, begun) {
-            calls.push(((work, call.micro_batch), (begun, Instant::now())));
-        }
-    }
+    Ok(all)
 }
 
 /// A copy that belongs to no node.

@@ -3,10 +3,16 @@
 
 use crate::error::Cause;
 use crate::ids::MicroBatchId;
-use brigade_layer::Slot;
+use brigade_layer::{Slot, Tensor};
 
-/// The states of a stage's layers for one micro-batch.
-pub(super) type Frame = Vec<Slot>;
+/// What a stage keeps of one micro-batch.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// The states of its layers.
+    pub(super) slots: Vec<Slot>,
+    /// From F to I, the values that each segment needs to be computed again.
+    pub(super) kept: Vec<Vec<Tensor>>,
+}
 
 /// Frames in flight, and frames that wait to be used again.
 #[derive(Debug, Default)]
@@ -52,7 +58,8 @@ impl Stash {
     pub(super) fn close(&mut self, micro_batch: MicroBatchId) {
         if let Some(at) = self.in_flight.iter().position(|(m, _)| *m == micro_batch) {
             let (_, mut frame) = self.in_flight.swap_remove(at);
-            frame.iter_mut().for_each(Slot::clear);
+            frame.slots.iter_mut().for_each(Slot::clear);
+            frame.kept.iter_mut().for_each(Vec::clear);
             self.free.push(frame);
         }
     }

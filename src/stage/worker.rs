@@ -2,17 +2,18 @@
 
 use super::allowance::Allowance;
 use super::answers;
+use super::call::{Call, PassCtx};
 use super::command::{Command, NodeReport, Outcome, Reply, Request};
 use super::crossing::Crossing;
 use super::holders::StageHolders;
 use super::mailbox::Mailbox;
 use super::pass::Pass;
 use super::program::Program;
-use super::runner::{Call, PassCtx, Stage};
+use super::runner::Stage;
 use super::setup::WorkerSetup;
 use crate::error::{Cause, RunError, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
-use crate::plan::{PassKind, Walk};
+use crate::plan::{PassKind, Walk, by_stage};
 use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
 use crate::sync::{self, Contribution};
@@ -125,12 +126,19 @@ impl Worker {
             edges.map(|edge| shapes[edge.from.index()].outputs[edge.output].bytes());
         let param_bytes = plan.memory[node.index()].parameter_bytes;
         self.allowance = Allowance::new(message_bytes, param_bytes);
+        let segments = by_stage(network, &plan.partition, &plan.recomputed);
         for stage in plan.layout.placement.stages_on(*node) {
+            let segments = &segments[stage.index()];
             let costs = &shapes[plan.partition.layers_of(stage)];
             let forward: u64 = costs.iter().map(|layer| layer.cost.forward_flops).sum();
             let all: u64 = costs.iter().map(|layer| layer.cost.flops()).sum();
-            self.allowance.expect(stage, forward, all - forward);
-            let program = Program::new(network, &plan.partition, &plan.layout, stage);
+            let again = segments.iter().flat_map(|segment| &segment.again);
+            let again: u64 = again
+                .map(|layer| shapes[layer.index()].cost.forward_flops)
+                .sum();
+            (self.allowance).expect(stage, forward, all - forward + again);
+            let stage_and = (stage, segments.as_slice());
+            let program = Program::new(network, &plan.partition, &plan.layout, stage_and);
             self.stages
                 .push((stage, Stage::build(program, network, pool, *seed)?));
             let layers = plan.partition.layers_of(stage);
@@ -244,8 +252,11 @@ impl Worker {
                         let forwarded = stage.forward(call, mail, &pass.feeds)?;
                         pass.keep(compute.micro_batch, forwarded);
                     }
-                    Work::I => stage.backward_input(call, mail, pass.loss_gradient, false)?,
-                    Work::B => stage.backward_input(call, mail, pass.loss_gradient, true)?,
+                    Work::I | Work::B => {
+                        let from = (mail, &pass.feeds);
+                        let weights = compute.work == Work::B;
+                        stage.backward_input(call, from, pass.loss_gradient, weights)?;
+                    }
                     Work::W => stage.backward_weight(call)?,
                 }
             }

@@ -23,6 +23,15 @@ impl LayerTime {
     pub fn total(&self) -> Duration {
         self.forward + self.input + self.weight
     }
+
+    /// As the stage does it: I takes F too where the layer is computed again.
+    pub(crate) fn recomputed(self, again: bool) -> Self {
+        let more = if again { self.forward } else { Duration::ZERO };
+        Self {
+            input: self.input + more,
+            ..self
+        }
+    }
 }
 
 /// The median, or 0 of nothing.
@@ -49,7 +58,12 @@ pub fn median_step(traces: &[StepTrace]) -> Option<(&StepTrace, Timeline)> {
 /// I and W were only ever done together, as B, has them in the proportion of its layers' calls.
 pub fn median_times(traces: &[StepTrace], plan: &Plan) -> Times {
     let stages = plan.partition.stages();
-    let layers = layer_times(traces, plan.layers.len());
+    let layers = layer_times(traces, plan.layers.len()).into_iter();
+    let layers: Vec<_> = (0..)
+        .map(LayerIndex::new)
+        .zip(layers)
+        .map(|(layer, time)| time.recomputed(plan.recomputes(layer)))
+        .collect();
     let mut computes = BTreeMap::<(StageId, Work), Vec<f64>>::new();
     let mut steps = BTreeMap::<usize, Vec<f64>>::new();
     for (node, trace) in traces

@@ -1,0 +1,308 @@
+//! What the actions of a list take and leave, worked out once for every stage, so that a walk through
+//! the list is a sum.
+
+use super::Walk;
+use super::edges::travelling;
+use super::memory::Prediction;
+use super::recompute::Segment;
+use crate::ids::{LayerIndex, NodeId, StageId};
+use crate::schedule::{Action, Direction, Lane, Work};
+use brigade_layer::{LayerShapes, Source, TensorSpec};
+use std::ops::Range;
+
+/// What lies around a stage and its node, whatever the order.
+pub(super) struct Surroundings<'a> {
+    prediction: &'a Prediction<'a>,
+    /// Values that lie ready for a later layer while others of the stage are at work, and their
+    /// gradients.
+    skipping: Vec<u64>,
+    /// What a stage hands over to others on its node, and what it takes from them: tensors that
+    /// lie there in between. Forward and backward.
+    handed: Vec<[(u64, u64); 2]>,
+    /// What takes slots on a node.
+    arriving: Vec<Vec<(Lane, u64)>>,
+}
+
+/// What a compute action does to its node's memory.
+#[derive(Clone, Copy, Default)]
+struct Effect {
+    /// The most that it takes beyond what is held before.
+    most: i64,
+    /// What it leaves there, or frees.
+    rest: i64,
+}
+
+/// A list with what its actions do.
+pub(super) struct Effects<'a> {
+    surroundings: &'a Surroundings<'a>,
+    walk: &'a Walk,
+    stages: Vec<[Effect; 4]>,
+}
+
+fn at(work: Work) -> usize {
+    match work {
+        Work::F => 0,
+        Work::I => 1,
+        Work::W => 2,
+        Work::B => 3,
+    }
+}
+
+impl<'a> Surroundings<'a> {
+    pub(super) fn new(prediction: &'a Prediction<'a>) -> Self {
+        let (partition, layout) = (prediction.partition, prediction.layout);
+        let stages = partition.stages().index();
+        let mut skipping = vec![0; stages];
+        for edge in prediction.network.edges() {
+            if edge.to.index() > edge.from.index() + 1 {
+                let bytes = prediction.value_bytes((edge.from, edge.output));
+                let [from, to] = [edge.from, edge.to].map(|layer| partition.stage_of(layer));
+                skipping[from.index()] += bytes;
+                skipping[to.index()] += if to == from { 0 } else { bytes };
+            }
+        }
+        let mut handed = vec![[(0, 0); 2]; stages];
+        let mut arriving = vec![Vec::new(); layout.nodes().index()];
+        for route in &layout.routes {
+            let edge = prediction.network.edges()[route.lane.edge.index()];
+            let tensor = prediction.shapes[edge.from.index()].outputs[edge.output];
+            if layout.crosses(route) {
+                let bytes = travelling(tensor, prediction.wire).bytes();
+                let [from, to] = [route.from, route.to].map(|s| layout.placement.node_of(s));
+                arriving[to.index()].push((route.lane, bytes));
+                if prediction.across {
+                    arriving[from.index()].push((route.lane, bytes));
+                }
+            } else {
+                let side = usize::from(route.lane.direction == Direction::Backward);
+                handed[route.from.index()][side].0 += tensor.bytes();
+                handed[route.to.index()][side].1 += tensor.bytes();
+            }
+        }
+        Self {
+            prediction,
+            skipping,
+            handed,
+            arriving,
+        }
+    }
+
+    /// What the actions of a list do where these segments are computed again.
+    pub(super) fn effects(&'a self, walk: &'a Walk, segments: &[Vec<Segment>]) -> Effects<'a> {
+        let trains = walk.kind == super::PassKind::Train;
+        let partition = self.prediction.partition;
+        let stage = |stage: StageId| {
+            let segments = segments.get(stage.index()).map_or(&[][..], Vec::as_slice);
+            let of = |work| {
+                let mut tally = Tally::new(self, stage, segments);
+                match work {
+                    Work::F => tally.forward(trains),
+                    Work::I | Work::W | Work::B => tally.backward(work),
+                }
+                tally.effect
+            };
+            [Work::F, Work::I, Work::W, Work::B].map(of)
+        };
+        Effects {
+            surroundings: self,
+            walk,
+            stages: partition.stages().iter().map(stage).collect(),
+        }
+    }
+}
+
+impl Effects<'_> {
+    /// The most that is kept and worked on at once.
+    pub(super) fn working_bytes(&self, node: NodeId) -> u64 {
+        let (mut held, mut most) = (0i128, 0);
+        for action in &self.walk.lowered.nodes[node.index()] {
+            if let Action::Compute(compute) = action {
+                let effect = self.stages[compute.stage.index()][at(compute.work)];
+                most = most.max(held + i128::from(effect.most));
+                held += i128::from(effect.rest);
+            }
+        }
+        u64::try_from(most).unwrap_or(u64::MAX / 4)
+    }
+
+    /// All slots of all lanes that lead to a node, and between processes of those that lead from
+    /// it.
+    pub(super) fn slot_bytes(&self, node: NodeId) -> u64 {
+        let slots = &self.walk.lowered.slots;
+        let lanes = self.surroundings.arriving[node.index()].iter();
+        lanes
+            .map(|(lane, bytes)| u64::from(slots.of(*lane)).saturating_mul(*bytes))
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// One action of a stage, layer after layer.
+struct Tally<'a> {
+    prediction: &'a Prediction<'a>,
+    segments: &'a [Segment],
+    layers: Range<usize>,
+    skipping: u64,
+    handed: [(u64, u64); 2],
+    effect: Effect,
+}
+
+impl<'a> Tally<'a> {
+    fn new(around: &'a Surroundings<'_>, stage: StageId, segments: &'a [Segment]) -> Self {
+        Self {
+            prediction: around.prediction,
+            segments,
+            layers: around.prediction.partition.layers_of(stage),
+            skipping: around.skipping[stage.index()],
+            handed: around.handed[stage.index()],
+            effect: Effect::default(),
+        }
+    }
+
+    fn forward(&mut self, trains: bool) {
+        for layer in self.layers.clone() {
+            let segment = self.segments.iter().find(|s| s.layers.contains(&layer));
+            if let Some(segment) = segment.filter(|segment| segment.layers.start == layer) {
+                self.keep(self.kept_bytes(segment));
+            }
+            let given = self.given_bytes(layer, segment);
+            self.forward_of(layer, given);
+            if trains && segment.is_none() && self.trains(layer) {
+                self.keep(self.shapes(layer).cost.stash_bytes);
+            }
+        }
+        self.hand_over(self.handed[0]);
+    }
+
+    fn backward(&mut self, work: Work) {
+        for layer in self.layers.clone().rev() {
+            let mut segments = self.segments.iter();
+            let segment = segments.find(|segment| segment.layers.end == layer + 1);
+            if let Some(segment) = segment.filter(|_| work != Work::W) {
+                self.again(segment);
+            }
+            if !self.trains(layer) {
+                continue;
+            }
+            let LayerShapes { outputs, cost, .. } = self.shapes(layer);
+            let given: u64 = outputs.iter().map(TensorSpec::bytes).sum();
+            let takes = cost.backward_working_bytes + self.threads_bytes(layer);
+            self.work(self.skipping + given + takes);
+            let (kept, stash) = (cost.kept_bytes, cost.stash_bytes);
+            match work {
+                Work::I => {
+                    self.keep(kept);
+                    self.free(stash);
+                }
+                Work::W => self.free(kept),
+                Work::F | Work::B => self.free(stash),
+            }
+        }
+        if work != Work::W {
+            self.hand_over(self.handed[1]);
+        }
+    }
+
+    /// The second forward pass of a segment, while the gradients of its outputs wait: what was kept
+    /// goes, and what its layers keep comes.
+    fn again(&mut self, segment: &Segment) {
+        let waiting = self.shapes(segment.layers.end - 1).output_bytes() + self.inside(segment);
+        let mut kept = segment.kept.clone();
+        for layer in segment.again.iter().map(|layer| layer.index()) {
+            let given = self.given_bytes(layer, Some(segment));
+            self.forward_of(layer, given + waiting);
+            if self.trains(layer) {
+                self.keep(self.shapes(layer).cost.stash_bytes);
+            }
+            let later = segment.again.iter().filter(|later| later.index() > layer);
+            let read = |value| later.clone().any(|later| self.reads(later.index(), value));
+            let (stays, gone): (Vec<_>, _) = kept.into_iter().partition(|value| read(*value));
+            self.free(
+                gone.iter()
+                    .map(|value| self.prediction.value_bytes(*value))
+                    .sum(),
+            );
+            kept = stays;
+        }
+    }
+
+    /// Values that skip layers within a segment.
+    fn inside(&self, segment: &Segment) -> u64 {
+        let mut bytes = 0;
+        for layer in &segment.again {
+            for edge in self.prediction.network.edges_into(*layer) {
+                let skips = edge.to.index() > edge.from.index() + 1;
+                if skips && segment.layers.contains(&edge.from.index()) {
+                    bytes += self.prediction.value_bytes((edge.from, edge.output));
+                }
+            }
+        }
+        bytes
+    }
+
+    fn forward_of(&mut self, layer: usize, given: u64) {
+        let takes = self.shapes(layer).cost.forward_working_bytes + self.threads_bytes(layer);
+        self.work(self.skipping + given + takes);
+    }
+
+    /// A layer's inputs, but for those that its segment keeps.
+    fn given_bytes(&self, layer: usize, segment: Option<&Segment>) -> u64 {
+        let sources = self.prediction.network.layers()[layer].inputs.iter();
+        let inputs = sources.zip(&self.shapes(layer).inputs);
+        let given = inputs.filter(|(source, _)| match **source {
+            Source::Feed(_) => true,
+            Source::Output { layer, output } => {
+                !segment.is_some_and(|segment| segment.kept.contains(&(layer, output)))
+            }
+        });
+        given.map(|(_, input)| input.bytes()).sum()
+    }
+
+    fn reads(&self, reader: usize, (layer, output): (LayerIndex, usize)) -> bool {
+        let value = Source::Output { layer, output };
+        self.prediction.network.layers()[reader]
+            .inputs
+            .contains(&value)
+    }
+
+    fn kept_bytes(&self, segment: &Segment) -> u64 {
+        let kept = segment.kept.iter();
+        kept.map(|value| self.prediction.value_bytes(*value)).sum()
+    }
+
+    fn threads_bytes(&self, layer: usize) -> u64 {
+        let others = self.prediction.threads as u64 - 1;
+        self.shapes(layer).cost.thread_bytes.saturating_mul(others)
+    }
+
+    fn trains(&self, layer: usize) -> bool {
+        let layer = LayerIndex::new(layer as u32);
+        self.prediction.network.needs_gradient(layer)
+    }
+
+    fn shapes(&self, layer: usize) -> &'a LayerShapes {
+        &self.prediction.shapes[layer]
+    }
+
+    fn hand_over(&mut self, (given, taken): (u64, u64)) {
+        self.keep(given);
+        self.free(taken);
+        self.work(0);
+    }
+
+    fn work(&mut self, bytes: u64) {
+        self.effect.most = self.effect.most.max(self.effect.rest + signed(bytes));
+    }
+
+    fn keep(&mut self, bytes: u64) {
+        self.effect.rest += signed(bytes);
+    }
+
+    fn free(&mut self, bytes: u64) {
+        self.effect.rest -= signed(bytes);
+    }
+}
+
+/// No machine has so much that this is another number.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX / 4)
+}
