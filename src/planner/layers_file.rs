@@ -5,12 +5,16 @@ use super::json::{
     Document, Element, Quantity, Seen, called, document, needed, once, one, read, unknown,
 };
 use super::units::{MOST_BYTES, bytes, whole_bytes};
+use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::read_json;
+use crate::profile::{LayerProfile, Profile};
+use crate::trace::LayerTime;
 use brigade_layer::{LayerError, Network, TensorSpec};
 use serde::de::{self, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
+use std::time::Duration;
 
 /// A layer by what it takes for one micro-batch.
 ///
@@ -117,6 +121,37 @@ impl LayersFile {
             };
         }
         Ok(builder.build()?)
+    }
+
+    /// What the layers take, for micro-batches of the configuration's size, whatever that is.
+    ///
+    /// # Errors
+    /// As [`network`](Self::network).
+    pub fn profile(&self, config: &Config) -> Result<Profile, PlanError> {
+        let network = self.network()?;
+        let layers = self.layers.iter().map(|layer| {
+            let seconds = Duration::from_secs_f64;
+            LayerProfile {
+                key: layer.name.clone(),
+                time: LayerTime {
+                    forward: seconds(layer.forward),
+                    input: seconds(layer.backward_input),
+                    weight: seconds(layer.backward_weight),
+                },
+                update: seconds(layer.update),
+                parameter_bytes: layer.parameter_bytes,
+                stash_bytes: layer.stash_bytes,
+                kept_bytes: layer.kept_bytes,
+                output_bytes: layer.output_bytes,
+                ..LayerProfile::default()
+            }
+        });
+        let rows = config.mini_batch().largest();
+        Ok(Profile::of_layers(
+            &network,
+            (rows, layers.collect()),
+            config,
+        )?)
     }
 
     /// What reading a file holds, for layers that come from elsewhere. That names differ is seen

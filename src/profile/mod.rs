@@ -187,9 +187,32 @@ impl Profile {
         }
     }
 
+    /// What layers take that somebody described, for micro-batches of so many rows.
+    pub(crate) fn of_layers(
+        network: &Network,
+        (rows, layers): (usize, Vec<LayerProfile>),
+        config: &Config,
+    ) -> Result<Self, LayerError> {
+        let message_bytes = message_bytes(network, &network.infer(rows)?);
+        Ok(Self {
+            sizes: vec![SizeProfile {
+                rows,
+                layers,
+                message_bytes,
+            }],
+            links: Links::default(),
+            precision: config.precision,
+            threads_per_node: config.threads_per_node,
+            machine: Machine::default(),
+            measured_at: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            network: fingerprint(network)?,
+        })
+    }
+
     /// What every stage, every node and the links of a plan take, in seconds. I of a layer that is
-    /// computed again takes its F too. Micro-batches of a
-    /// size that is not here are scaled by their rows; [`sized`](Self::sized) does better.
+    /// computed again takes its F too. Micro-batches of a size that is not here are scaled by their
+    /// rows; [`sized`](Self::sized) does better.
     pub fn times(&self, plan: &Plan) -> Times {
         let size = self.by_rows(plan.training.batch.largest());
         let stages = plan.partition.stages();

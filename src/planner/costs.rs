@@ -1,0 +1,240 @@
+//! What it takes to put layers on a stage: of the layers of a network, for one schedule.
+
+use super::NodeSpec;
+use crate::ids::{NodeId, StageId};
+use crate::partition::{CutCost, StageCosts};
+use crate::placement::Placement;
+use crate::profile::SizeProfile;
+use crate::schedule::{Action, Lowered, Work};
+use brigade_layer::{Network, Precision};
+use std::ops::Range;
+
+/// Sums over the first layers of a list.
+struct Sums(Vec<f64>);
+
+impl Sums {
+    fn new(each: impl Iterator<Item = f64>) -> Self {
+        let mut sums = vec![0.0];
+        for one in each {
+            sums.push(sums[sums.len() - 1] + one);
+        }
+        Self(sums)
+    }
+
+    fn of(&self, range: &Range<usize>) -> f64 {
+        self.0[range.end] - self.0[range.start]
+    }
+}
+
+/// What every layer takes and holds.
+pub(super) struct LayerCosts {
+    time: Sums,
+    /// Parameters, gradients, the optimizer's state.
+    stays: Sums,
+    /// For every micro-batch from F to I, and from I to W.
+    stash: Sums,
+    kept: Sums,
+    /// Bytes that cross the cut before a layer.
+    crossing: Vec<f64>,
+}
+
+impl LayerCosts {
+    /// `again` are the layers that are recomputed.
+    pub(super) fn new(
+        network: &Network,
+        size: &SizeProfile,
+        states: usize,
+        wire: Precision,
+        again: &dyn Fn(usize) -> bool,
+    ) -> Self {
+        let layers = || size.layers.iter().enumerate();
+        let time = layers().map(|(layer, costs)| {
+            let forward = costs.time.forward.as_secs_f64();
+            costs.time.total().as_secs_f64() + if again(layer) { forward } else { 0.0 }
+        });
+        let stays = network.layers().iter().map(|layer| {
+            let params = layer.spec.param_specs().into_iter();
+            let bytes = params.map(|param| {
+                let copies = if param.trains { 2 + states } else { 1 };
+                param.bytes() as f64 * copies as f64
+            });
+            bytes.sum::<f64>()
+        });
+        let held = |bytes: u64, layer| if again(layer) { 0.0 } else { bytes as f64 };
+        Self {
+            time: Sums::new(time),
+            stays: Sums::new(stays),
+            stash: Sums::new(layers().map(|(layer, costs)| held(costs.stash_bytes, layer))),
+            kept: Sums::new(layers().map(|(_, costs)| costs.kept_bytes as f64)),
+            crossing: crossing(network, size, wire),
+        }
+    }
+
+    fn layers(&self) -> usize {
+        self.time.0.len() - 1
+    }
+
+    /// F, I and W of all layers for one micro-batch.
+    pub(super) fn total(&self) -> f64 {
+        self.time.of(&(0..self.layers()))
+    }
+
+    /// The dearest layer.
+    pub(super) fn largest(&self) -> f64 {
+        let each = self.time.0.windows(2).map(|pair| pair[1] - pair[0]);
+        each.fold(0.0, f64::max)
+    }
+}
+
+/// Bytes that cross each cut: an output crosses every cut between its layer and the last one that
+/// reads it.
+fn crossing(network: &Network, size: &SizeProfile, wire: Precision) -> Vec<f64> {
+    let layers = network.layers().len();
+    let mut last = std::collections::BTreeMap::new();
+    for (edge, bytes) in network.edges().iter().zip(&size.message_bytes) {
+        let reads = last
+            .entry((edge.from, edge.output))
+            .or_insert((edge.to, *bytes));
+        reads.0 = reads.0.max(edge.to);
+    }
+    // Added where it begins to cross, taken away where it does no more.
+    let mut change = vec![0.0; layers + 2];
+    let share = if wire == Precision::Bf16 { 0.5 } else { 1.0 };
+    for ((from, _), (to, bytes)) in last {
+        change[from.index() + 1] += share * bytes as f64;
+        change[to.index() + 1] -= share * bytes as f64;
+    }
+    let mut crosses = 0.0;
+    change[..=layers]
+        .iter()
+        .map(|change| {
+            crosses += change;
+            crosses
+        })
+        .collect()
+}
+
+/// How many micro-batches a stage keeps at its node's worst moment: from F to I, and from I to W.
+pub(super) type Keeps = Vec<[f64; 2]>;
+
+/// What every stage of some lists keeps when its node keeps most, where I frees this share of what
+/// F kept.
+pub(super) fn keeps(lowered: &Lowered, placement: &Placement, freed: f64) -> Keeps {
+    let mut worst = vec![[0.0; 2]; placement.stages().index()];
+    for (node, row) in placement.nodes().iter().zip(&lowered.nodes) {
+        let stages: Vec<StageId> = placement.stages_on(node).collect();
+        let mut now = vec![[0.0f64; 2]; stages.len()];
+        let (mut held, mut most) = (0.0, -1.0);
+        for action in row {
+            let Action::Compute(compute) = action else {
+                continue;
+            };
+            let Some(at) = stages.iter().position(|stage| *stage == compute.stage) else {
+                continue;
+            };
+            let [whole, rest] = match compute.work {
+                Work::F => [1.0, 0.0],
+                Work::I => [-1.0, 1.0],
+                Work::W => [0.0, -1.0],
+                Work::B => [-1.0, 0.0],
+            };
+            now[at] = [now[at][0] + whole, now[at][1] + rest];
+            held += whole + (1.0 - freed) * rest;
+            if held > most {
+                most = held;
+                for (stage, now) in stages.iter().zip(&now) {
+                    worst[stage.index()] = *now;
+                }
+            }
+        }
+    }
+    worst
+}
+
+/// Layers on stages on nodes.
+pub(super) struct Staging<'a> {
+    pub(super) layers: &'a LayerCosts,
+    pub(super) placement: &'a Placement,
+    pub(super) nodes: &'a [NodeSpec],
+    pub(super) cut_cost: CutCost,
+    pub(super) keeps: &'a Keeps,
+    /// The most that every node may hold, as far as it is counted here.
+    pub(super) limits: Vec<f64>,
+    /// What turned out to be too much for a stage, whatever was counted.
+    pub(super) too_much: Vec<(StageId, Range<usize>)>,
+}
+
+impl Staging<'_> {
+    /// What a message takes over the cut before a layer, between two stages.
+    pub(super) fn transfer(&self, from: StageId, to: StageId, cut: usize) -> f64 {
+        let nodes = [from, to].map(|stage| self.placement.node_of(stage).index());
+        if nodes[0] == nodes[1] {
+            return 0.0;
+        }
+        let link = self.nodes[nodes[0]].link(&self.nodes[nodes[1]]);
+        link.latency + self.layers.crossing[cut] * link.per_byte
+    }
+
+    fn computing(&self, stage: StageId, layers: &Range<usize>) -> f64 {
+        let node = self.placement.node_of(stage);
+        self.layers.time.of(layers) / self.nodes[node.index()].speed
+    }
+}
+
+impl StageCosts for Staging<'_> {
+    fn layers(&self) -> usize {
+        self.layers.layers()
+    }
+
+    fn placement(&self) -> &Placement {
+        self.placement
+    }
+
+    fn load(&self, stage: StageId, layers: Range<usize>) -> f64 {
+        let computing = self.computing(stage, &layers);
+        if self.cut_cost == CutCost::Link {
+            return computing;
+        }
+        let (before, after) = (stage.index().checked_sub(1), stage.index() + 1);
+        let into = before.map_or(0.0, |before| {
+            self.transfer(StageId::new(before as u32), stage, layers.start)
+        });
+        let out = match after < self.placement.stages().index() {
+            true => self.transfer(stage, StageId::new(after as u32), layers.end),
+            false => 0.0,
+        };
+        computing + into + out
+    }
+
+    fn least_load(&self, stage: StageId, layers: Range<usize>) -> f64 {
+        self.computing(stage, &layers)
+    }
+
+    fn bytes(&self, stage: StageId, layers: Range<usize>) -> f64 {
+        let within = |known: &Range<usize>| layers.start <= known.start && known.end <= layers.end;
+        if (self.too_much.iter()).any(|(of, known)| *of == stage && within(known)) {
+            return f64::INFINITY;
+        }
+        let [whole, rest] = self.keeps.get(stage.index()).copied().unwrap_or_default();
+        let of = &self.layers;
+        of.stays.of(&layers) + whole * of.stash.of(&layers) + rest * of.kept.of(&layers)
+    }
+
+    fn least_bytes(&self, stage: StageId, layers: Range<usize>) -> f64 {
+        self.bytes(stage, layers)
+    }
+
+    fn limit(&self, node: NodeId) -> f64 {
+        self.limits
+            .get(node.index())
+            .copied()
+            .unwrap_or(f64::INFINITY)
+    }
+
+    fn link(&self, stage: StageId, cut: usize) -> f64 {
+        match self.cut_cost {
+            CutCost::Both => 0.0,
+            CutCost::Link => self.transfer(stage, StageId::new(stage.get() + 1), cut),
+        }
+    }
+}
