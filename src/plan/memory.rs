@@ -31,8 +31,12 @@ pub struct NodeMemory {
 impl NodeMemory {
     /// Altogether, at the worst moment.
     pub fn peak_bytes(&self) -> u64 {
-        let stays = self.parameter_bytes + self.gradient_bytes + self.optimizer_bytes;
-        stays + (self.working_bytes + self.slot_bytes).max(self.forward_bytes)
+        let stays = [self.gradient_bytes, self.optimizer_bytes];
+        let stays = stays
+            .into_iter()
+            .fold(self.parameter_bytes, u64::saturating_add);
+        let step = self.working_bytes.saturating_add(self.slot_bytes);
+        stays.saturating_add(step.max(self.forward_bytes))
     }
 }
 
@@ -64,8 +68,9 @@ impl Prediction<'_> {
             gradient_bytes,
             optimizer_bytes: gradient_bytes.saturating_mul(self.states as u64),
             working_bytes: self.working_bytes(node, training),
-            slot_bytes: self.slot_bytes(node, training) + shared,
-            forward_bytes: self.working_bytes(node, forward) + self.slot_bytes(node, forward),
+            slot_bytes: self.slot_bytes(node, training).saturating_add(shared),
+            forward_bytes: (self.working_bytes(node, forward))
+                .saturating_add(self.slot_bytes(node, forward)),
         }
     }
 
@@ -84,7 +89,7 @@ impl Prediction<'_> {
     pub(super) fn stays_bytes(&self, node: NodeId) -> u64 {
         let parameters: u64 = self.parameters_of(node).map(|param| param.bytes()).sum();
         let gradients = self.gradient_bytes(node);
-        parameters + gradients.saturating_mul(1 + self.states as u64)
+        parameters.saturating_add(gradients.saturating_mul(1 + self.states as u64))
     }
 
     /// What a stage takes and keeps for a micro-batch: of its layers that train.
@@ -160,17 +165,20 @@ impl Prediction<'_> {
                     Work::I | Work::W | Work::B => (outputs, cost.backward_working_bytes),
                 };
                 let given: u64 = given.iter().map(TensorSpec::bytes).sum();
-                peak = peak.max(held + around + given + takes + threads);
+                let beside = around + given + takes;
+                peak = peak.max(held.saturating_add(beside).saturating_add(threads));
                 held = match compute.work {
-                    Work::F if trains && needs => held + cost.stash_bytes,
+                    Work::F if trains && needs => held.saturating_add(cost.stash_bytes),
                     Work::F => held,
-                    Work::I => (held + cost.kept_bytes).saturating_sub(cost.stash_bytes),
+                    Work::I => {
+                        (held.saturating_add(cost.kept_bytes)).saturating_sub(cost.stash_bytes)
+                    }
                     Work::W => held.saturating_sub(cost.kept_bytes),
                     Work::B => held.saturating_sub(cost.stash_bytes),
                 };
             }
             let (given, taken) = self.handed_over(*compute);
-            held = (held + given).saturating_sub(taken);
+            held = held.saturating_add(given).saturating_sub(taken);
             peak = peak.max(held);
         }
         peak
@@ -211,9 +219,9 @@ impl Prediction<'_> {
                 let edge = self.network.edges()[route.lane.edge.index()];
                 let tensor = self.shapes[edge.from.index()].outputs[edge.output];
                 let tensor = travelling(tensor, self.wire);
-                u64::from(walk.lowered.slots.of(route.lane)) * tensor.bytes()
+                u64::from(walk.lowered.slots.of(route.lane)).saturating_mul(tensor.bytes())
             })
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     /// Gradients of other nodes' holders, on the node that sums them.

@@ -74,7 +74,8 @@ pub(super) fn sent_bytes(
                 if counts(transfer.micro_batch.index()) {
                     let edge = network.edges()[transfer.lane.edge.index()];
                     let tensor = shapes[edge.from.index()].outputs[edge.output];
-                    bytes[node] += travelling(tensor, wire).bytes();
+                    let sent: &mut u64 = &mut bytes[node];
+                    *sent = sent.saturating_add(travelling(tensor, wire).bytes());
                 }
             }
         }
@@ -88,7 +89,8 @@ pub(super) fn sent_bytes(
             0 => others * verdict_len(network, walk) as u64,
             _ => scalars_from(node, network, partition, layout, walk) as u64,
         };
-        bytes[node.index()] += SCALAR_BYTES * scalars;
+        let sent = &mut bytes[node.index()];
+        *sent = sent.saturating_add(SCALAR_BYTES * scalars);
     }
     Ok(bytes)
 }
@@ -104,8 +106,10 @@ fn shared_bytes(network: &Network, layout: &Layout, sum: &SharedSum, bytes: &mut
     for (_, stage) in &sum.holders {
         let node = layout.placement.node_of(*stage);
         if node != root {
-            bytes[node.index()] += size;
+            let sent = &mut bytes[node.index()];
+            *sent = sent.saturating_add(size);
         }
     }
-    bytes[root.index()] += size * (layout.members(sum).len() as u64 - 1);
+    let copies = size.saturating_mul(layout.members(sum).len() as u64 - 1);
+    bytes[root.index()] = bytes[root.index()].saturating_add(copies);
 }
