@@ -94,6 +94,28 @@ pub enum PlanError {
         /// Why not, and what to change.
         problem: String,
     },
+    /// A file that cannot be read, or does not say what it should.
+    #[error("{path}{}: {problem}", place(*.line, *.column))]
+    File {
+        /// The file.
+        path: String,
+        /// Where in it, from 1; 0 where the problem is with all of it.
+        line: usize,
+        /// Where in the line, from 1; 0 as the line.
+        column: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A layout that does not make stages of the network.
+    #[error("layout {layout:?}, character {at}: {problem}")]
+    Layout {
+        /// The layout; of a long one what is around the place.
+        layout: String,
+        /// Where in it, from 1.
+        at: usize,
+        /// What is wrong there.
+        problem: String,
+    },
     /// A plan or an action that cannot be read.
     #[error("cannot read {what}: {problem}")]
     Unreadable {
@@ -339,6 +361,14 @@ pub enum Error {
 impl From<LayerError> for Error {
     fn from(error: LayerError) -> Self {
         Self::Plan(error.into())
+    }
+}
+
+/// Where in a file.
+fn place(line: usize, column: usize) -> String {
+    match (line, column) {
+        (0, _) | (_, 0) => String::new(),
+        _ => format!(", line {line}, column {column}"),
     }
 }
 

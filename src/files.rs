@@ -1,9 +1,10 @@
-//! Files that are there whole or not at all.
+//! Files that are there whole or not at all, and JSON files read with the place of what is wrong.
 
-use crate::error::Error;
+use crate::error::{Error, PlanError};
+use serde::de::DeserializeOwned;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes a file whole: whoever looks finds what was there before or all of it, also if the process
@@ -76,6 +77,48 @@ pub(crate) fn read_error(path: &Path, problem: impl ToString) -> Error {
         path: path.display().to_string(),
         problem: problem.to_string(),
     }
+}
+
+/// The most bytes of a JSON file.
+const MOST_JSON_BYTES: u64 = 256 << 20;
+
+/// Reads a JSON file. Checks that are made while it is read have the line and column in their
+/// errors.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, PlanError> {
+    let fail = |line, column, problem| PlanError::File {
+        path: path.display().to_string(),
+        line,
+        column,
+        problem,
+    };
+    let mut content = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MOST_JSON_BYTES + 1).read_to_end(&mut content))
+        .map_err(|error| fail(0, 0, format!("cannot be read: {error}")))?;
+    if content.len() as u64 > MOST_JSON_BYTES {
+        let problem = format!("longer than {MOST_JSON_BYTES} bytes, the most that is read");
+        return Err(fail(0, 0, problem));
+    }
+    parse_json(&content).map_err(|(line, column, problem)| fail(line, column, problem))
+}
+
+/// Line, column and what is wrong there.
+type Misplaced = (usize, usize, String);
+
+/// As [`read_json`], of what is already in memory.
+fn parse_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, Misplaced> {
+    serde_json::from_slice(content).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        // Where a line should not have ended, the reader is in the next one.
+        let ended = column == 0 && line > 1 && !error.is_data();
+        let mut lines = content.split(|byte| *byte == b'\n');
+        let before = ended.then(|| lines.nth(line - 2)).flatten();
+        let (at, of) = before.map_or((line, column), |before| (line - 1, before.len() + 1));
+        let text = error.to_string();
+        let end = format!(" at line {line} column {column}");
+        let problem = text.strip_suffix(&end).unwrap_or(&text).to_owned();
+        (at, of.max(1), problem)
+    })
 }
 
 #[cfg(test)]

@@ -74,7 +74,8 @@ impl From<Error> for Failure {
             Error::Plan(
                 PlanError::BadCuts { .. }
                 | PlanError::TooManyStages { .. }
-                | PlanError::Illegal { .. },
+                | PlanError::Illegal { .. }
+                | PlanError::Layout { .. },
             ) => Self::Usage(error.to_string()),
             other => Self::Other(other.to_string()),
         }
