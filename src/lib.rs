@@ -48,6 +48,7 @@
 //! | [`process`] | this process among those of an MPI job |
 //! | [`trace`] | what really happened in a step, and when |
 //! | [`mod@bench`] | a network of one's own, measured |
+//! | [`planner`] | what a plan is made for without building it: layers and nodes as files describe them |
 //! | [`checkpoint`] | what is saved |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
 #![cfg_attr(
@@ -76,6 +77,7 @@ mod launch;
 pub mod partition;
 pub mod placement;
 pub mod plan;
+pub mod planner;
 pub mod process;
 #[cfg(feature = "report")]
 pub mod report;

@@ -51,7 +51,7 @@ const OPTIONS: &[(&str, i32, &str)] = &[
     ("--weight-decay -1", 2, "weight_decay is -1"),
     ("--optimizer adagrad", 2, "adamw"),
     ("--deadline 0", 2, "--deadline is 0"),
-    ("--node-memory 5MB", 2, "such as 512MiB"),
+    ("--node-memory 5megs", 2, "such as 512MiB"),
     ("--node-memory 1KiB", 1, "use more nodes"),
     ("--synthetic-vocab 0", 2, "--synthetic-vocab is 0"),
     ("--context 0", 2, "context"),

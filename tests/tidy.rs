@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "checkpoint",
     "train",
     "bench",
+    "planner",
     "report",
     "cli",
 ];

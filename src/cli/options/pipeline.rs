@@ -2,6 +2,7 @@
 
 use super::values::{CutsArg, PrecisionArg};
 use super::{ScheduleArg, schedule, whole};
+use crate::planner::units::bytes;
 use clap::Args;
 
 #[derive(Clone, Debug, Args)]
@@ -39,7 +40,7 @@ pub(in crate::cli) struct PipelineOptions {
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32, value_name = "NAME")]
     pub(in crate::cli) wire: PrecisionArg,
     /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.
-    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(in crate::cli) node_memory: Option<u64>,
     /// Seconds without progress of any node after which waiting is an error; an action may take
     /// 20 times what is predicted for it.
@@ -50,26 +51,9 @@ pub(in crate::cli) struct PipelineOptions {
     pub(in crate::cli) deadline: f64,
 }
 
-/// A number of bytes with or without a unit.
-fn memory(text: &str) -> Result<u64, String> {
-    let problem = || "give bytes, or a number with KiB, MiB, GiB or TiB, such as 512MiB".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let shift = match unit.trim() {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        "TiB" => 40,
-        _ => return Err(problem()),
-    };
-    let number: f64 = number.parse().map_err(|_| problem())?;
-    Ok((number * (1u64 << shift) as f64) as u64)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::memory;
+    use crate::planner::units::bytes as memory;
 
     #[test]
     fn memory_has_units() {
@@ -79,10 +63,11 @@ mod tests {
             ("64KiB", 65_536),
             ("1.5MiB", 3 << 19),
             ("2 GiB", 2 << 30),
+            ("1MB", 1_000_000),
         ] {
             assert_eq!(memory(text), Ok(bytes), "{text}");
         }
-        for wrong in ["", "MiB", "-1", "1MB", "1e3", "1.2.3", "much"] {
+        for wrong in ["", "MiB", "-1", "1e3", "1.2.3", "much"] {
             assert!(memory(wrong).is_err(), "{wrong}");
         }
     }
