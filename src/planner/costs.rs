@@ -48,9 +48,9 @@ impl LayerCosts {
         again: &dyn Fn(usize) -> bool,
     ) -> Self {
         let layers = || size.layers.iter().enumerate();
-        let time = layers().map(|(layer, costs)| {
-            let forward = costs.time.forward.as_secs_f64();
-            costs.time.total().as_secs_f64() + if again(layer) { forward } else { 0.0 }
+        let time = layers().map(|(layer, _)| {
+            let [forward, input, weight, _] = size.seconds(layer);
+            forward + input + weight + if again(layer) { forward } else { 0.0 }
         });
         let stays = network.layers().iter().map(|layer| {
             let params = layer.spec.param_specs().into_iter();

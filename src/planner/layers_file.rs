@@ -9,12 +9,10 @@ use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::read_json;
 use crate::profile::{LayerProfile, Profile};
-use crate::trace::LayerTime;
 use brigade_layer::{LayerError, Network, TensorSpec};
 use serde::de::{self, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
-use std::time::Duration;
 
 /// A layer by what it takes for one micro-batch.
 ///
@@ -130,28 +128,24 @@ impl LayersFile {
     pub fn profile(&self, config: &Config) -> Result<Profile, PlanError> {
         let network = self.network()?;
         let layers = self.layers.iter().map(|layer| {
-            let seconds = Duration::from_secs_f64;
-            LayerProfile {
+            let seconds = [
+                layer.forward,
+                layer.backward_input,
+                layer.backward_weight,
+                layer.update,
+            ];
+            let bytes = LayerProfile {
                 key: layer.name.clone(),
-                time: LayerTime {
-                    forward: seconds(layer.forward),
-                    input: seconds(layer.backward_input),
-                    weight: seconds(layer.backward_weight),
-                },
-                update: seconds(layer.update),
                 parameter_bytes: layer.parameter_bytes,
                 stash_bytes: layer.stash_bytes,
                 kept_bytes: layer.kept_bytes,
                 output_bytes: layer.output_bytes,
                 ..LayerProfile::default()
-            }
+            };
+            (bytes, seconds)
         });
         let rows = config.mini_batch().largest();
-        Ok(Profile::of_layers(
-            &network,
-            (rows, layers.collect()),
-            config,
-        )?)
+        Ok(Profile::of_layers(&network, (rows, layers), config)?)
     }
 
     /// What reading a file holds, for layers that come from elsewhere. That names differ is seen

@@ -213,13 +213,12 @@ impl Planner<'_> {
             let (at, node) = (stage.index(), placement.node_of(stage).index());
             let speed = self.nodes[node].speed;
             for layer in partition.layers_of(stage) {
-                let costs = &size.layers[layer];
-                let forward = costs.time.forward.as_secs_f64();
+                let [forward, input, weight, update] = size.seconds(layer);
                 let second = if again(layer) { forward } else { 0.0 };
                 times.forward[at] += forward / speed;
-                times.input[at] += (costs.time.input.as_secs_f64() + second) / speed;
-                times.weight[at] += costs.time.weight.as_secs_f64() / speed;
-                times.step[node] += costs.update.as_secs_f64() / speed;
+                times.input[at] += (input + second) / speed;
+                times.weight[at] += weight / speed;
+                times.step[node] += update / speed;
             }
             if self.cut_cost == CutCost::Both && stage.index() > 0 {
                 let before = StageId::new(stage.get() - 1);

@@ -192,6 +192,7 @@ impl Measuring<'_> {
             rows,
             layers,
             message_bytes: message_bytes(self.network, &shapes),
+            exact: Vec::new(),
         })
     }
 

@@ -81,6 +81,19 @@ pub struct SizeProfile {
     pub layers: Vec<LayerProfile>,
     /// Bytes of a message on every edge of the network, in `f32`.
     pub message_bytes: Vec<u64>,
+    /// Times that somebody described, which need not be whole nanoseconds.
+    exact: Vec<[f64; 4]>,
+}
+
+impl SizeProfile {
+    /// F, I, W and the update of a layer, in seconds.
+    pub(crate) fn seconds(&self, layer: usize) -> [f64; 4] {
+        if let Some(exact) = self.exact.get(layer) {
+            return *exact;
+        }
+        let LayerProfile { time, update, .. } = &self.layers[layer];
+        [time.forward, time.input, time.weight, *update].map(|time| time.as_secs_f64())
+    }
 }
 
 /// What one layer takes for one micro-batch.
@@ -176,6 +189,7 @@ impl Profile {
                 rows,
                 layers,
                 message_bytes: message_bytes(network, &shapes),
+                exact: Vec::new(),
             }],
             links,
             precision: plan.precision,
@@ -187,18 +201,28 @@ impl Profile {
         }
     }
 
-    /// What layers take that somebody described, for micro-batches of so many rows.
+    /// What layers take that somebody described, in seconds: F, I, W and the update.
     pub(crate) fn of_layers(
         network: &Network,
-        (rows, layers): (usize, Vec<LayerProfile>),
+        (rows, layers): (usize, impl Iterator<Item = (LayerProfile, [f64; 4])>),
         config: &Config,
     ) -> Result<Self, LayerError> {
         let message_bytes = message_bytes(network, &network.infer(rows)?);
+        let (mut layers, exact): (Vec<_>, Vec<_>) = layers.unzip();
+        for (layer, [forward, input, weight, update]) in layers.iter_mut().zip(&exact) {
+            layer.time = LayerTime {
+                forward: Duration::from_secs_f64(*forward),
+                input: Duration::from_secs_f64(*input),
+                weight: Duration::from_secs_f64(*weight),
+            };
+            layer.update = Duration::from_secs_f64(*update);
+        }
         Ok(Self {
             sizes: vec![SizeProfile {
                 rows,
                 layers,
                 message_bytes,
+                exact,
             }],
             links: Links::default(),
             precision: config.precision,

@@ -276,6 +276,7 @@ impl Listed for Sizes {
                 rows,
                 layers,
                 message_bytes: size.message_bytes,
+                exact: Vec::new(),
             });
             Ok(())
         })

@@ -90,6 +90,7 @@ fn described(network: &Network, shapes: &[LayerShapes], rows: usize) -> SizeProf
         rows,
         layers,
         message_bytes: Vec::new(),
+        exact: Vec::new(),
     }
 }
 
@@ -123,6 +124,7 @@ fn between(below: &SizeProfile, above: &SizeProfile, rows: usize) -> SizeProfile
         message_bytes: messages
             .map(|(below, above)| bytes(*below, *above))
             .collect(),
+        exact: Vec::new(),
     }
 }
 
@@ -146,6 +148,7 @@ fn proportional(from: &SizeProfile, rows: usize) -> SizeProfile {
         rows,
         layers: from.layers.iter().map(layer).collect(),
         message_bytes: from.message_bytes.iter().map(|b| bytes(*b)).collect(),
+        exact: Vec::new(),
     }
 }
 
