@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::options::PlanOptions;
 use super::ordering;
 use super::output::{Output, mib, picture, picture_width};
-use super::summary::host;
+use super::summary::{host, recomputed};
 use super::text::Corpus;
 use crate::ids::NodeId;
 use crate::process::Processes;
@@ -143,7 +143,7 @@ fn table(plan: &Plan, profile: &Profile) -> String {
             "{node:<4}  {stages:<6}  {layers:<30}  {parameters:>10}  {times}  {peak:>6.1} MiB{host}\n"
         );
     }
-    text
+    text + &recomputed(plan)
 }
 
 fn step(plan: &Plan, timeline: &Timeline, tokens: usize) -> String {
@@ -184,6 +184,7 @@ fn as_json(
         "schedule": plan.schedule,
         "micro_batches": plan.training.batch.micro_batches().index(),
         "cuts": plan.partition.cuts(),
+        "recomputed": plan.recomputed.iter().map(|s| [s.start, s.end - 1]).collect::<Vec<_>>(),
         "nodes": plan.layout.nodes().iter().map(node).collect::<Vec<_>>(),
         "step_ms": 1e3 * timeline.makespan,
         "tokens_per_s": tokens as f64 / timeline.makespan,

@@ -7,6 +7,7 @@ use crate::schedule::Times;
 use crate::trace::{StepTrace, median, median_step, median_times};
 use crate::{NodeReport, Plan};
 use serde::Serialize;
+use std::ops::Range;
 
 /// The last line of `--json`, within `{"summary": ...}`.
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +60,7 @@ pub(super) fn describe(plan: &Plan) -> String {
         let host = host(plan, node);
         text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB{host}\n");
     }
+    text += &recomputed(plan);
     let batch = plan.training.batch;
     let stages = plan.layout.placement.stages().index();
     // Equal stages, backward twice as long as forward: the usual picture.
@@ -72,6 +74,22 @@ pub(super) fn describe(plan: &Plan) -> String {
         text += &picture(&timeline, picture_width());
     }
     text
+}
+
+/// Below the table: the layers that are computed again, if there are any.
+pub(super) fn recomputed(plan: &Plan) -> String {
+    let word = |segment: &Range<usize>| match segment.len() {
+        1 => segment.start.to_string(),
+        _ => format!("{}-{}", segment.start, segment.end - 1),
+    };
+    let words: Vec<_> = plan.recomputed.iter().map(word).collect();
+    match words.is_empty() {
+        true => String::new(),
+        false => format!(
+            "computed again in the backward pass: layers {}\n",
+            words.join(", ")
+        ),
+    }
 }
 
 /// Behind a row of a table: the node's machine, where there are several processes.
@@ -137,6 +155,9 @@ pub(super) fn facts(
         ),
         ("seed", training.seed.to_string()),
     ];
+    if !pipeline.recompute.is_never() {
+        facts.push(("recomputed", pipeline.recompute.to_string()));
+    }
     if let Some(summary) = summary {
         let validation = summary
             .val_loss

@@ -1,6 +1,6 @@
 //! How the network is cut, and in which order the nodes work.
 
-use super::values::{CutsArg, PrecisionArg};
+use super::values::{CutsArg, PrecisionArg, RecomputeArg};
 use super::{ScheduleArg, schedule, whole};
 use crate::planner::units::bytes;
 use clap::Args;
@@ -39,6 +39,11 @@ pub(in crate::cli) struct PipelineOptions {
     /// layers.
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32, value_name = "NAME")]
     pub(in crate::cli) wire: PrecisionArg,
+    /// Which layers are computed again in the backward pass, for less memory: never, except-last
+    /// (stages, but for those where it saves nothing), always (all stages), or layers, as
+    /// 0-7,8-15.
+    #[arg(long, default_value = "never", value_name = "NAME|LAYERS")]
+    pub(in crate::cli) recompute: RecomputeArg,
     /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(in crate::cli) node_memory: Option<u64>,

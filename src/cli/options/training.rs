@@ -106,6 +106,7 @@ impl RunOptions {
             micro_batch_size: training.micro_batch_size,
             precision: training.precision.into(),
             wire: pipeline.wire.into(),
+            recompute: pipeline.recompute.recompute.clone(),
             threads_per_node: pipeline.threads_per_node,
             seed: training.seed,
             clip: Some(training.clip).filter(|clip| *clip != 0.0),

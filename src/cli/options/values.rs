@@ -1,7 +1,7 @@
 //! What the values of options look like, and what is said when they do not.
 
 use crate::schedule::ScheduleKind;
-use crate::{Cuts, PlanError};
+use crate::{Cuts, PlanError, Recompute};
 use brigade_layer::Precision;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command, ValueEnum};
@@ -124,6 +124,48 @@ impl FromStr for CutsArg {
                 Ok(Self(Cuts::Before(cuts.map_err(|_| problem)?)))
             }
         }
+    }
+}
+
+/// What is computed again, as it was given.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct RecomputeArg {
+    text: String,
+    pub(super) recompute: Recompute,
+}
+
+impl RecomputeArg {
+    pub(in crate::cli) fn is_never(&self) -> bool {
+        self.recompute == Recompute::Never
+    }
+}
+
+impl fmt::Display for RecomputeArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for RecomputeArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = |range: &str| {
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let last: usize = last.trim().parse().ok()?;
+            Some(first.trim().parse().ok()?..last.checked_add(1)?)
+        };
+        let problem = "give never, except-last, always, or layers such as 0-7,8-15";
+        let recompute = match text {
+            "never" => Recompute::Never,
+            "except-last" => Recompute::ExceptLast,
+            "always" => Recompute::Always,
+            list => {
+                let ranges: Option<_> = list.split(',').map(range).collect();
+                Recompute::Layers(ranges.ok_or(problem)?)
+            }
+        };
+        let text = text.to_owned();
+        Ok(Self { text, recompute })
     }
 }
 
