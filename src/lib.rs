@@ -100,7 +100,7 @@ pub use checkpoint::Weights;
 pub use config::{Config, Pinning, Recompute, Transport};
 pub use error::{Cause, Error, PlanError, RunError};
 pub use partition::Cuts;
-pub use plan::Plan;
+pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;
 pub use stage::NodeReport;
 pub use train::{Evaluation, StepReport, Trainer};

@@ -23,13 +23,15 @@ mod plan;
 mod profile;
 mod run_folder;
 mod schedule;
+mod starting;
+mod subject;
 mod summary;
 mod text;
 mod train;
 
 use crate::process;
 use failure::{Failure, in_one_line};
-use options::{PlanOptions, ProfileOptions, RunOptions};
+use options::{PlanOptions, ProfileOptions, RunOptions, TrainOptions};
 
 /// Pipeline-parallel training: one program, the same numbers bit for bit however many nodes it runs
 /// on.
@@ -70,7 +72,7 @@ Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are byte
 kept for validation. The run folder has config.toml, plan.json, losses.csv, weights.safetensors,
 trace.json (for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and
 saves.")]
-    Train(Box<RunOptions>),
+    Train(Box<TrainOptions>),
     /// Say who would do what, how long it would take and what it would hold; trains nothing
     #[command(after_help = "\
 Examples:
@@ -203,7 +205,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         Some(config_file::text(command, own, without))
     };
     let deadline = match &cli.command {
-        Command::Train(options) => Some(options.checked_config()?.deadline()),
+        Command::Train(options) => Some(options.run.checked_config()?.deadline()),
         Command::Plan(options) => Some(options.run.checked_config()?.deadline()),
         Command::Profile(options) => Some(options.run.checked_config()?.deadline()),
         Command::Generate(_) => Some(crate::Config::default().deadline()),
@@ -244,7 +246,7 @@ fn options_of_run(file: &std::path::Path) -> Result<RunOptions, Failure> {
     let mut arguments: Vec<OsString> = vec!["brigade".into(), "train".into()];
     arguments.extend(config_file::arguments(file, command, None)?);
     match Cli::try_parse_from(arguments).map_err(usage)?.command {
-        Command::Train(options) => Ok(*options),
+        Command::Train(options) => Ok(options.run),
         _ => Err(Failure::Other("a run folder is of `brigade train`".into())),
     }
 }

@@ -2,7 +2,7 @@
 //! times.
 
 use super::failure::Failure;
-use super::options::{RunOptions, ScheduleArg};
+use super::options::{OrderArg, RunOptions, ScheduleArg};
 use crate::process::Processes;
 use crate::profile::{Effort, Profile};
 use crate::schedule::csv::{CsvSchedule, Dialect};
@@ -20,10 +20,11 @@ pub(super) fn schedule(
     measured: Option<&Profile>,
 ) -> Result<Box<dyn Schedule>, Failure> {
     let kind = match &options.pipeline.schedule {
-        ScheduleArg::File(path) => {
+        OrderArg::Given(ScheduleArg::File(path)) => {
             return Ok(Box::new(CsvSchedule::read(path, Dialect::Current)?));
         }
-        ScheduleArg::Kind(kind) => *kind,
+        OrderArg::Given(ScheduleArg::Kind(kind)) => *kind,
+        OrderArg::Auto => Default::default(),
     };
     let config = options.checked_config()?;
     if !kind.uses_costs() {

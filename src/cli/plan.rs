@@ -1,194 +1,260 @@
 //! `brigade plan`: what a training would be like.
 
 use super::failure::Failure;
-use super::options::PlanOptions;
-use super::ordering;
+use super::options::{OrderArg, PlanOptions, ScheduleArg};
 use super::output::{Output, mib, picture, picture_width};
+use super::subject::Subject;
 use super::summary::{host, recomputed};
-use super::text::Corpus;
 use crate::ids::NodeId;
-use crate::process::Processes;
-use crate::profile::{Effort, Profile};
-use crate::schedule::Timeline;
-use crate::{Config, Plan};
-use brigade_layer::{Data, Network, Optimizer};
-use serde_json::json;
+use crate::planner::Candidate;
+use crate::process::{self, Processes};
+use crate::schedule::csv::{CsvSchedule, Dialect};
+use crate::schedule::{Timeline, Times};
+use crate::{Config, Plan, Predicted};
+use serde_json::{Value, json};
 use std::io::Write;
-use std::time::Instant;
+
+/// So many of the best are shown.
+const SHOWN: usize = 8;
 
 pub(super) fn plan(options: &PlanOptions, to: &mut dyn Write) -> Result<(), Failure> {
-    let (options, file) = (&options.run, options);
-    let config = options.checked_config()?;
-    let optimizer = options.training.optimizer()?;
-    let corpus = Corpus::of(options)?;
-    let gpt = options.network.gpt(corpus.vocab);
-    let network = gpt.network()?;
-    // What is wrong with the setting is said before anything is measured.
-    config.validate()?;
-    let windows = corpus.windows(options)?;
-    let known = Known::of(file, &network, &windows, &config, &*optimizer)?;
-    let profile = &known.profile;
-    let schedule = ordering::schedule(options, &network, &windows, &*optimizer, Some(profile))?;
-    let mut plan = Plan::with_schedule(&network, &config, &*optimizer, schedule.as_ref())?;
-    plan.hosts = Processes::meet(config.deadline())?.hosts_of(plan.layout.nodes())?;
-    let timeline = profile.simulate(&plan)?;
-    let tokens = options.tokens_per_step();
-
-    let mut output = Output::new(to, options.output.json);
-    let mut object = as_json(&plan, profile, &timeline, tokens);
-    object["profile"] = known.as_json(file);
-    output.tell(&object)?;
-    let parameters = gpt.parameters();
-    output.say(&format!(
-        "A GPT of {parameters} parameters on {}",
-        corpus.source
-    ))?;
-    output.say(&format!("{}\n", known.in_words(file)))?;
-    output.say(&table(&plan, profile))?;
-    output.say(&step(&plan, &timeline, tokens))?;
-    let threads = config.nodes * config.threads_per_node;
+    let subject = Subject::of(options)?;
+    let mut chosen = Chosen::of(&subject, options)?;
+    let nodes = chosen.plan.layout.nodes();
+    chosen.plan.hosts = Processes::meet(subject.config.deadline())?.hosts_of(nodes)?;
+    let timeline = chosen.plan.simulate(&chosen.times)?;
+    chosen.plan.predicted = Some(Predicted {
+        step_time: timeline.makespan,
+        bubble: timeline.bubble(),
+    });
+    let out = options.run.output.out.as_deref();
+    if let Some(path) = out.filter(|_| process::is_first()) {
+        chosen.plan.save(path)?;
+    }
+    let mut output = Output::new(to, options.run.output.json);
+    output.tell(&chosen.as_json(&subject, &timeline))?;
+    output.say(&subject.what)?;
+    output.say(&format!("{}\n", subject.known.in_words()))?;
+    output.say(&chosen.table())?;
+    output.say(&chosen.step(&subject, &timeline))?;
+    if !chosen.candidates.is_empty() {
+        output.say(&chosen.others())?;
+    }
+    if let Some(path) = out {
+        output.say(&format!(
+            "\nwritten to {}: brigade train --plan {0}",
+            path.display()
+        ))?;
+    }
+    let threads = chosen.config.nodes * chosen.config.threads_per_node;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if threads > cores {
+    if subject.known.seconds.is_some() && threads > cores {
         output.say(&format!(
             "The prediction is for {threads} cores; this machine has {cores}."
         ))?;
     }
-    Ok(())
+    chosen.fits()
 }
 
-/// What the layers take, and how that is known.
-struct Known {
-    profile: Profile,
-    /// Seconds that measuring took, where it was done now.
-    seconds: Option<f64>,
+/// The plan, and what it was chosen from.
+struct Chosen {
+    plan: Plan,
+    config: Config,
+    times: Times,
+    candidates: Vec<Candidate>,
+    pruned: usize,
+    advice: Vec<String>,
+    /// What the busiest node takes for a micro-batch, in seconds.
+    bottleneck: f64,
 }
 
-impl Known {
-    /// From the file, or measured now.
-    fn of(
-        options: &PlanOptions,
-        network: &Network,
-        data: &dyn Data,
-        config: &Config,
-        optimizer: &dyn Optimizer,
-    ) -> Result<Self, Failure> {
-        let Some(path) = &options.profile else {
-            let begun = Instant::now();
-            let profile = Profile::measure(network, data, config, optimizer, Effort::Quick)?;
-            let seconds = Some(begun.elapsed().as_secs_f64());
-            return Ok(Self { profile, seconds });
-        };
-        let profile = Profile::load(path)?;
-        profile.check(network, config)?;
-        let profile = profile.sized(network, config.mini_batch().largest())?;
-        let seconds = None;
-        Ok(Self { profile, seconds })
+impl Chosen {
+    fn of(subject: &Subject, options: &PlanOptions) -> Result<Self, Failure> {
+        if let OrderArg::Given(ScheduleArg::File(path)) = &options.run.pipeline.schedule {
+            return Self::in_order(subject, &CsvSchedule::read(path, Dialect::Current)?);
+        }
+        let planned = subject.planner(options)?.plan()?;
+        Ok(Self {
+            bottleneck: planned
+                .candidates
+                .first()
+                .map_or(0.0, |best| best.bottleneck),
+            plan: planned.plan,
+            config: planned.config,
+            times: planned.times,
+            candidates: planned.candidates,
+            pruned: planned.pruned,
+            advice: planned.advice,
+        })
     }
 
-    fn in_words(&self, options: &PlanOptions) -> String {
-        let Profile {
-            machine,
-            measured_at,
-            version,
-            ..
-        } = &self.profile;
-        match (self.seconds, &options.profile) {
-            (None, Some(path)) => format!(
-                "Times of {}, measured {measured_at} on {machine} by brigade {version}",
-                path.display()
-            ),
-            (seconds, _) => {
-                let seconds = seconds.unwrap_or_default();
-                format!("Measured now in {seconds:.2} s on {machine}")
+    /// In the order of a file.
+    fn in_order(subject: &Subject, order: &CsvSchedule) -> Result<Self, Failure> {
+        let Subject {
+            network, config, ..
+        } = subject;
+        let plan = Plan::proposed(network, config, &*subject.optimizer, order)?;
+        let rows = config.mini_batch().largest();
+        let times = subject
+            .known
+            .profile
+            .clone()
+            .sized(network, rows)?
+            .times(&plan);
+        let busy = |node: NodeId| -> f64 {
+            let stages = plan.layout.placement.stages_on(node);
+            let takes = |at: usize| times.forward[at] + times.input[at] + times.weight[at];
+            stages.map(|stage| takes(stage.index())).sum()
+        };
+        let bottleneck = plan.layout.nodes().iter().map(busy).fold(0.0, f64::max);
+        Ok(Self {
+            config: config.clone(),
+            bottleneck,
+            plan,
+            times,
+            candidates: Vec::new(),
+            pruned: 0,
+            advice: Vec::new(),
+        })
+    }
+
+    /// Milliseconds of F and of B (I and W) of a node's stages for one micro-batch.
+    fn node_ms(&self, node: NodeId) -> (f64, f64) {
+        let stages = self.plan.layout.placement.stages_on(node);
+        stages.fold((0.0, 0.0), |(forward, backward), stage| {
+            let (at, times) = (stage.index(), &self.times);
+            let both = times.input[at] + times.weight[at];
+            (forward + 1e3 * times.forward[at], backward + 1e3 * both)
+        })
+    }
+
+    fn table(&self) -> String {
+        let plan = &self.plan;
+        let mut text = String::from(
+            "node  stages  layers                          parameters   F, ms   B, ms      memory\n",
+        );
+        for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
+            let stages: Vec<_> = plan.layout.placement.stages_on(node).collect();
+            let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
+            let layers = plan.layers_in_words(node);
+            let parameters = memory.parameter_bytes / 4;
+            let (forward, backward) = self.node_ms(node);
+            let peak = mib(memory.peak_bytes());
+            let limit = match self.config.limit_of(node) {
+                Some(limit) => format!(" of {:.1}", mib(limit)),
+                None => String::new(),
+            };
+            let (stages, host) = (stages.join(","), host(plan, node));
+            text += &format!(
+                "{node:<4}  {stages:<6}  {layers:<30}  {parameters:>10}  {forward:>6.2}  \
+                 {backward:>6.2}  {peak:>6.1}{limit} MiB{host}\n"
+            );
+        }
+        text + &recomputed(plan)
+    }
+
+    fn step(&self, subject: &Subject, timeline: &Timeline) -> String {
+        let (schedule, batch) = (&self.plan.schedule, self.plan.training.batch);
+        let (seconds, bubble) = (timeline.makespan, 100.0 * timeline.bubble());
+        let speed = subject.tokens.map_or(String::new(), |tokens| {
+            format!(" {:.0} tokens/s,", tokens as f64 / seconds)
+        });
+        format!(
+            "One step of {schedule} with {} micro-batches of {}:\n{}\
+             predicted: {:.1} ms a step,{speed} bubble {bubble:.1}%, busiest node {:.2} ms a \
+             micro-batch",
+            batch.micro_batches(),
+            batch.largest(),
+            picture(timeline, picture_width()),
+            1e3 * seconds,
+            1e3 * self.bottleneck,
+        )
+    }
+
+    /// The best few, and why the others lose.
+    fn others(&self) -> String {
+        let mut text = String::from("\n    step, ms  bubble  most memory\n");
+        let best = &self.candidates[0];
+        for candidate in self.candidates.iter().take(SHOWN) {
+            let most = candidate.peak_bytes.iter().max().copied().unwrap_or(0);
+            let (ms, bubble) = (1e3 * candidate.step_time, 100.0 * candidate.bubble);
+            let why = match candidate.lacking_bytes {
+                0 if std::ptr::eq(candidate, best) => String::new(),
+                0 => format!(": {}", candidate.loses_by(best)),
+                lacking => format!(": does not fit, lacks {:.1} MiB", mib(lacking)),
+            };
+            let cuts = match candidate.proven {
+                true => "",
+                false => " (cuts not proven the best)",
+            };
+            let (words, most) = (candidate.words(), mib(most));
+            text += &format!("{ms:>12.1}  {bubble:>5.1}%  {most:>7.1} MiB  {words}{why}{cuts}\n");
+        }
+        let more = self.candidates.len().saturating_sub(SHOWN);
+        match (more, self.pruned) {
+            (0, 0) => {}
+            (more, 0) => text += &format!("and {more} more\n"),
+            (more, pruned) => {
+                text += &format!("and {more} more; {pruned} cannot be faster and were not tried\n");
             }
         }
+        text.trim_end().to_owned()
     }
 
-    fn as_json(&self, options: &PlanOptions) -> serde_json::Value {
+    /// An error that says what would have to change, if it does not fit.
+    fn fits(&self) -> Result<(), Failure> {
+        let Err(error) = self.plan.fits(&self.config) else {
+            return Ok(());
+        };
+        let advice = match self.advice.is_empty() {
+            true => String::new(),
+            false => format!("; what would do: {}", self.advice.join(", or ")),
+        };
+        Err(Failure::Other(format!("{error}{advice}")))
+    }
+
+    fn as_json(&self, subject: &Subject, timeline: &Timeline) -> Value {
+        let plan = &self.plan;
+        let node = |node: NodeId| {
+            let memory = &plan.memory[node.index()];
+            let (forward, backward) = self.node_ms(node);
+            json!({
+                "node": node.get(),
+                "name": subject.nodes.as_ref().map(|nodes| &nodes[node.index()].name),
+                "host": plan.host_of(node),
+                "stages": plan.layout.placement.stages_on(node).map(|s| s.get()).collect::<Vec<_>>(),
+                "layers": plan.layers_on(node).collect::<Vec<_>>(),
+                "parameters": memory.parameter_bytes / 4,
+                "forward_ms": forward,
+                "backward_ms": backward,
+                "peak_bytes": memory.peak_bytes(),
+                "limit_bytes": self.config.limit_of(node),
+                "memory": memory,
+                "sent_bytes": plan.sent_bytes[node.index()],
+            })
+        };
+        let batch = plan.training.batch;
+        let peaks = plan.memory.iter().map(|memory| memory.peak_bytes());
         json!({
-            "file": options.profile.as_ref().map(|path| path.display().to_string()),
-            "seconds": self.seconds,
-            "measured_at": self.profile.measured_at,
-            "machine": self.profile.machine,
-            "version": self.profile.version,
+            "feasible": plan.fits(&self.config).is_ok(),
+            "schedule": plan.schedule,
+            "chunks": plan.layout.placement.chunks(),
+            "micro_batches": batch.micro_batches().index(),
+            "micro_batch_size": batch.largest(),
+            "recomputed": plan.recomputed.iter().map(|s| [s.start, s.end - 1]).collect::<Vec<_>>(),
+            "cuts": plan.partition.cuts(),
+            "bottleneck": self.bottleneck,
+            "step_time": timeline.makespan,
+            "step_ms": 1e3 * timeline.makespan,
+            "tokens_per_s": subject.tokens.map(|tokens| tokens as f64 / timeline.makespan),
+            "bubble": timeline.bubble(),
+            "peak_bytes": peaks.collect::<Vec<_>>(),
+            "nodes": plan.layout.nodes().iter().map(node).collect::<Vec<_>>(),
+            "candidates": self.candidates,
+            "pruned": self.pruned,
+            "advice": self.advice,
+            "profile": subject.known.as_json(),
+            "fingerprint": plan.fingerprint(),
         })
     }
-}
-
-/// Milliseconds of F and of B (I and W) of a node's stages for one micro-batch.
-fn node_ms(plan: &Plan, profile: &Profile, node: NodeId) -> (f64, f64) {
-    let times = profile.times(plan);
-    let stages = plan.layout.placement.stages_on(node);
-    stages.fold((0.0, 0.0), |(forward, backward), stage| {
-        let at = stage.index();
-        let both = times.input[at] + times.weight[at];
-        (forward + 1e3 * times.forward[at], backward + 1e3 * both)
-    })
-}
-
-fn table(plan: &Plan, profile: &Profile) -> String {
-    let mut text = String::from(
-        "node  stages  layers                          parameters   F, ms   B, ms      memory\n",
-    );
-    for (node, memory) in plan.layout.nodes().iter().zip(&plan.memory) {
-        let stages: Vec<_> = plan.layout.placement.stages_on(node).collect();
-        let stages: Vec<_> = stages.iter().map(ToString::to_string).collect();
-        let layers = plan.layers_in_words(node);
-        let parameters = memory.parameter_bytes / 4;
-        let (forward, backward) = node_ms(plan, profile, node);
-        let times = format!("{forward:>6.2}  {backward:>6.2}");
-        let peak = mib(memory.peak_bytes());
-        let (stages, host) = (stages.join(","), host(plan, node));
-        text += &format!(
-            "{node:<4}  {stages:<6}  {layers:<30}  {parameters:>10}  {times}  {peak:>6.1} MiB{host}\n"
-        );
-    }
-    text + &recomputed(plan)
-}
-
-fn step(plan: &Plan, timeline: &Timeline, tokens: usize) -> String {
-    let (schedule, micro_batches) = (&plan.schedule, plan.training.batch.micro_batches());
-    let (seconds, bubble) = (timeline.makespan, 100.0 * timeline.bubble());
-    format!(
-        "One step of {schedule} with {micro_batches} micro-batches:\n{}\
-         predicted: {:.1} ms a step, {:.0} tokens/s, bubble {bubble:.1}%",
-        picture(timeline, picture_width()),
-        1e3 * seconds,
-        tokens as f64 / seconds,
-    )
-}
-
-fn as_json(
-    plan: &Plan,
-    profile: &Profile,
-    timeline: &Timeline,
-    tokens: usize,
-) -> serde_json::Value {
-    let node = |node: NodeId| {
-        let memory = &plan.memory[node.index()];
-        let (forward, backward) = node_ms(plan, profile, node);
-        json!({
-            "node": node.get(),
-            "host": plan.host_of(node),
-            "stages": plan.layout.placement.stages_on(node).map(|s| s.get()).collect::<Vec<_>>(),
-            "layers": plan.layers_on(node).collect::<Vec<_>>(),
-            "parameters": memory.parameter_bytes / 4,
-            "forward_ms": forward,
-            "backward_ms": backward,
-            "peak_bytes": memory.peak_bytes(),
-            "memory": memory,
-            "sent_bytes": plan.sent_bytes[node.index()],
-        })
-    };
-    json!({
-        "schedule": plan.schedule,
-        "micro_batches": plan.training.batch.micro_batches().index(),
-        "cuts": plan.partition.cuts(),
-        "recomputed": plan.recomputed.iter().map(|s| [s.start, s.end - 1]).collect::<Vec<_>>(),
-        "nodes": plan.layout.nodes().iter().map(node).collect::<Vec<_>>(),
-        "step_ms": 1e3 * timeline.makespan,
-        "tokens_per_s": tokens as f64 / timeline.makespan,
-        "bubble": timeline.bubble(),
-        "fingerprint": plan.fingerprint(),
-    })
 }

@@ -4,12 +4,11 @@ use super::breakdown::Breakdown;
 use super::failure::Failure;
 use super::generate::{go_on, harmless};
 use super::interrupt::Interrupt;
-use super::options::{OutputOptions, RunOptions};
-use super::ordering;
+use super::options::{OutputOptions, RunOptions, TrainOptions};
 use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
+use super::starting::Starting;
 use super::summary::{Bubble, Summary, describe, facts, peaks, sharing, tokens_per_second};
-use super::text::Corpus;
 use crate::process;
 use crate::report::Report;
 use crate::trace::StepTrace;
@@ -28,11 +27,13 @@ const FIRST_TRACED: u64 = 10;
 const RECENT: usize = 20;
 
 pub(super) fn train(
-    options: &RunOptions,
+    options: &TrainOptions,
     settings: &str,
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut run = Run::start(options, to)?;
+    let starting = Starting::of(options)?;
+    let decided = starting.decided(&options.run);
+    let mut run = Run::start(&decided, starting, to)?;
     let trained = run.open(settings).and_then(|()| run.steps());
     run.output.end_progress();
     let cut_short = trained.is_err();
@@ -58,6 +59,8 @@ struct Run<'a> {
     output: Output<'a>,
     trainer: Trainer,
     parameters: u64,
+    /// What was measured to plan, in words.
+    known: Option<String>,
     folder: Option<RunFolder>,
     windows: TokenWindows,
     validation: Arc<[i32]>,
@@ -69,22 +72,31 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(options: &'a RunOptions, to: &'a mut dyn Write) -> Result<Self, Failure> {
-        let config = options.checked_config()?;
-        let optimizer = options.training.optimizer()?;
-        let corpus = Corpus::of(options)?;
-        let windows = corpus.windows(options)?;
-        let gpt = options.network.gpt(corpus.vocab);
-        let network = gpt.network()?;
+    fn start(
+        options: &'a RunOptions,
+        starting: Starting,
+        to: &'a mut dyn Write,
+    ) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
-        let schedule = ordering::schedule(options, &network, &windows, &*optimizer, None)?;
-        let trainer =
-            Trainer::start_with_schedule(&network, &config, optimizer, schedule.as_ref())?;
+        let Starting {
+            network,
+            config,
+            optimizer,
+            plan,
+            corpus,
+            parameters,
+            known,
+            ..
+        } = starting;
+        let windows = corpus.windows(options)?;
+        let trainer = Trainer::start_with_plan(&network, &config, optimizer, plan)?;
+        let output = Output::new(to, options.output.json);
         Ok(Self {
             options,
-            output: Output::new(to, options.output.json),
+            output,
             trainer,
-            parameters: gpt.parameters(),
+            parameters,
+            known,
             folder: None,
             windows,
             validation: corpus.validation,
@@ -107,6 +119,9 @@ impl<'a> Run<'a> {
             "A GPT of {} parameters on {}\n",
             self.parameters, self.source
         ))?;
+        if let Some(known) = &self.known {
+            self.output.say(&format!("{known}\n"))?;
+        }
         self.output.say(&describe(plan))?;
         // Lines of what happens inside would tear the bar.
         if !tracing::enabled!(tracing::Level::INFO) {

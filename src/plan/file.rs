@@ -3,10 +3,11 @@
 
 use super::Plan;
 use crate::batch::MiniBatch;
-use crate::config::{Config, Cuts, Recompute};
+use crate::config::{Config, Recompute};
 use crate::error::PlanError;
 use crate::files::{read_json, write_whole};
 use crate::ids::{NodeCount, NodeId};
+use crate::partition::Cuts;
 use crate::placement::Placement;
 use crate::schedule::{Action, Compute, Definition, Schedule, Task};
 use brigade_layer::{Network, Optimizer, Precision};
@@ -133,7 +134,11 @@ impl SavedPlan {
     pub fn config(&self, base: &Config) -> Config {
         let node_of = &self.layout.placement.node_of;
         let nodes = node_of.iter().map(|node| node.index() + 1).max();
-        let Self { partition, training, .. } = self;
+        let Self {
+            partition,
+            training,
+            ..
+        } = self;
         let ends = &partition.ends[..partition.ends.len().saturating_sub(1)];
         Config {
             nodes: nodes.unwrap_or(1),

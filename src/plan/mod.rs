@@ -6,7 +6,6 @@
 
 use crate::config::Config;
 use crate::error::PlanError;
-use crate::files::write_whole;
 use crate::ids::{LayerIndex, NodeId, StageId};
 use crate::launch::launch;
 use crate::partition::Partition;
@@ -15,9 +14,9 @@ use brigade_layer::{LayerShapes, Network, Optimizer, Precision};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
-use std::path::Path;
 
 mod edges;
+mod file;
 mod layout;
 mod memory;
 mod order;
@@ -30,6 +29,7 @@ mod working;
 pub(crate) use edges::EdgeSpecs;
 #[cfg(feature = "mpi")]
 pub(crate) use edges::travelling;
+pub use file::{Predicted, SavedPlan};
 pub use memory::NodeMemory;
 use order::{Ordered, order};
 pub(crate) use recompute::{Segment, by_stage};
@@ -69,6 +69,9 @@ pub struct Plan {
     /// The machine of every node, where several processes train.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// What a step is expected to take, where somebody has worked it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Predicted>,
 }
 
 impl Plan {
@@ -172,6 +175,7 @@ impl Plan {
             precision: config.precision,
             network: network_fingerprint(network, &shapes),
             hosts: Vec::new(),
+            predicted: None,
         })
     }
 
@@ -278,23 +282,20 @@ impl Plan {
         }
     }
 
-    /// SHA-256 of the whole plan, in hexadecimal: equal for equal plans, compared by all nodes
-    /// before the first step.
+    /// SHA-256 of everything that is decided, in hexadecimal: equal for equal plans, compared by
+    /// all nodes before the first step. Hosts and times that were predicted are no part of it.
     pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(self.to_json().as_bytes()))
+        let decided = Self {
+            hosts: Vec::new(),
+            predicted: None,
+            ..self.clone()
+        };
+        hex(&Sha256::digest(decided.to_json().as_bytes()))
     }
 
     /// The plan as readable JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a plan has no map with other keys than text")
-    }
-
-    /// Writes the plan as readable JSON: whole or not at all.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), crate::Error> {
-        write_whole(path.as_ref(), (self.to_json() + "\n").as_bytes())
     }
 }
 

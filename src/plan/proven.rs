@@ -36,6 +36,7 @@ impl Plan {
             let allowed = format!("a plan for {} rows on {} nodes", batch.rows(), config.nodes);
             return Err(other("plan", value, allowed));
         }
+        self.fits(config)?;
         let lowered = &self.training.lowered;
         let (partition, wanted) = (&self.partition, &config.recompute);
         let wanted = recompute::segments(wanted, network, partition, Some(lowered))?;

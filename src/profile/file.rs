@@ -131,7 +131,16 @@ impl Profile {
         read::profile(&text).map_err(|error| wrong(path, &error).into())
     }
 
-    fn to_json(&self) -> String {
+    /// What [`to_json`](Self::to_json) wrote.
+    ///
+    /// # Errors
+    /// When it is no profile.
+    pub fn from_json(text: &str) -> Result<Self, PlanError> {
+        read::profile(text).map_err(|error| wrong(Path::new("profile"), &error))
+    }
+
+    /// As readable JSON.
+    pub fn to_json(&self) -> String {
         let unequal = self.links.unequal.iter().map(|(from, to, link)| {
             let LinkText {
                 latency_us,

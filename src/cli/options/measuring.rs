@@ -1,22 +1,8 @@
-//! What the commands that measure have beside the options of a run.
+//! What `brigade profile` has beside the options of a run.
 
 use super::RunOptions;
 use clap::{Args, ValueHint};
-use std::path::PathBuf;
 use std::str::FromStr;
-
-/// The options of `brigade plan`.
-#[derive(Clone, Debug, Args)]
-#[command(args_override_self = true)]
-pub(in crate::cli) struct PlanOptions {
-    #[command(flatten)]
-    pub(in crate::cli) run: RunOptions,
-    /// Take what layers and links take from a file of `brigade profile` instead of measuring.
-    #[arg(
-        long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Measuring"
-    )]
-    pub(in crate::cli) profile: Option<PathBuf>,
-}
 
 /// The options of `brigade profile`.
 #[derive(Clone, Debug, Args)]

@@ -8,15 +8,19 @@ mod measuring;
 mod network;
 mod output;
 mod pipeline;
+mod planning;
 mod training;
 mod values;
 
-pub(super) use measuring::{PlanOptions, ProfileOptions};
+pub(super) use measuring::ProfileOptions;
 pub(super) use network::NetworkOptions;
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;
+pub(super) use planning::{PlanOptions, TrainOptions};
 pub(super) use training::TrainingOptions;
-pub(super) use values::{ScheduleArg, number, schedule, whole};
+pub(super) use values::{
+    MicroBatchArg, OrderArg, RecomputeArg, ScheduleArg, number, schedule, whole,
+};
 
 /// The options of a run.
 #[derive(Clone, Debug, Args)]

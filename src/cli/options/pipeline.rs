@@ -1,7 +1,7 @@
 //! How the network is cut, and in which order the nodes work.
 
-use super::values::{CutsArg, PrecisionArg, RecomputeArg};
-use super::{ScheduleArg, schedule, whole};
+use super::values::{CutsArg, PrecisionArg, RecomputeArg, order};
+use super::{OrderArg, whole};
 use crate::planner::units::bytes;
 use clap::Args;
 
@@ -23,12 +23,13 @@ pub(in crate::cli) struct PipelineOptions {
     /// Where to cut: balanced, uniform, or the first layers of all stages but the first, as 3,6,9.
     #[arg(long, default_value = "balanced", value_name = "CUTS")]
     pub(super) cuts: CutsArg,
-    /// In which order the nodes work: by name, or a CSV file as PyTorch writes it.
+    /// In which order the nodes work: by name, a CSV file as PyTorch writes it, or auto for the
+    /// fastest that fits.
     #[arg(
         long, default_value = "1f1b", value_name = "NAME|FILE.csv",
-        value_parser = schedule()
+        value_parser = order()
     )]
-    pub(in crate::cli) schedule: ScheduleArg,
+    pub(in crate::cli) schedule: OrderArg,
     /// Threads of every node.
     #[arg(
         long, default_value = "1", value_name = "N",
@@ -40,8 +41,8 @@ pub(in crate::cli) struct PipelineOptions {
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32, value_name = "NAME")]
     pub(in crate::cli) wire: PrecisionArg,
     /// Which layers are computed again in the backward pass, for less memory: never, except-last
-    /// (stages, but for those where it saves nothing), always (all stages), or layers, as
-    /// 0-7,8-15.
+    /// (stages, but for those where it saves nothing), always (all stages), layers, as 0-7,8-15,
+    /// or auto for what is fastest and fits.
     #[arg(long, default_value = "never", value_name = "NAME|LAYERS")]
     pub(in crate::cli) recompute: RecomputeArg,
     /// Bytes that a node may hold, as 512MiB or 2GiB; a plan that needs more is refused.

@@ -1,7 +1,7 @@
 //! How the network is trained.
 
 use super::values::{BetasArg, PrecisionArg};
-use super::{RunOptions, ScheduleArg, number, whole};
+use super::{MicroBatchArg, OrderArg, RunOptions, ScheduleArg, number, whole};
 use crate::cli::failure::Failure;
 use crate::{Config, ScheduleKind};
 use brigade_layer::Optimizer;
@@ -18,12 +18,15 @@ pub(in crate::cli) struct TrainingOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) batch_size: usize,
-    /// Sequences of a micro-batch; the last one takes what remains.
+    /// Sequences of a micro-batch, of which the last one takes what remains; or auto for what is
+    /// fastest and fits (it is part of the numbers that come out).
     #[arg(
-        long, default_value = "2", value_name = "N",
-        allow_negative_numbers = true, value_parser = whole::<usize>
+        long,
+        default_value = "2",
+        value_name = "N",
+        allow_negative_numbers = true
     )]
-    pub(in crate::cli) micro_batch_size: usize,
+    pub(in crate::cli) micro_batch_size: MicroBatchArg,
     /// In which numbers products are computed; weights, sums and the optimizer stay in f32.
     #[arg(long, value_enum, default_value_t = PrecisionArg::F32, value_name = "NAME")]
     pub(in crate::cli) precision: PrecisionArg,
@@ -99,14 +102,14 @@ impl RunOptions {
             chunks: pipeline.chunks,
             cuts: pipeline.cuts.0.clone(),
             schedule: match &pipeline.schedule {
-                ScheduleArg::Kind(kind) => *kind,
-                ScheduleArg::File(_) => ScheduleKind::default(),
+                OrderArg::Given(ScheduleArg::Kind(kind)) => *kind,
+                OrderArg::Given(ScheduleArg::File(_)) | OrderArg::Auto => ScheduleKind::default(),
             },
             batch_size: training.batch_size,
-            micro_batch_size: training.micro_batch_size,
+            micro_batch_size: training.micro_batch_size.0.unwrap_or(1),
             precision: training.precision.into(),
             wire: pipeline.wire.into(),
-            recompute: pipeline.recompute.recompute.clone(),
+            recompute: pipeline.recompute.settled(),
             threads_per_node: pipeline.threads_per_node,
             seed: training.seed,
             clip: Some(training.clip).filter(|clip| *clip != 0.0),

@@ -49,6 +49,15 @@ impl From<PrecisionArg> for Precision {
     }
 }
 
+impl From<Precision> for PrecisionArg {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Bf16 => Self::Bf16,
+            _ => Self::F32,
+        }
+    }
+}
+
 /// A schedule by its name, or a file.
 #[derive(Clone, Debug)]
 pub(in crate::cli) enum ScheduleArg {
@@ -62,6 +71,83 @@ impl fmt::Display for ScheduleArg {
             Self::Kind(kind) => kind.fmt(f),
             Self::File(path) => path.display().fmt(f),
         }
+    }
+}
+
+/// Chosen by the planner.
+const AUTO: &str = "auto";
+
+/// Rows of a micro-batch.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct MicroBatchArg(pub(in crate::cli) Option<usize>);
+
+impl fmt::Display for MicroBatchArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(rows) => rows.fmt(f),
+            None => f.write_str(AUTO),
+        }
+    }
+}
+
+impl FromStr for MicroBatchArg {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            AUTO => Ok(Self(None)),
+            text => {
+                let problem = "give a whole number, 0 or more, or auto";
+                let rows = text.parse().map_err(|_| problem)?;
+                Ok(Self(Some(rows)))
+            }
+        }
+    }
+}
+
+/// A schedule, or whichever is fastest.
+#[derive(Clone, Debug)]
+pub(in crate::cli) enum OrderArg {
+    Auto,
+    Given(ScheduleArg),
+}
+
+impl fmt::Display for OrderArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str(AUTO),
+            Self::Given(schedule) => schedule.fmt(f),
+        }
+    }
+}
+
+/// As [`schedule`], or `auto`.
+pub(super) fn order() -> impl TypedValueParser<Value = OrderArg> {
+    OrderParser
+}
+
+#[derive(Clone)]
+struct OrderParser;
+
+impl TypedValueParser for OrderParser {
+    type Value = OrderArg;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<OrderArg, clap::Error> {
+        match value.to_str() == Some(AUTO) {
+            true => Ok(OrderArg::Auto),
+            false => Ok(OrderArg::Given(
+                ScheduleParser.parse_ref(command, arg, value)?,
+            )),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let auto = PossibleValue::new(AUTO);
+        Some(Box::new(ScheduleParser.possible_values()?.chain([auto])))
     }
 }
 
@@ -131,12 +217,27 @@ impl FromStr for CutsArg {
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct RecomputeArg {
     text: String,
-    pub(super) recompute: Recompute,
+    /// None: whatever fits and is fastest.
+    recompute: Option<Recompute>,
 }
 
 impl RecomputeArg {
     pub(in crate::cli) fn is_never(&self) -> bool {
-        self.recompute == Recompute::Never
+        self.recompute == Some(Recompute::Never)
+    }
+
+    pub(in crate::cli) fn is_auto(&self) -> bool {
+        self.recompute.is_none()
+    }
+
+    pub(super) fn settled(&self) -> Recompute {
+        self.recompute.clone().unwrap_or_default()
+    }
+
+    /// As it was chosen, in words.
+    pub(in crate::cli) fn chosen(recompute: Recompute, text: String) -> Self {
+        let recompute = Some(recompute);
+        Self { text, recompute }
     }
 }
 
@@ -154,14 +255,15 @@ impl FromStr for RecomputeArg {
             let last: usize = last.trim().parse().ok()?;
             Some(first.trim().parse().ok()?..last.checked_add(1)?)
         };
-        let problem = "give never, except-last, always, or layers such as 0-7,8-15";
+        let problem = "give never, except-last, always, auto, or layers such as 0-7,8-15";
         let recompute = match text {
-            "never" => Recompute::Never,
-            "except-last" => Recompute::ExceptLast,
-            "always" => Recompute::Always,
+            "auto" => None,
+            "never" => Some(Recompute::Never),
+            "except-last" => Some(Recompute::ExceptLast),
+            "always" => Some(Recompute::Always),
             list => {
                 let ranges: Option<_> = list.split(',').map(range).collect();
-                Recompute::Layers(ranges.ok_or(problem)?)
+                Some(Recompute::Layers(ranges.ok_or(problem)?))
             }
         };
         let text = text.to_owned();

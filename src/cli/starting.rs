@@ -1,0 +1,94 @@
+//! What a training starts from: a plan that was saved, one that is chosen now, or one as the options
+//! say.
+
+use super::failure::Failure;
+use super::options::{RunOptions, TrainOptions};
+use super::ordering;
+use super::subject::{Known, space};
+use super::text::Corpus;
+use crate::planner::Planner;
+use crate::process;
+use crate::{Config, Plan, Predicted, SavedPlan};
+use brigade_layer::{Network, Optimizer};
+use brigade_nn::TokenWindows;
+use std::sync::Arc;
+
+/// What a training starts from.
+pub(super) struct Starting {
+    pub(super) network: Network,
+    pub(super) config: Config,
+    pub(super) optimizer: Arc<dyn Optimizer>,
+    pub(super) plan: Plan,
+    pub(super) corpus: Corpus,
+    pub(super) parameters: u64,
+    /// What was measured to plan, in words.
+    pub(super) known: Option<String>,
+}
+
+impl Starting {
+    pub(super) fn of(options: &TrainOptions) -> Result<Self, Failure> {
+        let run = &options.run;
+        let config = run.checked_config()?;
+        let optimizer = run.training.optimizer()?;
+        let corpus = Corpus::of(run)?;
+        let windows = corpus.windows(run)?;
+        let gpt = run.network.gpt(corpus.vocab);
+        let network = gpt.network()?;
+        let (config, plan, known) = match &options.plan {
+            Some(path) => {
+                let saved = SavedPlan::load(path)?;
+                let config = saved.config(&config);
+                let plan = saved.plan(&network, &config, &*optimizer)?;
+                (config, plan, None)
+            }
+            None if run.leaves_open() => chosen(run, &network, &windows, &config, &*optimizer)?,
+            None => {
+                let schedule = ordering::schedule(run, &network, &windows, &*optimizer, None)?;
+                let schedule = schedule.as_ref();
+                let plan = Plan::with_schedule(&network, &config, &*optimizer, schedule)?;
+                (config, plan, None)
+            }
+        };
+        Ok(Self {
+            parameters: gpt.parameters(),
+            network,
+            config,
+            optimizer,
+            plan,
+            corpus,
+            known,
+        })
+    }
+
+    /// The options as they were decided.
+    pub(super) fn decided(&self, run: &RunOptions) -> RunOptions {
+        run.decided(&self.config, &self.plan)
+    }
+}
+
+/// What the planner chooses.
+fn chosen(
+    run: &RunOptions,
+    network: &Network,
+    windows: &TokenWindows,
+    config: &Config,
+    optimizer: &dyn Optimizer,
+) -> Result<(Config, Plan, Option<String>), Failure> {
+    let space = space(run, config);
+    let sizes = &space.micro_batch_sizes;
+    let known = Known::measured(network, windows, config, optimizer, sizes)?;
+    let planner = Planner::new(network, config, optimizer, &known.profile)?;
+    let planned = planner.space(space).plan()?;
+    let (mut plan, best) = (planned.plan, &planned.candidates[0]);
+    if let Err(error) = plan.fits(config) {
+        let advice = planned.advice.join(", or ");
+        return Err(Failure::Other(format!("{error}; what would do: {advice}")));
+    }
+    plan.predicted = Some(Predicted {
+        step_time: best.step_time,
+        bubble: best.bubble,
+    });
+    let words = format!("{}; chosen: {}", known.in_words(), best.words());
+    let words = process::is_first().then_some(words);
+    Ok((planned.config, plan, words))
+}
