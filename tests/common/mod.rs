@@ -1,6 +1,8 @@
 //! What the tests share: small layers, data, and runs.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod planning;
+
 use brigade::ids::NodeCount;
 use brigade::layer::*;
 use brigade::schedule::Schedule;
