@@ -30,7 +30,7 @@ pub struct ChainCosts<'a, T = fn(usize, NodeId, NodeId) -> f64> {
     memory: Option<Sums>,
 }
 
-/// The bytes that a chain of layers takes.
+/// The bytes that a chain of layers takes. Every list has a number for each of what it is for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChainMemory {
     /// For every layer: what is there once, such as weights, gradients and optimizer state.
