@@ -5,7 +5,7 @@ use super::output::{mib, picture, picture_width};
 use crate::ids::NodeId;
 use crate::schedule::Times;
 use crate::trace::{StepTrace, median, median_step, median_times};
-use crate::{NodeReport, Plan};
+use crate::{NodeReport, Plan, Predicted};
 use serde::Serialize;
 use std::ops::Range;
 
@@ -24,6 +24,43 @@ pub(super) struct Summary {
     pub(super) peak_bytes: Vec<u64>,
     /// The most that it was predicted to hold.
     pub(super) predicted_peak_bytes: Vec<u64>,
+    /// The median step, the first few left out.
+    pub(super) step_ms: f64,
+    /// What a step was expected to take, if that is known.
+    pub(super) predicted: Option<Expected>,
+}
+
+/// What a step was expected to take, with layers measured by themselves.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Expected {
+    pub(super) step_ms: f64,
+    pub(super) bubble: f64,
+}
+
+impl From<Predicted> for Expected {
+    fn from(predicted: Predicted) -> Self {
+        Self {
+            step_ms: 1e3 * predicted.step_time,
+            bubble: predicted.bubble,
+        }
+    }
+}
+
+impl Summary {
+    /// Predicted beside measured, if both are known.
+    pub(super) fn compared(&self) -> Option<String> {
+        let Expected { step_ms, bubble } = self.predicted?;
+        let off = 100.0 * (self.step_ms / step_ms - 1.0);
+        let measured = self.bubble.map_or(String::new(), |found| {
+            format!(", {:.1}% measured", 100.0 * found.measured)
+        });
+        Some(format!(
+            "a step: {step_ms:.1} ms predicted, {:.1} ms measured ({off:+.1}%); bubble {:.1}% \
+             predicted{measured}",
+            self.step_ms,
+            100.0 * bubble,
+        ))
+    }
 }
 
 /// Shares of a step in which the mean node computes nothing.
@@ -167,6 +204,7 @@ pub(super) fn facts(
             ("training loss", format!("{:.4}", summary.final_loss)),
             ("validation loss", validation),
             ("speed", format!("{:.0} tokens/s", summary.tokens_per_s)),
+            ("prediction", summary.compared().unwrap_or("none".into())),
             (
                 "weights, SHA-256",
                 format!("{}…", &summary.weights_sha256[..12]),
@@ -179,16 +217,21 @@ pub(super) fn facts(
         .collect()
 }
 
-/// Tokens of a step over the median step, the first 3 steps left out where there are more.
-pub(super) fn tokens_per_second(tokens: usize, steps_ms: &[f64]) -> f64 {
+/// The median step, the first 3 left out where there are more.
+pub(super) fn usual_step(steps_ms: &[f64]) -> f64 {
     let counted = if steps_ms.len() > 3 {
         &steps_ms[3..]
     } else {
         steps_ms
     };
-    match median(counted.to_vec()) {
+    median(counted.to_vec())
+}
+
+/// Tokens of a step over the usual step.
+pub(super) fn tokens_per_second(tokens: usize, steps_ms: &[f64]) -> f64 {
+    match usual_step(steps_ms) {
         0.0 => 0.0,
-        median => tokens as f64 / median * 1e3,
+        usual => tokens as f64 / usual * 1e3,
     }
 }
 

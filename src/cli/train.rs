@@ -1,28 +1,31 @@
 //! `brigade train`.
 
-use super::breakdown::Breakdown;
 use super::failure::Failure;
-use super::generate::{go_on, harmless};
 use super::interrupt::Interrupt;
 use super::options::{OutputOptions, RunOptions, TrainOptions};
 use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
 use super::starting::Starting;
-use super::summary::{Bubble, Summary, describe, facts, peaks, sharing, tokens_per_second};
+use super::summary::{describe, tokens_per_second};
 use crate::process;
-use crate::report::Report;
 use crate::trace::StepTrace;
-use crate::{NodeReport, StepReport, Trainer};
-use brigade_nn::{Sampling, TokenWindows};
-use serde_json::json;
+use crate::{Config, StepReport, Trainer};
+use brigade_layer::{Network, Optimizer};
+use brigade_nn::TokenWindows;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+mod finish;
 
 /// How many lines a run prints for people where there is no progress bar.
 const LINES: u64 = 20;
 /// Steps are traced from here on: caches are warm by then.
 const FIRST_TRACED: u64 = 10;
+/// After fewer steps, or longer ones, a prediction is not worth measuring layers for.
+const LEAST_STEPS: usize = 10;
+const LONG_STEP: Duration = Duration::from_secs(2);
 /// The speed in the progress bar is of so many steps.
 const RECENT: usize = 20;
 
@@ -58,6 +61,9 @@ struct Run<'a> {
     options: &'a RunOptions,
     output: Output<'a>,
     trainer: Trainer,
+    network: Network,
+    config: Config,
+    optimizer: Arc<dyn Optimizer>,
     parameters: u64,
     /// What was measured to plan, in words.
     known: Option<String>,
@@ -89,12 +95,15 @@ impl<'a> Run<'a> {
             ..
         } = starting;
         let windows = corpus.windows(options)?;
-        let trainer = Trainer::start_with_plan(&network, &config, optimizer, plan)?;
+        let trainer = Trainer::start_with_plan(&network, &config, optimizer.clone(), plan)?;
         let output = Output::new(to, options.output.json);
         Ok(Self {
             options,
             output,
             trainer,
+            network,
+            config,
+            optimizer,
             parameters,
             known,
             folder: None,
@@ -226,169 +235,5 @@ impl<'a> Run<'a> {
             "step {done:>6} of {steps}  loss {loss:.4}  gradient norm {grad_norm:.3}  \
              lr {lr:.2e}  {step_ms:.0} ms{validated}"
         ))
-    }
-
-    /// Saves first, then says how it went.
-    fn finish(&mut self) -> Result<(), Failure> {
-        if writes(self.options) {
-            let path = self.folder.as_ref().map(RunFolder::weights);
-            self.trainer.save_weights(path.unwrap_or_default())?;
-        }
-        self.report(None, None)?;
-        let stopped = self.stopped();
-        let stopped = self.trainer.any(stopped)?;
-        let validation = match stopped {
-            true => None,
-            false => {
-                let context = self.options.network.context;
-                let all = TokenWindows::sequential(self.validation.clone(), context)?;
-                let loss = self.trainer.evaluate(&all)?.loss;
-                self.validations.push((self.trainer.steps() - 1, loss));
-                Some(loss)
-            }
-        };
-        let sample = self.sample(stopped)?;
-        let summary = self.summary(validation)?;
-        self.report(Some(&summary), sample.as_deref())?;
-        self.break_down()?;
-        self.output.tell(&json!({ "summary": summary }))?;
-        self.say_how_it_went(&summary, sample.as_deref())
-    }
-
-    /// Says where the time went, if asked to.
-    fn break_down(&mut self) -> Result<(), Failure> {
-        if !self.options.output.breakdown || self.traces.is_empty() {
-            return Ok(());
-        }
-        let config = self.options.checked_config()?;
-        let with = (config.precision, config.threads_per_node);
-        let breakdown = Breakdown::of(&self.traces, self.trainer.plan(), with);
-        self.output.say(&format!("\n{}", breakdown.text()))?;
-        self.output.tell(&json!({ "breakdown": breakdown }))
-    }
-
-    fn summary(&mut self, val_loss: Option<f64>) -> Result<Summary, Failure> {
-        let ms = |step: &StepReport| step.duration.as_secs_f64() * 1e3;
-        let steps_ms: Vec<_> = self.steps.iter().map(ms).collect();
-        let tokens = self.options.tokens_per_step();
-        let nodes = self.trainer.report()?;
-        let plan = self.trainer.plan();
-        Ok(Summary {
-            steps: self.trainer.steps(),
-            tokens_per_s: tokens_per_second(tokens, &steps_ms),
-            final_loss: self.steps.last().map_or(f64::NAN, |step| step.loss),
-            val_loss,
-            bubble: Bubble::of(plan, &self.traces),
-            peak_bytes: nodes.iter().map(|node| node.memory.peak_bytes).collect(),
-            predicted_peak_bytes: plan.memory.iter().map(|node| node.peak_bytes()).collect(),
-            weights_sha256: self.trainer.weights_sha256()?,
-        })
-    }
-
-    /// A little text, as the network would go on after a new line.
-    fn sample(&mut self, stopped: bool) -> Result<Option<String>, Failure> {
-        let bytes = self.options.output.sample;
-        let numbers = self.options.output.synthetic_vocab.is_some();
-        if stopped || numbers || self.options.output.json || bytes == 0 {
-            return Ok(None);
-        }
-        let sampling = Sampling {
-            temperature: 0.8,
-            ..Sampling::default()
-        };
-        let (context, mut text) = (self.options.network.context, Vec::new());
-        let interrupt = &self.interrupt;
-        go_on(
-            &mut self.trainer,
-            context,
-            b"\n",
-            (bytes, sampling),
-            |byte| {
-                text.push(harmless(byte));
-                !interrupt.asked()
-            },
-        )?;
-        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
-    }
-
-    /// Writes the report, as far as the run has come.
-    fn report(&mut self, summary: Option<&Summary>, sample: Option<&str>) -> Result<(), Failure> {
-        if !writes(self.options) {
-            return Ok(());
-        }
-        let nodes = self.trainer.report()?;
-        self.page(&nodes, summary, sample)
-    }
-
-    fn page(
-        &self,
-        nodes: &[NodeReport],
-        summary: Option<&Summary>,
-        sample: Option<&str>,
-    ) -> Result<(), Failure> {
-        let Some(folder) = &self.folder else {
-            return Ok(());
-        };
-        let facts = facts(self.options, &self.source, summary);
-        let page = Report {
-            title: "A training run",
-            facts: &facts,
-            plan: self.trainer.plan(),
-            steps: &self.steps,
-            validations: &self.validations,
-            traces: &self.traces,
-            nodes,
-            sample,
-        };
-        Ok(page.save(folder.path().join("report.html"))?)
-    }
-
-    fn say_how_it_went(&mut self, summary: &Summary, sample: Option<&str>) -> Result<(), Failure> {
-        let Summary {
-            steps,
-            final_loss,
-            tokens_per_s,
-            weights_sha256,
-            ..
-        } = summary;
-        let took: f64 = self
-            .steps
-            .iter()
-            .map(|step| step.duration.as_secs_f64())
-            .sum();
-        let losses = match summary.val_loss {
-            Some(loss) => format!("validation loss {loss:.4}, training loss {final_loss:.4}"),
-            None => format!("stopped after step {steps}, training loss {final_loss:.4}"),
-        };
-        self.output.say(&format!(
-            "\n{losses}; {tokens_per_s:.0} tokens/s, {took:.1} s of steps"
-        ))?;
-        if let Some(bubble) = summary.bubble {
-            self.output.say(&format!(
-                "bubble {:.1}% measured in {} traced steps, {:.1}% simulated with their times{}",
-                100.0 * bubble.measured,
-                self.traces.len(),
-                100.0 * bubble.simulated,
-                sharing(self.options)
-            ))?;
-        }
-        let nodes = self.trainer.report()?;
-        self.output.say(&peaks(self.trainer.plan(), &nodes))?;
-        self.output
-            .say(&format!("weights_sha256 {weights_sha256}"))?;
-        if let Some(sample) = sample {
-            self.output
-                .say(&format!("\nA sample:\n{}\n", sample.trim()))?;
-        }
-        if let Some(folder) = &self.folder {
-            let (path, trace) = match self.traces.is_empty() {
-                true => (folder.path().display(), ""),
-                false => (folder.path().display(), "trace.json, "),
-            };
-            self.output.say(&format!(
-                "{path} has report.html, {trace}weights.safetensors, losses.csv, plan.json and config.toml"
-            ))?;
-        }
-        Ok(())
     }
 }
