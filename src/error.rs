@@ -48,7 +48,7 @@ pub enum PlanError {
     },
     /// A node would need more memory than it may hold.
     #[error(
-        "node {node} needs {needed_bytes} bytes and may hold {limit_bytes}; use more nodes, a smaller micro-batch, or allow {} more (the nodes need {})",
+        "node {node} needs {needed_bytes} bytes and may hold {limit_bytes}; use more nodes, a smaller micro-batch, recompute, or allow {} more (the nodes need {})",
         .needed_bytes.saturating_sub(*.limit_bytes), listed(.all_needed_bytes)
     )]
     DoesNotFit {

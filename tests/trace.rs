@@ -6,7 +6,7 @@ use brigade::layer::Network;
 use brigade::nn::{AdamW, Gpt, TokenWindows};
 use brigade::schedule::{Action, Work, simulate};
 use brigade::trace::{StepTrace, kernel_times, layer_times, median_times, perfetto_json};
-use brigade::{Config, ScheduleKind, Trainer};
+use brigade::{Config, Recompute, ScheduleKind, Trainer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,6 +63,42 @@ fn traced_steps_have_the_same_numbers() {
         plain.weights_sha256().unwrap(),
         traced.weights_sha256().unwrap()
     );
+}
+
+/// A stage that is computed again calls its layers forward within I or B too, before all others.
+#[test]
+fn what_is_computed_again_is_traced_within_its_action() {
+    for schedule in [ScheduleKind::GPipe, ScheduleKind::ZbH1] {
+        let config = Config {
+            nodes: 2,
+            schedule,
+            batch_size: 2 * MICRO_BATCHES,
+            micro_batch_size: 2,
+            recompute: Recompute::Always,
+            ..Config::default()
+        };
+        let mut trainer = Trainer::start(&gpt(), &config, AdamW::new(1e-3)).unwrap();
+        let trace = trainer.step_traced(&data()).unwrap().1;
+        let plan = trainer.plan();
+        for (node, own) in trace.nodes.iter().enumerate() {
+            let layers = plan.layers_on(NodeId::new(node as u32)).count();
+            assert_eq!(own.layers.len(), 4 * layers * MICRO_BATCHES, "F, F, I, W");
+            for span in &own.actions {
+                let inside = own.layers.iter();
+                let inside = inside.filter(|call| span.start <= call.start && call.end <= span.end);
+                let forward = inside.filter(|call| call.work == Work::F).count();
+                let expected = match span.action {
+                    Action::Compute(compute) if compute.work == Work::W => 0,
+                    Action::Compute(_) => layers,
+                    _ => 0,
+                };
+                assert_eq!(forward, expected, "{:?}", span.action);
+            }
+        }
+        let times = median_times(std::slice::from_ref(&trace), plan);
+        assert!(times.input.iter().all(|input| *input > 0.0));
+        perfetto_json(plan, &[trace]);
+    }
 }
 
 /// Every entry of every list, once, in order, one after the other.

@@ -17,12 +17,12 @@ pub struct NodeMemory {
     pub gradient_bytes: u64,
     /// The optimizer's state.
     pub optimizer_bytes: u64,
-    /// The most that a training step holds beside: what its stages keep for their backward passes,
-    /// and what the layer at work takes.
+    /// What a training step holds beside at its worst moment: what its stages keep for their
+    /// backward passes, and what the layer at work takes.
     pub working_bytes: u64,
-    /// Tensors on their way to it in a training step: all slots of all lanes that lead to it, and
-    /// the gradients of shared parameters that are summed here. Between processes also those on
-    /// their way from it.
+    /// Tensors on their way to it at that moment: what may have come by then and is not yet used,
+    /// and the gradients of shared parameters that are summed here. Between processes also those
+    /// on their way from it.
     pub slot_bytes: u64,
     /// The most that an evaluation or prediction holds beside parameters, gradients and state.
     pub forward_bytes: u64,
@@ -72,14 +72,15 @@ impl Prediction<'_> {
         let sums = self.layout.shared.iter();
         let shared: u64 = sums.map(|sum| self.shared_bytes(node, sum)).sum();
         let prepared = self.prepared_bytes(node);
+        let [training, forward] = [training, forward].map(|effects| effects.worst(node));
         NodeMemory {
             parameter_bytes,
             gradient_bytes,
             optimizer_bytes: gradient_bytes.saturating_mul(self.states as u64),
-            working_bytes: prepared + training.working_bytes(node),
-            slot_bytes: training.slot_bytes(node).saturating_add(shared),
-            forward_bytes: (prepared + forward.working_bytes(node))
-                .saturating_add(forward.slot_bytes(node)),
+            working_bytes: prepared.saturating_add(training.working_bytes),
+            slot_bytes: training.slot_bytes.saturating_add(shared),
+            forward_bytes: (prepared.saturating_add(forward.working_bytes))
+                .saturating_add(forward.slot_bytes),
         }
     }
 
@@ -122,9 +123,7 @@ impl Prediction<'_> {
             }
         }
         for segment in segments {
-            let again = segment.again.iter();
-            let flops = again.map(|layer| self.shapes[layer.index()].cost.forward_flops);
-            sum.input_flops += flops.sum::<u64>();
+            sum.input_flops += segment.flops(self.shapes);
             let kept = segment.kept.iter();
             sum.stash_bytes += kept.map(|value| self.value_bytes(*value)).sum::<u64>();
         }

@@ -5,7 +5,7 @@ use crate::error::PlanError;
 use crate::ids::LayerIndex;
 use crate::partition::Partition;
 use crate::schedule::{Action, Compute, Lowered, Work};
-use brigade_layer::{Network, Source};
+use brigade_layer::{LayerShapes, Network, Source};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -41,7 +41,8 @@ pub(super) fn segments(
         Recompute::Stages(which) => of_stages(partition, which),
         Recompute::Layers(ranges) => {
             if let Some(range) = ranges.iter().find(|range| range.end > layers) {
-                return wrong(format!("{range:?}"), format!("ranges within 0..{layers}"));
+                let allowed = format!("within the {layers} layers of the network");
+                return wrong(format!("{range:?}"), allowed);
             }
             let cut = ranges.iter().flat_map(|range| cut(range, partition));
             cut.collect()
@@ -136,6 +137,14 @@ impl Segment {
             kept: needed.into_iter().collect(),
         }
     }
+
+    /// Floating-point operations of its second forward pass.
+    pub(crate) fn flops(&self, shapes: &[LayerShapes]) -> u64 {
+        let again = self.again.iter();
+        again
+            .map(|layer| shapes[layer.index()].cost.forward_flops)
+            .sum()
+    }
 }
 
 /// The segments of every stage.
@@ -150,4 +159,44 @@ pub(crate) fn by_stage(
         stages[stage.index()].push(Segment::new(network, layers.clone()));
     }
     stages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{MicroBatchCount, NodeCount};
+    use crate::schedule::{Layout, Schedule, ScheduleKind, Task, lower};
+
+    /// The stages that except-last leaves out, on so many nodes with so many micro-batches.
+    fn left_out(kind: ScheduleKind, nodes: u32, micro_batches: u32) -> Vec<usize> {
+        let micro_batches = MicroBatchCount::new(micro_batches);
+        let placement = kind.place(NodeCount::new(nodes), None).unwrap();
+        let layout = Layout::chain(placement.clone());
+        let task = Task::new(placement, micro_batches);
+        let lowered = lower(&kind.define(&task).unwrap(), &layout, micro_batches).unwrap();
+        let direct = directly_backward(Some(&lowered), layout.placement.stages().index());
+        (0..direct.len()).filter(|stage| direct[*stage]).collect()
+    }
+
+    #[test]
+    fn except_last_leaves_out_stages_that_go_backward_at_once() {
+        for kind in ScheduleKind::ALL {
+            let last: &[usize] = match kind {
+                // All forwards first, or another stage's work in between.
+                ScheduleKind::GPipe | ScheduleKind::LoopedBfs => &[],
+                ScheduleKind::VHalf | ScheduleKind::DualPipeV => &[],
+                ScheduleKind::OneFOneB | ScheduleKind::ZbH1 | ScheduleKind::ZbAuto => &[3],
+                _ => &[7],
+            };
+            assert_eq!(left_out(kind, 4, 8), last, "{kind}");
+        }
+        // With one micro-batch there is nothing between, where F and B of a stage are neighbours.
+        assert_eq!(left_out(ScheduleKind::GPipe, 4, 1), [0, 1, 2, 3]);
+        assert_eq!(left_out(ScheduleKind::OneFOneB, 1, 8), [0]);
+    }
+
+    #[test]
+    fn before_there_is_an_order_the_last_stage_is_left_out() {
+        assert_eq!(directly_backward(None, 3), [false, false, true]);
+    }
 }

@@ -1,13 +1,14 @@
-//! What the actions of a list take and leave, worked out once for every stage, so that a walk through
-//! the list is a sum.
+//! What the actions of a list take and leave, worked out once for every stage, so that a walk
+//! through the list is a sum.
 
 use super::Walk;
 use super::edges::travelling;
 use super::memory::Prediction;
 use super::recompute::Segment;
 use crate::ids::{LayerIndex, NodeId, StageId};
-use crate::schedule::{Action, Direction, Lane, Work};
+use crate::schedule::{Action, Direction, Lane, Transfer, Work};
 use brigade_layer::{LayerShapes, Source, TensorSpec};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// What lies around a stage and its node, whatever the order.
@@ -19,8 +20,13 @@ pub(super) struct Surroundings<'a> {
     /// What a stage hands over to others on its node, and what it takes from them: tensors that
     /// lie there in between. Forward and backward.
     handed: Vec<[(u64, u64); 2]>,
-    /// What takes slots on a node.
-    arriving: Vec<Vec<(Lane, u64)>>,
+    /// Bytes of a message, by lane.
+    messages: BTreeMap<Lane, u64>,
+    /// Bytes that come to a stage from other nodes before a forward and before a backward, and that
+    /// leave for them after it, as layers see them.
+    crossing: Vec<[(u64, u64); 2]>,
+    /// Lanes that leave a node, where what is sent stays until it has left.
+    leaving: Vec<Vec<Lane>>,
 }
 
 /// What a compute action does to its node's memory.
@@ -62,19 +68,22 @@ impl<'a> Surroundings<'a> {
             }
         }
         let mut handed = vec![[(0, 0); 2]; stages];
-        let mut arriving = vec![Vec::new(); layout.nodes().index()];
+        let mut messages = BTreeMap::new();
+        let mut crossing = vec![[(0, 0); 2]; stages];
+        let mut leaving = vec![Vec::new(); layout.nodes().index()];
         for route in &layout.routes {
             let edge = prediction.network.edges()[route.lane.edge.index()];
             let tensor = prediction.shapes[edge.from.index()].outputs[edge.output];
+            let side = usize::from(route.lane.direction == Direction::Backward);
             if layout.crosses(route) {
-                let bytes = travelling(tensor, prediction.wire).bytes();
-                let [from, to] = [route.from, route.to].map(|s| layout.placement.node_of(s));
-                arriving[to.index()].push((route.lane, bytes));
+                crossing[route.to.index()][side].0 += tensor.bytes();
+                crossing[route.from.index()][side].1 += tensor.bytes();
+                messages.insert(route.lane, travelling(tensor, prediction.wire).bytes());
                 if prediction.across {
-                    arriving[from.index()].push((route.lane, bytes));
+                    let from = layout.placement.node_of(route.from);
+                    leaving[from.index()].push(route.lane);
                 }
             } else {
-                let side = usize::from(route.lane.direction == Direction::Backward);
                 handed[route.from.index()][side].0 += tensor.bytes();
                 handed[route.to.index()][side].1 += tensor.bytes();
             }
@@ -83,8 +92,16 @@ impl<'a> Surroundings<'a> {
             prediction,
             skipping,
             handed,
-            arriving,
+            messages,
+            crossing,
+            leaving,
         }
+    }
+
+    /// What comes to the stage of a message from other nodes, and what leaves.
+    fn crossing(&self, transfer: &Transfer) -> (u64, u64) {
+        let side = usize::from(transfer.lane.direction == Direction::Backward);
+        self.crossing[transfer.stage.index()][side]
     }
 
     /// What the actions of a list do where these segments are computed again.
@@ -111,28 +128,61 @@ impl<'a> Surroundings<'a> {
     }
 }
 
+/// The worst moment of a node's list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Worst {
+    /// What is kept and worked on.
+    pub(super) working_bytes: u64,
+    /// Tensors on their way: a receive that was posted may have come. Between processes also what
+    /// is on its way from the node.
+    pub(super) slot_bytes: u64,
+}
+
 impl Effects<'_> {
-    /// The most that is kept and worked on at once.
-    pub(super) fn working_bytes(&self, node: NodeId) -> u64 {
-        let (mut held, mut most) = (0i128, 0);
+    /// The moment at which most is held.
+    pub(super) fn worst(&self, node: NodeId) -> Worst {
+        let around = self.surroundings;
+        let bytes = |lane: Lane| around.messages.get(&lane).copied().unwrap_or(0);
+        let slots = &self.walk.lowered.slots;
+        let leaving = around.leaving[node.index()].iter();
+        let leaving = leaving.map(|lane| u64::from(slots.of(*lane)).saturating_mul(bytes(*lane)));
+        let leaving = leaving.fold(0, u64::saturating_add);
+        let (mut held, mut posted) = (0i128, i128::from(leaving));
+        let mut worst = (0, posted);
+        let mut see = |working: i128, posted: i128| {
+            if working + posted > worst.0 + worst.1 {
+                worst = (working, posted);
+            }
+        };
         for action in &self.walk.lowered.nodes[node.index()] {
-            if let Action::Compute(compute) = action {
-                let effect = self.stages[compute.stage.index()][at(compute.work)];
-                most = most.max(held + i128::from(effect.most));
-                held += i128::from(effect.rest);
+            match action {
+                Action::Compute(compute) => {
+                    let effect = self.stages[compute.stage.index()][at(compute.work)];
+                    see(held + i128::from(effect.most), posted);
+                    held += i128::from(effect.rest);
+                }
+                Action::Post(transfer) => {
+                    posted += i128::from(bytes(transfer.lane));
+                    see(held, posted);
+                }
+                // What travels in another form is there in both for a moment.
+                Action::Wait(transfer) => {
+                    let (comes, _) = around.crossing(transfer);
+                    see(held + i128::from(comes), posted);
+                    posted -= i128::from(bytes(transfer.lane));
+                }
+                Action::Send(transfer) => {
+                    let (_, leaves) = around.crossing(transfer);
+                    see(held + i128::from(leaves + bytes(transfer.lane)), posted);
+                }
+                Action::SumShared(_) | Action::Exchange | Action::Step => {}
             }
         }
-        u64::try_from(most).unwrap_or(u64::MAX / 4)
-    }
-
-    /// All slots of all lanes that lead to a node, and between processes of those that lead from
-    /// it.
-    pub(super) fn slot_bytes(&self, node: NodeId) -> u64 {
-        let slots = &self.walk.lowered.slots;
-        let lanes = self.surroundings.arriving[node.index()].iter();
-        lanes
-            .map(|(lane, bytes)| u64::from(slots.of(*lane)).saturating_mul(*bytes))
-            .fold(0, u64::saturating_add)
+        let bytes = |part: i128| u64::try_from(part).unwrap_or(u64::MAX / 4);
+        Worst {
+            working_bytes: bytes(worst.0),
+            slot_bytes: bytes(worst.1),
+        }
     }
 }
 
@@ -185,16 +235,21 @@ impl<'a> Tally<'a> {
             }
             let LayerShapes { outputs, cost, .. } = self.shapes(layer);
             let given: u64 = outputs.iter().map(TensorSpec::bytes).sum();
-            let takes = cost.backward_working_bytes + self.threads_bytes(layer);
-            self.work(self.skipping + given + takes);
-            let (kept, stash) = (cost.kept_bytes, cost.stash_bytes);
-            match work {
-                Work::I => {
-                    self.keep(kept);
-                    self.free(stash);
-                }
-                Work::W => self.free(kept),
-                Work::F | Work::B => self.free(stash),
+            let takes = cost.backward_working_bytes + self.threads_bytes(layer) + self.skipping;
+            if work != Work::W {
+                self.work(given + takes);
+                self.keep(cost.kept_bytes);
+                self.free(cost.stash_bytes);
+            }
+            if work != Work::I {
+                // The gradients of the inputs wait until the weights' are done.
+                let made = if work == Work::B {
+                    self.gradient_bytes(layer)
+                } else {
+                    0
+                };
+                self.work(made + takes);
+                self.free(cost.kept_bytes);
             }
         }
         if work != Work::W {
@@ -255,6 +310,18 @@ impl<'a> Tally<'a> {
             }
         });
         given.map(|(_, input)| input.bytes()).sum()
+    }
+
+    /// Gradients of a layer's inputs.
+    fn gradient_bytes(&self, layer: usize) -> u64 {
+        let edges = self
+            .prediction
+            .network
+            .edges_into(LayerIndex::new(layer as u32));
+        let wanted = edges.filter(|edge| edge.gradient);
+        wanted
+            .map(|edge| self.prediction.value_bytes((edge.from, edge.output)))
+            .sum()
     }
 
     fn reads(&self, reader: usize, (layer, output): (LayerIndex, usize)) -> bool {

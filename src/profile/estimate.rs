@@ -5,8 +5,10 @@ use crate::trace::LayerTime;
 use brigade_layer::{Cost, LayerShapes};
 use std::time::Duration;
 
-/// Operations a second where nothing was measured: those of one core with vectors, well used.
-pub(super) const DEFAULT_FLOPS: f64 = 2e10;
+/// Operations a second where nothing like it was measured: products on one core with AVX-512.
+pub(super) const DEFAULT_FLOPS: f64 = 1e11;
+/// With fewer operations a byte a layer is at the mercy of memory, and says nothing of others.
+const LEAST_INTENSITY: u64 = 16;
 /// Bytes of parameters that an optimizer updates in a second where nothing was measured.
 const DEFAULT_UPDATE: f64 = 1e9;
 
@@ -32,7 +34,8 @@ pub(super) fn fill_in(layers: &mut [LayerProfile], shapes: &[LayerShapes]) {
             .filter(|(layer, _)| layer.measured)
     };
     let of_kind = |(flops, time): Kind| {
-        let all = measured().map(|(layer, shapes)| (flops(&shapes.cost), time(&layer.time)));
+        let dense = measured().filter(|(layer, shapes)| is_dense(layer, shapes));
+        let all = dense.map(|(layer, shapes)| (flops(&shapes.cost), time(&layer.time)));
         middle_rate(all)
     };
     let rates = KINDS.map(of_kind);
@@ -51,6 +54,12 @@ pub(super) fn fill_in(layers: &mut [LayerProfile], shapes: &[LayerShapes]) {
         }
         layer.update = seconds(layer.parameter_bytes, update);
     }
+}
+
+/// Whether arithmetic outweighs what must be read and written.
+fn is_dense(layer: &LayerProfile, shapes: &LayerShapes) -> bool {
+    let bytes = layer.parameter_bytes + layer.output_bytes;
+    shapes.cost.forward_flops >= LEAST_INTENSITY.saturating_mul(bytes)
 }
 
 /// The speed at which the middle one of all operations was done: layers with many, as those that

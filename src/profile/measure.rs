@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 pub const MOST_FLOPS: u64 = 100_000_000_000;
 /// Nor is one that takes more memory.
 const MOST_BYTES: u64 = 2 << 30;
+const MOST_QUICK_BYTES: u64 = 256 << 20;
 /// After a call that takes so long, one more is enough.
 const LONG: Duration = Duration::from_millis(200);
 
@@ -205,7 +206,11 @@ impl Measuring<'_> {
         let stays = described.parameter_bytes.saturating_mul(states);
         let tensors = inputs.saturating_add(described.output_bytes);
         let bytes = stays.saturating_add(tensors).saturating_add(works);
-        cost.flops() <= MOST_FLOPS && bytes <= self.limit.unwrap_or(u64::MAX).min(MOST_BYTES)
+        let most = match self.effort {
+            Effort::Quick => MOST_QUICK_BYTES,
+            Effort::Thorough => MOST_BYTES,
+        };
+        cost.flops() <= MOST_FLOPS && bytes <= self.limit.unwrap_or(u64::MAX).min(most)
     }
 
     /// A layer on all threads at once, and then nowhere.

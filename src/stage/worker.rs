@@ -132,10 +132,7 @@ impl Worker {
             let costs = &shapes[plan.partition.layers_of(stage)];
             let forward: u64 = costs.iter().map(|layer| layer.cost.forward_flops).sum();
             let all: u64 = costs.iter().map(|layer| layer.cost.flops()).sum();
-            let again = segments.iter().flat_map(|segment| &segment.again);
-            let again: u64 = again
-                .map(|layer| shapes[layer.index()].cost.forward_flops)
-                .sum();
+            let again: u64 = segments.iter().map(|segment| segment.flops(&shapes)).sum();
             (self.allowance).expect(stage, forward, all - forward + again);
             let stage_and = (stage, segments.as_slice());
             let program = Program::new(network, &plan.partition, &plan.layout, stage_and);

@@ -252,8 +252,9 @@ impl FromStr for RecomputeArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let range = |range: &str| {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let last: usize = last.trim().parse().ok()?;
-            Some(first.trim().parse().ok()?..last.checked_add(1)?)
+            let [first, last] = [first, last].map(|number| number.trim().parse::<usize>());
+            let (first, last) = (first.ok()?, last.ok()?);
+            Some(first..last.checked_add(1).filter(|end| *end > first)?)
         };
         let problem = "give never, except-last, always, auto, or layers such as 0-7,8-15";
         let recompute = match text {

@@ -8,7 +8,7 @@ use crate::placement::Placement;
 use std::ops::Range;
 
 /// Places for a cut that a whole search may try.
-const BUDGET: u64 = 8_000_000;
+const BUDGET: u64 = 1_000_000;
 /// Of these, how many may be spent on one bound between the lower one and the best found.
 const PROBE: u64 = BUDGET / 8;
 /// Bounds are tried between them until they are this near.
