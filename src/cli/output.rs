@@ -157,6 +157,15 @@ pub(super) fn picture_width() -> usize {
     columns.map_or(96, |columns| columns.saturating_sub(LABELS).clamp(24, 160))
 }
 
+/// A time in a unit that suits it.
+pub(super) fn time(seconds: f64) -> String {
+    match seconds {
+        long if long >= 7200.0 => format!("{:.1} h", long / 3600.0),
+        long if long >= 10.0 => format!("{long:.1} s"),
+        short => format!("{:.1} ms", 1e3 * short),
+    }
+}
+
 pub(super) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::options::{OrderArg, PlanOptions, ScheduleArg};
-use super::output::{Output, mib, picture, picture_width};
+use super::output::{Output, mib, picture, picture_width, time};
 use super::subject::Subject;
 use super::summary::{host, recomputed};
 use crate::ids::NodeId;
@@ -161,23 +161,22 @@ impl Chosen {
         });
         format!(
             "One step of {schedule} with {} micro-batches of {}:\n{}\
-             predicted: {:.1} ms a step,{speed} bubble {bubble:.1}%, busiest node {:.2} ms a \
-             micro-batch",
+             predicted: {} a step,{speed} bubble {bubble:.1}%, busiest node {} a micro-batch",
             batch.micro_batches(),
             batch.largest(),
             picture(timeline, picture_width()),
-            1e3 * seconds,
-            1e3 * self.bottleneck,
+            time(seconds),
+            time(self.bottleneck),
         )
     }
 
     /// The best few, and why the others lose.
     fn others(&self) -> String {
-        let mut text = String::from("\n    step, ms  bubble  most memory\n");
+        let mut text = String::from("\n       step  bubble  most memory\n");
         let best = &self.candidates[0];
         for candidate in self.candidates.iter().take(SHOWN) {
             let most = candidate.peak_bytes.iter().max().copied().unwrap_or(0);
-            let (ms, bubble) = (1e3 * candidate.step_time, 100.0 * candidate.bubble);
+            let (step, bubble) = (time(candidate.step_time), 100.0 * candidate.bubble);
             let why = match candidate.lacking_bytes {
                 0 if std::ptr::eq(candidate, best) => String::new(),
                 0 => format!(": {}", candidate.loses_by(best)),
@@ -188,7 +187,7 @@ impl Chosen {
                 false => " (cuts not proven the best)",
             };
             let (words, most) = (candidate.words(), mib(most));
-            text += &format!("{ms:>12.1}  {bubble:>5.1}%  {most:>7.1} MiB  {words}{why}{cuts}\n");
+            text += &format!("{step:>11}  {bubble:>5.1}%  {most:>7.1} MiB  {words}{why}{cuts}\n");
         }
         let more = self.candidates.len().saturating_sub(SHOWN);
         match (more, self.pruned) {

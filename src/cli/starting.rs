@@ -1,5 +1,4 @@
-//! What a training starts from: a plan that was saved, one that is chosen now, or one as the options
-//! say.
+//! What a training starts from: a plan that was saved, one that is chosen now, or the options.
 
 use super::failure::Failure;
 use super::options::{RunOptions, TrainOptions};

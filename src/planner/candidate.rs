@@ -6,6 +6,9 @@ use crate::plan::{NodeMemory, Plan};
 use crate::schedule::{ScheduleKind, Totals};
 use serde::Serialize;
 
+/// So many stages are named one by one.
+const FEW: usize = 16;
+
 /// One way to train, with what it is predicted to take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -140,6 +143,11 @@ fn in_words(recompute: &Recompute) -> String {
         Recompute::Never => "never".into(),
         Recompute::ExceptLast => "except-last".into(),
         Recompute::Always => "always".into(),
+        Recompute::Stages(which) if which.iter().all(|chosen| *chosen) => "always".into(),
+        Recompute::Stages(which) if which.len() > FEW => {
+            let chosen = which.iter().filter(|chosen| **chosen).count();
+            format!("{chosen} of {} stages", which.len())
+        }
         Recompute::Stages(which) => {
             let chosen = which.iter().enumerate().filter(|(_, chosen)| **chosen);
             let chosen: Vec<_> = chosen.map(|(stage, _)| stage.to_string()).collect();
