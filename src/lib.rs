@@ -124,4 +124,6 @@ mod documents {
     struct WhatIsPromised;
     #[doc = include_str!("../docs/book/6-several-machines.md")]
     struct SeveralMachines;
+    #[doc = include_str!("../docs/planner.md")]
+    struct ThePlanner;
 }

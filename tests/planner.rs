@@ -302,3 +302,48 @@ fn what_does_not_fit_is_recomputed_where_needed() {
             .all(|memory| memory.peak_bytes() <= 40_000)
     );
 }
+
+/// The bottleneck counts what is recomputed, where it is.
+#[test]
+fn what_is_recomputed_counts() {
+    let layers = described(4, |_| [1.0, 1.0, 1.0]);
+    let bottleneck = |recompute: Recompute, schedule: ScheduleKind| {
+        let config = Config {
+            nodes: 2,
+            recompute,
+            schedule,
+            cuts: Cuts::Before(vec![2]),
+            batch_size: 8,
+            micro_batch_size: 1,
+            ..Config::default()
+        };
+        let (network, optimizer) = (layers.network().unwrap(), Sgd::default());
+        let profile = layers.profile(&config).unwrap();
+        let planner = Planner::new(&network, &config, &optimizer, &profile).unwrap();
+        let planned = planner.plan().unwrap();
+        planned.candidates[0].bottleneck
+    };
+    assert_eq!(bottleneck(Recompute::Never, ScheduleKind::OneFOneB), 6.0);
+    assert_eq!(bottleneck(Recompute::Always, ScheduleKind::OneFOneB), 8.0);
+    let second = Recompute::Stages(vec![false, true]);
+    assert_eq!(bottleneck(second, ScheduleKind::OneFOneB), 8.0);
+    assert_eq!(
+        bottleneck(Recompute::Layers(vec![1..2]), ScheduleKind::OneFOneB),
+        7.0
+    );
+    // The cut that is best where the last stage is not recomputed.
+    let config = Config {
+        nodes: 2,
+        recompute: Recompute::ExceptLast,
+        batch_size: 8,
+        micro_batch_size: 1,
+        ..Config::default()
+    };
+    let layers = described(7, |_| [1.0, 1.0, 1.0]);
+    let (network, optimizer) = (layers.network().unwrap(), Sgd::default());
+    let profile = layers.profile(&config).unwrap();
+    let planner = Planner::new(&network, &config, &optimizer, &profile).unwrap();
+    let planned = planner.plan().unwrap();
+    let best = &planned.candidates[0];
+    assert_eq!((&best.cuts[..], best.bottleneck), (&[3][..], 12.0));
+}

@@ -27,7 +27,8 @@ pub(super) fn plan(options: &PlanOptions, to: &mut dyn Write) -> Result<(), Fail
         step_time: timeline.makespan,
         bubble: timeline.bubble(),
     });
-    let out = options.run.output.out.as_deref();
+    let fits = chosen.plan.fits(&chosen.config).is_ok();
+    let out = options.run.output.out.as_deref().filter(|_| fits);
     if let Some(path) = out.filter(|_| process::is_first()) {
         chosen.plan.save(path)?;
     }

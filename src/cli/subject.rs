@@ -2,7 +2,7 @@
 //! file, with what it takes.
 
 use super::failure::Failure;
-use super::options::{OrderArg, PlanOptions, RunOptions};
+use super::options::{OrderArg, PlanOptions, RunOptions, ScheduleArg};
 use super::text::Corpus;
 use crate::config::Config;
 use crate::partition::Cuts;
@@ -51,7 +51,16 @@ impl Subject {
         if let Some(nodes) = &nodes {
             config.nodes = nodes.len();
         }
+        if let (OrderArg::Given(ScheduleArg::File(_)), Some(_)) = (&run.pipeline.schedule, &nodes) {
+            let problem = "a schedule of a file is planned for equal nodes: leave --nodes-file out";
+            return Err(Failure::Usage(problem.into()));
+        }
         if let Some(path) = &options.layers_file {
+            if run.training.micro_batch_size.0.is_none() {
+                let problem =
+                    "--layers-file says what one micro-batch takes: give --micro-batch-size";
+                return Err(Failure::Usage(problem.into()));
+            }
             let file = LayersFile::read(path)?;
             let network = file.network()?;
             if let Some(layout) = &options.layout {

@@ -26,7 +26,12 @@ pub struct NodeMemory {
     pub slot_bytes: u64,
     /// The most that an evaluation or prediction holds beside parameters, gradients and state.
     pub forward_bytes: u64,
+    /// Copies while the weights are saved: the largest parameter, and pieces of it on their way.
+    pub saving_bytes: u64,
 }
+
+/// Of a parameter that is saved so many bytes are on their way at once.
+const PIECE_BYTES: u64 = 16 << 20;
 
 impl NodeMemory {
     /// Altogether, at the worst moment.
@@ -38,7 +43,10 @@ impl NodeMemory {
             self.optimizer_bytes,
         ]
         .into_iter()
-        .fold(training.max(self.forward_bytes), u64::saturating_add)
+        .fold(
+            training.max(self.forward_bytes).max(self.saving_bytes),
+            u64::saturating_add,
+        )
     }
 }
 
@@ -73,6 +81,8 @@ impl Prediction<'_> {
         let shared: u64 = sums.map(|sum| self.shared_bytes(node, sum)).sum();
         let prepared = self.prepared_bytes(node);
         let [training, forward] = [training, forward].map(|effects| effects.worst(node));
+        let largest = self.parameters_of(node).map(|param| param.bytes()).max();
+        let largest = largest.unwrap_or(0);
         NodeMemory {
             parameter_bytes,
             gradient_bytes,
@@ -81,6 +91,7 @@ impl Prediction<'_> {
             slot_bytes: training.slot_bytes.saturating_add(shared),
             forward_bytes: (prepared.saturating_add(forward.working_bytes))
                 .saturating_add(forward.slot_bytes),
+            saving_bytes: largest + 2 * largest.min(PIECE_BYTES),
         }
     }
 

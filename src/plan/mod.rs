@@ -32,7 +32,7 @@ pub(crate) use edges::travelling;
 pub use file::{Predicted, SavedPlan};
 pub use memory::NodeMemory;
 use order::{Ordered, order};
-pub(crate) use recompute::{Segment, by_stage};
+pub(crate) use recompute::{Segment, by_stage, directly_backward};
 pub(crate) use traffic::{scalars_from, verdict_len};
 use walk::forward_rows;
 pub use walk::{PassKind, Walk};

@@ -76,7 +76,7 @@ fn cut(range: &Range<usize>, partition: &Partition) -> Vec<Range<usize>> {
 
 /// The stages of which every F is followed by the I or B of the same micro-batch, on their node.
 /// Before there is an order, the last one is taken for it.
-fn directly_backward(lowered: Option<&Lowered>, stages: usize) -> Vec<bool> {
+pub(crate) fn directly_backward(lowered: Option<&Lowered>, stages: usize) -> Vec<bool> {
     let Some(lowered) = lowered else {
         return (1..=stages).map(|stage| stage == stages).collect();
     };

@@ -178,7 +178,7 @@ impl Effects<'_> {
                 Action::SumShared(_) | Action::Exchange | Action::Step => {}
             }
         }
-        let bytes = |part: i128| u64::try_from(part).unwrap_or(u64::MAX / 4);
+        let bytes = |part: i128| u64::try_from(part.max(0)).unwrap_or(u64::MAX);
         Worst {
             working_bytes: bytes(worst.0),
             slot_bytes: bytes(worst.1),

@@ -29,6 +29,8 @@ impl Sums {
 /// What every layer takes and holds.
 pub(super) struct LayerCosts {
     time: Sums,
+    /// F alone, where it is done again.
+    forward: Sums,
     /// Parameters, gradients, the optimizer's state.
     stays: Sums,
     /// For every micro-batch from F to I, and from I to W.
@@ -39,7 +41,7 @@ pub(super) struct LayerCosts {
 }
 
 impl LayerCosts {
-    /// `again` are the layers that are recomputed.
+    /// `again` are layers that are recomputed whatever their stage.
     pub(super) fn new(
         network: &Network,
         size: &SizeProfile,
@@ -62,6 +64,7 @@ impl LayerCosts {
         });
         let held = |bytes: u64, layer| if again(layer) { 0.0 } else { bytes as f64 };
         Self {
+            forward: Sums::new((0..size.layers.len()).map(|layer| size.seconds(layer)[0])),
             time: Sums::new(time),
             stays: Sums::new(stays),
             stash: Sums::new(layers().map(|(layer, costs)| held(costs.stash_bytes, layer))),
@@ -74,9 +77,10 @@ impl LayerCosts {
         self.time.0.len() - 1
     }
 
-    /// F, I and W of all layers for one micro-batch.
-    pub(super) fn total(&self) -> f64 {
-        self.time.of(&(0..self.layers()))
+    /// F, I and W of all layers for one micro-batch, F twice where all are done again.
+    pub(super) fn total(&self, again: bool) -> f64 {
+        let all = 0..self.layers();
+        self.time.of(&all) + if again { self.forward.of(&all) } else { 0.0 }
     }
 
     /// The dearest layer.
@@ -158,6 +162,8 @@ pub(super) struct Staging<'a> {
     pub(super) nodes: &'a [NodeSpec],
     pub(super) cut_cost: CutCost,
     pub(super) keeps: &'a Keeps,
+    /// The stages that are recomputed whole.
+    pub(super) again: &'a [bool],
     /// The most that every node may hold, as far as it is counted here.
     pub(super) limits: Vec<f64>,
     /// What turned out to be too much for a stage, whatever was counted.
@@ -177,7 +183,15 @@ impl Staging<'_> {
 
     fn computing(&self, stage: StageId, layers: &Range<usize>) -> f64 {
         let node = self.placement.node_of(stage);
-        self.layers.time.of(layers) / self.nodes[node.index()].speed
+        let second = match self.is_again(stage) {
+            true => self.layers.forward.of(layers),
+            false => 0.0,
+        };
+        (self.layers.time.of(layers) + second) / self.nodes[node.index()].speed
+    }
+
+    fn is_again(&self, stage: StageId) -> bool {
+        self.again.get(stage.index()).copied().unwrap_or(false)
     }
 }
 
@@ -217,6 +231,7 @@ impl StageCosts for Staging<'_> {
         }
         let [whole, rest] = self.keeps.get(stage.index()).copied().unwrap_or_default();
         let of = &self.layers;
+        let whole = if self.is_again(stage) { 0.0 } else { whole };
         of.stays.of(&layers) + whole * of.stash.of(&layers) + rest * of.kept.of(&layers)
     }
 

@@ -286,10 +286,10 @@ impl<'a> Planner<'a> {
         let Ok(size) = self.size(of.micro_batch_size) else {
             return 0.0;
         };
-        let again = of.recompute == Recompute::Always;
-        let costs = self.layer_costs(&size, &|_| again);
+        let costs = self.layer_costs(&size, &of.recompute);
         let speeds = || self.nodes.iter().map(|node| node.speed);
-        let spread = costs.total() / speeds().sum::<f64>();
+        let again = of.recompute == Recompute::Always;
+        let spread = costs.total(again) / speeds().sum::<f64>();
         let dearest = costs.largest() / speeds().fold(0.0, f64::max);
         let micro_batches = self.config_of(of).mini_batch().micro_batches();
         // The last micro-batch may be smaller.

@@ -1,7 +1,7 @@
 //! The best few once more: of cuts with the same bottleneck some wait less than others.
 
 use super::costs::Staging;
-use super::search::{Combination, Tried};
+use super::search::{Combination, Tried, again};
 use super::{Found, Planner};
 use crate::config::Config;
 use crate::error::PlanError;
@@ -112,13 +112,16 @@ impl Planner<'_> {
             return Ok(None);
         };
         let size = self.size(of.micro_batch_size)?;
-        let costs = self.layer_costs(&size, &|_| false);
+        let costs = self.layer_costs(&size, &of.recompute);
+        let lists = self.lists(of, &placement)?;
+        let again = again(&of.recompute, lists.as_ref(), placement.stages().index());
         let staging = Staging {
             layers: &costs,
             placement: &placement,
             nodes: &self.nodes,
             cut_cost: self.cut_cost,
             keeps: &Vec::new(),
+            again: &again,
             limits: Vec::new(),
             too_much: Vec::new(),
         };

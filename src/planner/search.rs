@@ -9,10 +9,10 @@ use crate::ids::{LayerIndex, NodeId, StageId};
 use crate::partition::Cuts;
 use crate::partition::{CutCost, Partition, StageCosts, optimum};
 use crate::placement::Placement;
-use crate::plan::Plan;
+use crate::plan::{Plan, directly_backward};
 use crate::profile::SizeProfile;
 use crate::schedule::{
-    Layout, Links, Measured, Schedule, ScheduleKind, Task, Times, lower, simulate_totals,
+    Layout, Links, Lowered, Measured, Schedule, ScheduleKind, Task, Times, lower, simulate_totals,
 };
 use std::ops::Range;
 
@@ -50,19 +50,17 @@ impl Planner<'_> {
             let stages = placement.stages();
             return Err(PlanError::TooManyStages { stages, layers });
         }
-        let whole = matches!(of.recompute, Recompute::Always | Recompute::ExceptLast);
-        let again = |layer: usize| match &of.recompute {
-            Recompute::Layers(ranges) => ranges.iter().any(|range| range.contains(&layer)),
-            _ => whole,
-        };
-        let costs = self.layer_costs(&size, &again);
-        let (limits, keeps) = self.limits(of, &placement, &size)?;
+        let costs = self.layer_costs(&size, &of.recompute);
+        let lists = self.lists(of, &placement)?;
+        let again = again(&of.recompute, lists.as_ref(), placement.stages().index());
+        let (limits, keeps) = self.limits(lists.as_ref(), &placement, &size);
         let mut staging = Staging {
             layers: &costs,
             placement: &placement,
             nodes: &self.nodes,
             cut_cost: self.cut_cost,
             keeps: &keeps,
+            again: &again,
             limits,
             too_much: Vec::new(),
         };
@@ -104,38 +102,55 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn layer_costs(
-        &self,
-        size: &SizeProfile,
-        again: &dyn Fn(usize) -> bool,
-    ) -> LayerCosts {
+    pub(super) fn layer_costs(&self, size: &SizeProfile, recompute: &Recompute) -> LayerCosts {
         let states = self.optimizer.state_names().len();
-        LayerCosts::new(self.network, size, states, self.config.wire, again)
+        let again = |layer: usize| match recompute {
+            Recompute::Layers(ranges) => ranges.iter().any(|range| range.contains(&layer)),
+            _ => false,
+        };
+        LayerCosts::new(self.network, size, states, self.config.wire, &again)
+    }
+
+    /// The lists of a combination, whatever the cuts; none where they depend on costs.
+    pub(super) fn lists(
+        &self,
+        of: &Combination,
+        placement: &Placement,
+    ) -> Result<Option<Lowered>, PlanError> {
+        let limited = placement
+            .nodes()
+            .iter()
+            .any(|node| self.config.limit_of(node).is_some());
+        let wanted = limited || of.recompute == Recompute::ExceptLast;
+        if of.schedule.uses_costs() || !wanted {
+            return Ok(None);
+        }
+        let micro_batches = self.config_of(of).mini_batch().micro_batches();
+        let layout = Layout::chain(placement.clone());
+        let task = Task::new(placement.clone(), micro_batches);
+        let lists = lower(&of.schedule.define(&task)?, &layout, micro_batches)?;
+        Ok(Some(lists))
     }
 
     /// What nodes may hold, and what their stages keep: nothing is counted where nobody sets a
     /// limit.
     fn limits(
         &self,
-        of: &Combination,
+        lists: Option<&Lowered>,
         placement: &Placement,
         size: &SizeProfile,
-    ) -> Result<(Vec<f64>, Keeps), PlanError> {
+    ) -> (Vec<f64>, Keeps) {
         let nodes = || placement.nodes().iter();
         let limit = |node| self.config.limit_of(node);
         if nodes().all(|node| limit(node).is_none()) {
-            return Ok((Vec::new(), Vec::new()));
+            return (Vec::new(), Vec::new());
         }
         let limits = nodes().map(|node| limit(node).map_or(f64::INFINITY, |most| most as f64));
         let limits = limits.collect();
-        let micro_batches = self.config_of(of).mini_batch().micro_batches();
-        let layout = Layout::chain(placement.clone());
         // What is built from costs keeps what it may: at least as much as 1F1B's last stage.
-        if of.schedule.uses_costs() {
-            return Ok((limits, vec![[1.0, 0.0]; placement.stages().index()]));
-        }
-        let task = Task::new(placement.clone(), micro_batches);
-        let lowered = lower(&of.schedule.define(&task)?, &layout, micro_batches)?;
+        let Some(lists) = lists else {
+            return (limits, vec![[1.0, 0.0]; placement.stages().index()]);
+        };
         let sum = |part: fn(&crate::profile::LayerProfile) -> u64| -> u64 {
             size.layers.iter().map(part).sum()
         };
@@ -144,7 +159,7 @@ impl Planner<'_> {
             sum(|layer| layer.kept_bytes),
         );
         let freed = 1.0 - kept as f64 / stash.max(1) as f64;
-        Ok((limits, keeps(&lowered, placement, freed)))
+        (limits, keeps(lists, placement, freed))
     }
 
     fn partition(&self, staging: &Staging<'_>) -> Result<Option<(Partition, bool)>, PlanError> {
@@ -277,6 +292,19 @@ impl Planner<'_> {
                     .extend((stages.next()).map(|stage| (stage, plan.partition.layers_of(stage)))),
                 _ => staging.limits[node.index()] -= over as f64,
             }
+        }
+    }
+}
+
+/// Which stages are recomputed whole.
+pub(super) fn again(recompute: &Recompute, lists: Option<&Lowered>, stages: usize) -> Vec<bool> {
+    match recompute {
+        Recompute::Never | Recompute::Layers(_) => vec![false; stages],
+        Recompute::Always => vec![true; stages],
+        Recompute::Stages(which) => which.clone(),
+        Recompute::ExceptLast => {
+            let direct = directly_backward(lists, stages).into_iter();
+            direct.map(|direct| !direct).collect()
         }
     }
 }
