@@ -380,7 +380,8 @@ impl From<LayerError> for Error {
 /// Where in a file.
 fn place(line: usize, column: usize) -> String {
     match (line, column) {
-        (0, _) | (_, 0) => String::new(),
+        (0, _) => String::new(),
+        (_, 0) => format!(", line {line}"),
         _ => format!(", line {line}, column {column}"),
     }
 }
