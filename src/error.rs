@@ -379,9 +379,8 @@ impl From<LayerError> for Error {
 
 /// Where in a file.
 fn place(line: usize, column: usize) -> String {
-    match (line, column) {
-        (0, _) => String::new(),
-        (_, 0) => format!(", line {line}"),
+    match line {
+        0 => String::new(),
         _ => format!(", line {line}, column {column}"),
     }
 }
