@@ -83,9 +83,20 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
 
     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
         let first = self.first.spec.cost(inputs);
-        match self.first.spec.outputs(inputs) {
-            Ok(between) => first + self.second.spec.cost(&between),
-            Err(_) => first,
+        let Ok(between) = self.first.spec.outputs(inputs) else {
+            return first;
+        };
+        let second = self.second.spec.cost(&between);
+        let passed: u64 = between.iter().map(TensorSpec::bytes).sum();
+        // While the second is at work forward, the first has left what it keeps and its outputs;
+        // while the first is backward, what the second keeps for W and its gradients.
+        let forward = first.stash_bytes + passed + second.forward_working_bytes;
+        let more = second.kept_bytes.saturating_sub(second.stash_bytes);
+        let backward = more + passed + first.backward_working_bytes;
+        Cost {
+            forward_working_bytes: first.forward_working_bytes.max(forward),
+            backward_working_bytes: second.backward_working_bytes.max(backward),
+            ..first + second
         }
     }
 
