@@ -122,14 +122,14 @@ impl Case {
     }
 
     fn mlp() -> Self {
-        let mlp = Mlp::new([256; 8]);
-        let config = config(2, 64);
-        let shape = [config.batch_size, 256];
+        let mlp = Mlp::new([512; 8]);
+        let config = config(2, 256);
+        let shape = [config.batch_size, 512];
         let values = (0..shape[0] * shape[1]).map(|at| (at % 101) as f32 / 101.0 - 0.5);
         let points = Tensor::from_vec(shape, values.collect()).unwrap();
-        let network = mlp.network(MeanSquaredError, TensorSpec::f32([256]));
+        let network = mlp.network(MeanSquaredError, TensorSpec::f32([512]));
         Self {
-            name: "MLP of 6 hidden layers of width 256".into(),
+            name: "MLP of 6 hidden layers of width 512".into(),
             network: network.unwrap(),
             data: Arc::new(Batch::new(points.clone(), points).unwrap()),
             config,

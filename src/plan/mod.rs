@@ -15,6 +15,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
 
+mod arriving;
 mod edges;
 mod file;
 mod layout;

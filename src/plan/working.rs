@@ -2,6 +2,7 @@
 //! through the list is a sum.
 
 use super::Walk;
+use super::arriving::{Arriving, Needs};
 use super::edges::travelling;
 use super::memory::Prediction;
 use super::recompute::Segment;
@@ -25,6 +26,8 @@ pub(super) struct Surroundings<'a> {
     /// Bytes that come to a stage from other nodes before a forward and before a backward, and that
     /// leave for them after it, as layers see them.
     crossing: Vec<[(u64, u64); 2]>,
+    /// What has to be done on every node before messages can come.
+    needs: Vec<Needs>,
     /// Lanes that leave a node, where what is sent stays until it has left.
     leaving: Vec<Vec<Lane>>,
 }
@@ -94,6 +97,7 @@ impl<'a> Surroundings<'a> {
             handed,
             messages,
             crossing,
+            needs: Needs::of_all(layout),
             leaving,
         }
     }
@@ -147,33 +151,40 @@ impl Effects<'_> {
         let leaving = around.leaving[node.index()].iter();
         let leaving = leaving.map(|lane| u64::from(slots.of(*lane)).saturating_mul(bytes(*lane)));
         let leaving = leaving.fold(0, u64::saturating_add);
-        let (mut held, mut posted) = (0i128, i128::from(leaving));
-        let mut worst = (0, posted);
-        let mut see = |working: i128, posted: i128| {
-            if working + posted > worst.0 + worst.1 {
-                worst = (working, posted);
+        let mut arriving = Arriving::new(
+            &around.needs[node.index()],
+            self.walk.batch.micro_batches(),
+            around.prediction.across,
+        );
+        let mut held = 0i128;
+        let mut worst = (0, i128::from(leaving));
+        let mut see = |working: i128, arriving: &Arriving<'_>| {
+            let on_their_way = i128::from(arriving.bytes().saturating_add(leaving));
+            if working + on_their_way > worst.0 + worst.1 {
+                worst = (working, on_their_way);
             }
         };
         for action in &self.walk.lowered.nodes[node.index()] {
             match action {
                 Action::Compute(compute) => {
                     let effect = self.stages[compute.stage.index()][at(compute.work)];
-                    see(held + i128::from(effect.most), posted);
+                    see(held + i128::from(effect.most), &arriving);
                     held += i128::from(effect.rest);
+                    arriving.computed(*compute);
                 }
                 Action::Post(transfer) => {
-                    posted += i128::from(bytes(transfer.lane));
-                    see(held, posted);
+                    arriving.post(transfer, bytes(transfer.lane));
+                    see(held, &arriving);
                 }
                 // What travels in another form is there in both for a moment.
                 Action::Wait(transfer) => {
                     let (comes, _) = around.crossing(transfer);
-                    see(held + i128::from(comes), posted);
-                    posted -= i128::from(bytes(transfer.lane));
+                    see(held + i128::from(comes), &arriving);
+                    arriving.wait(transfer);
                 }
                 Action::Send(transfer) => {
                     let (_, leaves) = around.crossing(transfer);
-                    see(held + i128::from(leaves + bytes(transfer.lane)), posted);
+                    see(held + i128::from(leaves + bytes(transfer.lane)), &arriving);
                 }
                 Action::SumShared(_) | Action::Exchange | Action::Step => {}
             }
