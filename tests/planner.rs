@@ -328,7 +328,10 @@ fn what_is_recomputed_counts() {
     let second = Recompute::Stages(vec![false, true]);
     assert_eq!(bottleneck(second, ScheduleKind::OneFOneB), 8.0);
     assert_eq!(
-        bottleneck(Recompute::Layers(vec![1..2]), ScheduleKind::OneFOneB),
+        bottleneck(
+            Recompute::Layers(std::iter::once(1..2).collect()),
+            ScheduleKind::OneFOneB
+        ),
         7.0
     );
     // The cut that is best where the last stage is not recomputed.

@@ -12,8 +12,9 @@ use crate::schedule::Schedule;
 const REFINED: usize = 3;
 /// Lists of more actions are not: it would take too long.
 const MOST_ACTIONS: usize = 20_000;
-/// So many cuts are moved at most, in all.
+/// So many cuts are moved at most, in all; fewer where lists are long: so many actions are played.
 const MOVES: usize = 200;
+const PLAYED: usize = 300_000;
 /// What takes so much longer than the best will not become it.
 const NEAR: f64 = 1.05;
 
@@ -39,7 +40,7 @@ impl Planner<'_> {
             .into_iter()
             .chain(others.cloned())
             .collect();
-        let mut moves = MOVES;
+        let mut moves = MOVES.min(PLAYED / actions.max(1));
         for candidate in chosen {
             let refined = self.refined(&candidate, &mut moves)?;
             let Some(refined) = refined else { continue };
