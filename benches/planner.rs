@@ -10,7 +10,8 @@
 //!    parameters and by the planner.
 //! 4. `scale`: how long planning takes, of layers and nodes by the thousand. Trains nothing.
 //!
-//! `cargo bench --bench planner`, or with the names of some parts, `-- accuracy`, only those. It
+//! `cargo bench --bench planner`, or with the names of some parts, `-- accuracy`, only those; of
+//! the first two with a part of a network's name, `-- accuracy "width 512"`, only such networks. It
 //! fails where an expectation does.
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -39,10 +40,20 @@ const GPTS: [[usize; 4]; 3] = [[256, 4, 128, 4], [384, 6, 256, 2], [512, 8, 256,
 const MICRO_BATCHES: usize = 8;
 const WARM_UPS: usize = 2;
 
-fn main() -> ExitCode {
+const PARTS: [&str; 4] = ["accuracy", "chosen", "lopsided", "scale"];
+
+fn names() -> Vec<String> {
     let names = std::env::args().skip(1);
-    let names: Vec<String> = names.filter(|name| !name.starts_with('-')).collect();
-    let wanted = |name: &str| names.is_empty() || names.iter().any(|given| given == name);
+    names.filter(|name| !name.starts_with('-')).collect()
+}
+
+fn main() -> ExitCode {
+    let names = names();
+    let parts: Vec<_> = names
+        .iter()
+        .filter(|name| PARTS.contains(&name.as_str()))
+        .collect();
+    let wanted = |name: &str| parts.is_empty() || parts.iter().any(|given| *given == name);
     let mut fine = true;
     if wanted("accuracy") {
         fine &= accuracy::accuracy();
@@ -84,6 +95,16 @@ fn config(nodes: usize, micro_batch_size: usize) -> Config {
 }
 
 impl Case {
+    /// Whether it is asked for: by a part of its name, or all are.
+    fn is_wanted(&self) -> bool {
+        let names = names();
+        let mut asked = names
+            .iter()
+            .filter(|name| !PARTS.contains(&name.as_str()))
+            .peekable();
+        asked.peek().is_none() || asked.any(|part| self.name.contains(part.as_str()))
+    }
+
     fn gpt(gpt: &Gpt, nodes: usize, micro_batch_size: usize) -> Self {
         let config = config(nodes, micro_batch_size);
         let tokens: Vec<i32> = (0..8192).map(|n| n * 31 % gpt.vocab as i32).collect();

@@ -29,6 +29,7 @@ pub(super) fn chosen() -> bool {
         Case::lopsided(2),
     ];
     settings.extend(free.map(|case| (any(&case), case)));
+    settings.retain(|(_, case)| case.is_wanted());
     let fine = settings.into_iter().map(|(space, case)| case.chosen(space));
     fine.fold(true, |all, fine| all & fine)
 }
@@ -53,11 +54,18 @@ impl Case {
         };
         let mut trainers: Vec<_> = candidates.iter().map(start).collect();
         let rounds = self.in_turn(&mut trainers, 5, 3);
+        let chosen = &rounds[0];
         for (candidate, rounds) in candidates.iter().zip(&rounds) {
+            let over = rounds.iter().zip(chosen).map(|(own, chosen)| own / chosen);
+            let mut over: Vec<_> = over.collect();
+            over.sort_by(f64::total_cmp);
             println!(
-                "predicted {:8.2} ms, measured {:8.2} ms  {}",
+                "predicted {:8.2} ms, measured {:8.2} ms, {:.3} of the chosen ({:.3} to {:.3})  {}",
                 1e3 * candidate.step_time,
                 1e3 * median(rounds.clone()),
+                median(over.clone()),
+                over[0],
+                over[over.len() - 1],
                 candidate.words()
             );
         }

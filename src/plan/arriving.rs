@@ -1,5 +1,5 @@
-//! Which messages may have come to a node at each moment of its list: those that it has posted, does
-//! not use yet, and whose makers may have had what they need.
+//! Which messages may have come to a node at each moment of its list: those that it has posted,
+//! does not use yet, and whose makers may have had what they need.
 //!
 //! A gradient cannot come back before the node's own forward of that micro-batch is done; and what
 //! comes from a stage that the node's own stages lead to cannot come before them.

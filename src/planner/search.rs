@@ -16,8 +16,10 @@ use crate::schedule::{
 };
 use std::ops::Range;
 
-/// So often cuts are tried again, where what was counted was too little.
-const ROUNDS: usize = 50;
+/// So often cuts are tried again, where what was counted was too little; less often where lists are
+/// long: so many actions are played.
+const ROUNDS: [usize; 2] = [4, 50];
+const PLAYED: usize = 2_000_000;
 
 /// What is tried.
 #[derive(Clone, Debug)]
@@ -64,8 +66,11 @@ impl Planner<'_> {
             limits,
             too_much: Vec::new(),
         };
+        let micro_batches = config.mini_batch().micro_batches().index();
+        let actions = 6 * placement.stages().index() * micro_batches;
+        let rounds = (PLAYED / actions.max(1)).clamp(ROUNDS[0], ROUNDS[1]);
         let mut best: Option<Tried> = None;
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let Some(found) = self.partition(&staging)? else {
                 break;
             };
