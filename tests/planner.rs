@@ -303,6 +303,27 @@ fn what_does_not_fit_is_recomputed_where_needed() {
     );
 }
 
+/// Where stages are recomputed, more layers may need less: whatever cut fits is found.
+#[test]
+fn recomputed_cuts_that_fit_are_found() {
+    let kind = Kind {
+        limits: true,
+        ..PLAIN
+    };
+    let mut fit = 0;
+    for number in 0..150 {
+        let mut case = case(number, kind);
+        case.config.recompute = Recompute::Always;
+        for node in &mut case.nodes {
+            node.memory_bytes = node.memory_bytes.map(|bytes| 2 * bytes / 3);
+        }
+        let fits = case.exhaustive().is_some();
+        assert_eq!(case.planned().feasible(), fits, "case {number}");
+        fit += usize::from(fits);
+    }
+    assert!((20..130).contains(&fit), "{fit}");
+}
+
 /// The bottleneck counts what is recomputed, where it is.
 #[test]
 fn what_is_recomputed_counts() {

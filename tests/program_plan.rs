@@ -172,6 +172,18 @@ fn a_saved_plan_is_trained() {
     assert_eq!(planned["peak_bytes"].as_array().unwrap().len(), 2);
     assert!(planned["predicted"]["step_ms"].as_f64().unwrap() > 0.0);
 
+    // The run's configuration is the same run again, without the plan.
+    let out = ["--plan", "plan.json", "--out", "run"];
+    train(&out);
+    let again = brigade(
+        folder.path(),
+        &["train", "--config", "run/config.toml", "--json"],
+    );
+    assert!(again.status.success(), "{}", text(&again.stderr));
+    let again = &json(&again)["summary"];
+    assert_eq!(again["weights_sha256"], planned["weights_sha256"]);
+    assert_eq!(again["peak_bytes"].as_array().unwrap().len(), 2);
+
     let refused = |name: &str, more: &[&str]| {
         let arguments = [&["train"][..], &SMALL, &steps, &["--plan", name], more].concat();
         let output = brigade(folder.path(), &arguments);

@@ -3,11 +3,15 @@
 use super::failure::{Failure, in_one_line};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, ValueHint};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use toml::Value;
+
+/// Values that options have in the end, by name; none where they are left out.
+pub(super) type Decided = BTreeMap<&'static str, Option<String>>;
 
 /// More than any configuration has.
 const MOST_BYTES: u64 = 1 << 20;
@@ -113,9 +117,9 @@ fn name_of(option: &Arg) -> String {
     (option.get_long()).map_or_else(|| option.get_id().to_string(), str::to_owned)
 }
 
-/// All options with their values, as a file that [`arguments`] reads; options without a value, and
-/// those in `without`, are there as comments.
-pub(super) fn text(command: &Command, matches: &ArgMatches, without: &[&str]) -> String {
+/// All options with their values, as a file that [`arguments`] reads; options without a value are
+/// there as comments. What was decided otherwise counts more than what was given.
+pub(super) fn text(command: &Command, matches: &ArgMatches, decided: &Decided) -> String {
     let mut text = String::new();
     let mut heading = None;
     for option in options(command) {
@@ -137,14 +141,13 @@ pub(super) fn text(command: &Command, matches: &ArgMatches, without: &[&str]) ->
             let _ = writeln!(text, "# {line}");
         }
         let raw = matches.get_raw(option.get_id().as_str());
-        let value = raw
+        let given = raw
             .and_then(|mut raw| raw.next())
-            .map(|raw| raw.to_string_lossy());
+            .map(|raw| raw.to_string_lossy().into_owned());
+        let value = decided.get(name.as_str()).cloned().unwrap_or(given);
         let _ = match value {
-            Some(value) if !without.contains(&name.as_str()) => {
-                writeln!(text, "{name} = {}", literal(option, &value))
-            }
-            _ => writeln!(text, "# {name} ="),
+            Some(value) => writeln!(text, "{name} = {}", literal(option, &value)),
+            None => writeln!(text, "# {name} ="),
         };
     }
     text.trim_start().to_owned()

@@ -30,6 +30,7 @@ mod text;
 mod train;
 
 use crate::process;
+use config_file::Decided;
 use failure::{Failure, in_one_line};
 use options::{PlanOptions, ProfileOptions, RunOptions, TrainOptions};
 
@@ -198,11 +199,11 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         &mut nowhere
     };
     // The options of a run as a file: what `config` prints and a run folder keeps.
-    let settings = |without: &[&str]| {
+    let settings = |decided: &Decided| {
         let command = Cli::command();
         let (name, own) = matches.subcommand()?;
         let command = command.find_subcommand(name)?;
-        Some(config_file::text(command, own, without))
+        Some(config_file::text(command, own, decided))
     };
     let deadline = match &cli.command {
         Command::Train(options) => Some(options.run.checked_config()?.deadline()),
@@ -213,12 +214,12 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
     };
     if let Some(deadline) = deadline {
         let name = matches.subcommand_name().unwrap_or_default();
-        let options = settings(&[]).unwrap_or_default();
+        let options = settings(&Decided::new()).unwrap_or_default();
         alike::options(&format!("brigade {name}\n{options}"), deadline)?;
     }
     match &cli.command {
         Command::Train(options) => {
-            let settings = settings(&["out"]).unwrap_or_default();
+            let settings = |decided: &Decided| settings(decided).unwrap_or_default();
             train::train(options, &settings, to)
         }
         Command::Plan(options) => plan::plan(options, to),
@@ -229,7 +230,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
             options.checked_config()?;
             options.training.optimizer()?;
             options.network.gpt(text::BYTES).network()?;
-            output::print(to, settings(&[]).unwrap_or_default().trim_end())
+            output::print(to, settings(&Decided::new()).unwrap_or_default().trim_end())
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

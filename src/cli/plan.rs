@@ -94,6 +94,7 @@ impl Chosen {
         let Subject {
             network, config, ..
         } = subject;
+        subject.known.profile.check(network, config)?;
         let plan = Plan::proposed(network, config, &*subject.optimizer, order)?;
         let rows = config.mini_batch().largest();
         let times = subject

@@ -1,5 +1,6 @@
 //! What a training starts from: a plan that was saved, one that is chosen now, or the options.
 
+use super::config_file::Decided;
 use super::failure::Failure;
 use super::options::{RunOptions, TrainOptions};
 use super::ordering;
@@ -7,7 +8,7 @@ use super::subject::{Known, space};
 use super::text::Corpus;
 use crate::planner::Planner;
 use crate::process;
-use crate::{Config, Plan, Predicted, SavedPlan};
+use crate::{Config, Plan, Predicted, SavedPlan, ScheduleKind};
 use brigade_layer::{Network, Optimizer};
 use brigade_nn::TokenWindows;
 use std::sync::Arc;
@@ -57,6 +58,48 @@ impl Starting {
             corpus,
             known,
         })
+    }
+
+    /// Options that were decided otherwise than given, so that a configuration file is the same run
+    /// again.
+    pub(super) fn settings(&self, options: &TrainOptions) -> Decided {
+        let mut decided = Decided::from([("out", None), ("plan", None)]);
+        if options.plan.is_none() && !options.run.leaves_open() {
+            return decided;
+        }
+        let run = self.decided(&options.run);
+        let cuts: Vec<_> = self
+            .plan
+            .partition
+            .cuts()
+            .iter()
+            .map(usize::to_string)
+            .collect();
+        let cuts = if cuts.is_empty() {
+            "balanced".to_owned()
+        } else {
+            cuts.join(",")
+        };
+        let (pipeline, training) = (&run.pipeline, &run.training);
+        let kind: Option<ScheduleKind> = self.plan.schedule.parse().ok();
+        let any = kind.is_some_and(ScheduleKind::takes_any_chunks);
+        let chunks = self.plan.layout.placement.chunks().filter(|_| any);
+        let chunks = chunks.map(|chunks| chunks.to_string());
+        decided.extend([
+            ("nodes", Some(pipeline.nodes.to_string())),
+            ("chunks", chunks),
+            ("cuts", Some(cuts)),
+            ("schedule", Some(pipeline.schedule.to_string())),
+            ("batch-size", Some(training.batch_size.to_string())),
+            (
+                "micro-batch-size",
+                Some(training.micro_batch_size.to_string()),
+            ),
+            ("precision", Some(training.precision.to_string())),
+            ("wire", Some(pipeline.wire.to_string())),
+            ("recompute", Some(pipeline.recompute.to_string())),
+        ]);
+        decided
     }
 
     /// The options as they were decided.

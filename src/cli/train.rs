@@ -1,5 +1,6 @@
 //! `brigade train`.
 
+use super::config_file::Decided;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::options::{OutputOptions, RunOptions, TrainOptions};
@@ -31,13 +32,14 @@ const RECENT: usize = 20;
 
 pub(super) fn train(
     options: &TrainOptions,
-    settings: &str,
+    settings: &dyn Fn(&Decided) -> String,
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
     let starting = Starting::of(options)?;
+    let settings = settings(&starting.settings(options));
     let decided = starting.decided(&options.run);
     let mut run = Run::start(&decided, starting, to)?;
-    let trained = run.open(settings).and_then(|()| run.steps());
+    let trained = run.open(&settings).and_then(|()| run.steps());
     run.output.end_progress();
     let cut_short = trained.is_err();
     let finished = trained.and_then(|()| run.finish());

@@ -127,6 +127,24 @@ impl SavedPlan {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PlanError> {
         let mut saved: Self = read_json(path.as_ref())?;
         saved.path = path.as_ref().display().to_string();
+        let wrong = |problem: &str| {
+            Err(PlanError::File {
+                path: saved.path.clone(),
+                line: 0,
+                column: 0,
+                problem: problem.to_owned(),
+            })
+        };
+        if saved.training.batch.micro_rows == 0 {
+            return wrong("its micro-batches have no rows");
+        }
+        let sensible = |predicted: Predicted| {
+            let time = predicted.step_time;
+            time.is_finite() && time >= 0.0 && (0.0..=1.0).contains(&predicted.bubble)
+        };
+        if !saved.predicted.is_none_or(sensible) {
+            return wrong("what it predicts is no time and share");
+        }
         Ok(saved)
     }
 

@@ -284,11 +284,13 @@ impl Plan {
     }
 
     /// SHA-256 of everything that is decided, in hexadecimal: equal for equal plans, compared by
-    /// all nodes before the first step. Hosts and times that were predicted are no part of it.
+    /// all nodes before the first step. Hosts, and what was
+    /// predicted, are no part of it.
     pub fn fingerprint(&self) -> String {
         let decided = Self {
             hosts: Vec::new(),
             predicted: None,
+            memory: Vec::new(),
             ..self.clone()
         };
         hex(&Sha256::digest(decided.to_json().as_bytes()))

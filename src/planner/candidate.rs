@@ -114,7 +114,7 @@ impl Candidate {
     pub fn loses_by(&self, best: &Self) -> String {
         let percent = |more: f64| format!("{:.1}%", 100.0 * more);
         let slower = self.step_time / best.step_time - 1.0;
-        if slower < 5e-4 {
+        if slower < 5e-4 || slower.is_nan() {
             return "as fast".into();
         }
         let mut reasons = Vec::new();

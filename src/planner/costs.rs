@@ -6,7 +6,7 @@ use crate::partition::{CutCost, StageCosts};
 use crate::placement::Placement;
 use crate::profile::SizeProfile;
 use crate::schedule::{Action, Lowered, Work};
-use brigade_layer::{Network, Precision};
+use brigade_layer::{LayerIndex, Network, Precision};
 use std::ops::Range;
 
 /// Sums over the first layers of a list.
@@ -62,9 +62,14 @@ impl LayerCosts {
             });
             bytes.sum::<f64>()
         });
+        // What takes no part in the backward pass is not done again.
+        let forward = |layer: usize| match network.needs_gradient(LayerIndex::new(layer as u32)) {
+            true => size.seconds(layer)[0],
+            false => 0.0,
+        };
         let held = |bytes: u64, layer| if again(layer) { 0.0 } else { bytes as f64 };
         Self {
-            forward: Sums::new((0..size.layers.len()).map(|layer| size.seconds(layer)[0])),
+            forward: Sums::new((0..size.layers.len()).map(forward)),
             time: Sums::new(time),
             stays: Sums::new(stays),
             stash: Sums::new(layers().map(|(layer, costs)| held(costs.stash_bytes, layer))),
@@ -181,6 +186,13 @@ impl Staging<'_> {
         link.latency + self.layers.crossing[cut] * link.per_byte
     }
 
+    fn counted_bytes(&self, stage: StageId, layers: &Range<usize>) -> f64 {
+        let [whole, rest] = self.keeps.get(stage.index()).copied().unwrap_or_default();
+        let of = &self.layers;
+        let whole = if self.is_again(stage) { 0.0 } else { whole };
+        of.stays.of(layers) + whole * of.stash.of(layers) + rest * of.kept.of(layers)
+    }
+
     fn computing(&self, stage: StageId, layers: &Range<usize>) -> f64 {
         let node = self.placement.node_of(stage);
         let second = match self.is_again(stage) {
@@ -225,18 +237,19 @@ impl StageCosts for Staging<'_> {
     }
 
     fn bytes(&self, stage: StageId, layers: Range<usize>) -> f64 {
-        let within = |known: &Range<usize>| layers.start <= known.start && known.end <= layers.end;
+        // Where all is kept, more layers need more; where a stage is recomputed, maybe less.
+        let within = |known: &Range<usize>| match self.is_again(stage) {
+            true => *known == layers,
+            false => layers.start <= known.start && known.end <= layers.end,
+        };
         if (self.too_much.iter()).any(|(of, known)| *of == stage && within(known)) {
             return f64::INFINITY;
         }
-        let [whole, rest] = self.keeps.get(stage.index()).copied().unwrap_or_default();
-        let of = &self.layers;
-        let whole = if self.is_again(stage) { 0.0 } else { whole };
-        of.stays.of(&layers) + whole * of.stash.of(&layers) + rest * of.kept.of(&layers)
+        self.counted_bytes(stage, &layers)
     }
 
     fn least_bytes(&self, stage: StageId, layers: Range<usize>) -> f64 {
-        self.bytes(stage, layers)
+        self.counted_bytes(stage, &layers)
     }
 
     fn limit(&self, node: NodeId) -> f64 {

@@ -271,13 +271,23 @@ impl<'a> Planner<'a> {
                 break;
             }
             let recompute = Recompute::Stages(which.clone());
-            let next = self.tried(&Combination {
+            tried = self.tried(&Combination {
                 recompute,
                 ..of.clone()
             })?;
-            tried = next;
         }
-        Ok(tried)
+        if tried.candidate.fits() {
+            return Ok(tried);
+        }
+        // A node that just fits may take layers over once it recomputes too.
+        let all = self.tried(&Combination {
+            recompute: Recompute::Always,
+            ..of.clone()
+        })?;
+        Ok(match all.candidate.is_better_than(&tried.candidate) {
+            true => all,
+            false => tried,
+        })
     }
 
     /// No step of a combination is shorter: all its work, spread over all nodes, or the dearest

@@ -240,21 +240,23 @@ impl Profile {
     pub fn times(&self, plan: &Plan) -> Times {
         let size = self.by_rows(plan.training.batch.largest());
         let stages = plan.partition.stages();
-        let sum = |part: fn(&LayerTime) -> Duration| -> Vec<f64> {
-            let of = |stage| -> Duration {
-                let layers = plan.partition.layers_of(stage);
-                let times = layers.filter_map(|layer| {
-                    let time = &size.layers.get(layer)?.time;
-                    Some(time.recomputed(plan.recomputes(LayerIndex::new(layer as u32))))
-                });
-                times.map(|time| part(&time)).sum()
-            };
-            stages.iter().map(|stage| of(stage).as_secs_f64()).collect()
+        let seconds = |layer: usize| match layer < size.layers.len() {
+            true => size.seconds(layer),
+            false => [0.0; 4],
         };
-        let update = |node: NodeId| -> Duration {
-            let layers = layers_on(plan, node).filter_map(|layer| size.layers.get(layer));
-            layers.map(|layer| layer.update).sum()
-        };
+        let mut times = Times::equal(stages.index(), 0.0, 0.0, 0.0);
+        times.step = vec![0.0; plan.layout.nodes().index()];
+        for stage in stages.iter() {
+            let (at, node) = (stage.index(), plan.layout.placement.node_of(stage).index());
+            for layer in plan.partition.layers_of(stage) {
+                let [forward, input, weight, update] = seconds(layer);
+                let again = plan.recomputes(LayerIndex::new(layer as u32));
+                times.forward[at] += forward;
+                times.input[at] += input + if again { forward } else { 0.0 };
+                times.weight[at] += weight;
+                times.step[node] += update;
+            }
+        }
         let mut links = self.links.clone();
         let share = if plan.wire == Precision::Bf16 {
             0.5
@@ -263,14 +265,7 @@ impl Profile {
         };
         let bytes = size.message_bytes.iter();
         links.message_bytes = bytes.map(|bytes| share * *bytes as f64).collect();
-        let nodes = plan.layout.nodes().iter();
-        Times {
-            forward: sum(|time| time.forward),
-            input: sum(|time| time.input),
-            weight: sum(|time| time.weight),
-            step: nodes.map(|node| update(node).as_secs_f64()).collect(),
-            links,
-        }
+        Times { links, ..times }
     }
 
     /// The plan's training step with these times, in seconds.
@@ -297,6 +292,18 @@ impl Profile {
         equal("network", self.network.clone(), fingerprint(network)?)?;
         let name = |precision| format!("{precision:?}").to_lowercase();
         equal("precision", name(self.precision), name(config.precision))?;
+        let keys = || network.layers().iter().map(|layer| layer.key.as_str());
+        for size in &self.sizes {
+            let own = size.layers.iter().map(|layer| layer.key.as_str());
+            let (found, wanted) = (size.layers.len(), network.layers().len());
+            if found == wanted && !own.eq(keys()) {
+                let other = "other layers, or in another order".to_owned();
+                equal("layers", other, "the network's in order".to_owned())?;
+            }
+            equal("layers", found.to_string(), wanted.to_string())?;
+            let (found, wanted) = (size.message_bytes.len(), network.edges().len());
+            equal("edges", found.to_string(), wanted.to_string())?;
+        }
         let threads = |count: usize| count.to_string();
         let (found, wanted) = (self.threads_per_node, config.threads_per_node);
         equal("threads per node", threads(found), threads(wanted))
