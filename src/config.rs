@@ -48,6 +48,9 @@ pub struct Config {
     pub node_memory_bytes: Option<u64>,
     /// The same for each node by itself, where nodes differ; empty for all alike.
     pub node_limits: Vec<u64>,
+    /// Bytes that a node may take for copies while a checkpoint is written next to training, or as
+    /// many as its largest parameter has. Default 0: training waits until it is written.
+    pub saving_bytes: u64,
     /// How tensors travel between nodes. Default moved between threads.
     pub transport: Transport,
     /// Seconds without any progress of any node after which waiting is an error; an action may
@@ -75,6 +78,7 @@ impl Default for Config {
             clip: None,
             node_memory_bytes: None,
             node_limits: Vec::new(),
+            saving_bytes: 0,
             transport: Transport::default(),
             deadline_s: 60.0,
             pinning: Pinning::default(),

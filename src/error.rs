@@ -361,6 +361,14 @@ pub enum Error {
         /// What went wrong.
         problem: String,
     },
+    /// A checkpoint is of something else.
+    #[error("cannot resume from {path}: {problem}")]
+    Resume {
+        /// The checkpoint.
+        path: String,
+        /// What does not fit, and what to do.
+        problem: String,
+    },
     /// A file could not be written.
     #[error("cannot write {path}: {problem}")]
     Write {

@@ -96,14 +96,14 @@ pub use brigade_nn as nn;
 /// The arrays that tensors are seen as, in the version that [`layer`] uses.
 pub use ndarray;
 
-pub use checkpoint::Weights;
+pub use checkpoint::{Checkpoint, SaveTo, Weights};
 pub use config::{Config, Pinning, Recompute, Transport};
 pub use error::{Cause, Error, PlanError, RunError};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;
 pub use stage::NodeReport;
-pub use train::{Evaluation, StepReport, Trainer};
+pub use train::{Evaluation, Resumed, StepReport, Trainer};
 #[doc(hidden)]
 pub use wire::Fault;
 

@@ -14,6 +14,31 @@ use std::path::{Path, PathBuf};
 /// No header is longer: what the format allows.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
 
+/// All that comes before the tensors of a safetensors file: of these f32 tensors, in this order.
+pub(super) fn header(
+    tensors: impl Iterator<Item = (String, Vec<usize>)>,
+) -> Result<Vec<u8>, String> {
+    let mut end = 0;
+    let infos = tensors.map(|(key, shape)| {
+        let start = end;
+        end += 4 * shape.iter().product::<usize>();
+        let info = TensorInfo {
+            dtype: Dtype::F32,
+            shape,
+            data_offsets: (start, end),
+        };
+        (key, info)
+    });
+    let infos = infos.collect();
+    let metadata = Metadata::new(None, infos).map_err(|error| error.to_string())?;
+    let text = serde_json::to_vec(&metadata).map_err(|error| error.to_string())?;
+    let length = text.len().next_multiple_of(8);
+    let mut header = (length as u64).to_le_bytes().to_vec();
+    header.extend(&text);
+    header.resize(8 + length, b' ');
+    Ok(header)
+}
+
 /// A safetensors file in the making: its header is written, its parameters follow in the order of
 /// their keys. The same bytes as [`Weights::save`](crate::Weights::save) writes.
 pub(crate) struct WeightsFile(WholeFile);
@@ -21,27 +46,13 @@ pub(crate) struct WeightsFile(WholeFile);
 impl WeightsFile {
     /// `params` in the order of their keys.
     pub(crate) fn create(path: &Path, params: &[(String, Shape)]) -> Result<Self, Error> {
-        let fail = |problem: String| Error::Write {
+        let shapes = params.iter();
+        let shapes = shapes.map(|(key, shape)| (key.clone(), shape.axes().to_vec()));
+        let header = header(shapes).map_err(|problem| Error::Write {
             path: path.display().to_string(),
             problem,
-        };
-        let mut end = 0;
-        let infos = params.iter().map(|(key, shape)| {
-            let start = end;
-            end += 4 * shape.elements();
-            let info = TensorInfo {
-                dtype: Dtype::F32,
-                shape: shape.axes().to_vec(),
-                data_offsets: (start, end),
-            };
-            (key.clone(), info)
-        });
-        let infos = infos.collect();
-        let metadata = Metadata::new(None, infos).map_err(|error| fail(error.to_string()))?;
-        let mut header = serde_json::to_vec(&metadata).map_err(|error| fail(error.to_string()))?;
-        header.resize(header.len().next_multiple_of(8), b' ');
+        })?;
         let mut file = WholeFile::create(path)?;
-        file.write(&(header.len() as u64).to_le_bytes())?;
         file.write(&header)?;
         Ok(Self(file))
     }

@@ -28,6 +28,8 @@ pub struct NodeMemory {
     pub forward_bytes: u64,
     /// Copies while the weights are saved: the largest parameter, and pieces of it on their way.
     pub saving_bytes: u64,
+    /// Copies while a checkpoint is written next to training, if that is wanted.
+    pub checkpoint_bytes: u64,
 }
 
 /// Of a parameter that is saved so many bytes are on their way at once.
@@ -41,6 +43,7 @@ impl NodeMemory {
             self.parameter_bytes,
             self.gradient_bytes,
             self.optimizer_bytes,
+            self.checkpoint_bytes,
         ]
         .into_iter()
         .fold(
@@ -65,6 +68,8 @@ pub(super) struct Prediction<'a> {
     /// In which numbers tensors travel, and in which products are computed.
     pub(super) wire: Precision,
     pub(super) precision: Precision,
+    /// What copies may take while a checkpoint is written next to training.
+    pub(super) saving_bytes: u64,
 }
 
 impl Prediction<'_> {
@@ -75,8 +80,9 @@ impl Prediction<'_> {
         training: &Effects<'_>,
         forward: &Effects<'_>,
     ) -> NodeMemory {
-        let parameter_bytes = self.parameters_of(node).map(|param| param.bytes()).sum();
+        let parameter_bytes: u64 = self.parameters_of(node).map(|param| param.bytes()).sum();
         let gradient_bytes = self.gradient_bytes(node);
+        let optimizer_bytes = gradient_bytes.saturating_mul(self.states as u64);
         let sums = self.layout.shared.iter();
         let shared: u64 = sums.map(|sum| self.shared_bytes(node, sum)).sum();
         let prepared = self.prepared_bytes(node);
@@ -86,12 +92,16 @@ impl Prediction<'_> {
         NodeMemory {
             parameter_bytes,
             gradient_bytes,
-            optimizer_bytes: gradient_bytes.saturating_mul(self.states as u64),
+            optimizer_bytes,
             working_bytes: prepared.saturating_add(training.working_bytes),
             slot_bytes: training.slot_bytes.saturating_add(shared),
             forward_bytes: (prepared.saturating_add(forward.working_bytes))
                 .saturating_add(forward.slot_bytes),
             saving_bytes: largest + 2 * largest.min(PIECE_BYTES),
+            checkpoint_bytes: match self.saving_bytes {
+                0 => 0,
+                most => (most.max(largest)).min(parameter_bytes.saturating_add(optimizer_bytes)),
+            },
         }
     }
 

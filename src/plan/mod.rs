@@ -147,6 +147,7 @@ impl Plan {
             across: launch().is_some(),
             wire: config.wire,
             precision: config.precision,
+            saving_bytes: config.saving_bytes,
         };
         let Ordered {
             definition,

@@ -24,12 +24,25 @@ pub(super) fn values(stages: &mut Stages, key: &str) -> Result<Option<Vec<f32>>,
     Ok(found)
 }
 
-/// Gives a node's parameters the values with their keys, every holder of a shared one alike.
-pub(super) fn load(stages: &mut Stages, values: &dyn Values, pool: &Pool) -> Result<(), Cause> {
+/// Gives a node's parameters the values with their keys, every holder of a shared one alike, and
+/// the optimizer's states with these names where there are any.
+pub(super) fn load(
+    stages: &mut Stages,
+    from: &dyn Values,
+    states: &[&str],
+    pool: &Pool,
+) -> Result<(), Cause> {
     for (_, stage) in stages.iter_mut() {
         stage.visit_params(&mut |_, param| {
-            let values = values.of(&param.info().key)?;
-            param.write(Part::Value, &values, pool)
+            let info = param.info().clone();
+            param.write(Part::Value, &from.of(&info.key)?, pool)?;
+            let states = states.iter().enumerate().filter(|_| info.trains);
+            for (number, name) in states {
+                if let Some(state) = from.state(&info.key, name)? {
+                    param.write(Part::State(number), &state, pool)?;
+                }
+            }
+            Ok(())
         })?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use super::call::Call;
 use super::program::{GradientTo, LayerProgram};
 use crate::ids::MicroBatchId;
 use crate::schedule::Work;
-use brigade_layer::{AnyLayer, Ctx, LayerError, LayerState, Slot, Tensors};
+use brigade_layer::{AnyLayer, Ctx, LayerError, LayerState, ParamAccess, Slot, Tensors};
 use std::time::Instant;
 
 /// A layer on its node.
@@ -79,6 +79,20 @@ impl StageLayer {
         let done = self.layer.w(slot, &mut cx);
         self.ended(Work::W, call, begun);
         done.map_err(|error| error.in_layer(self.program.layer, &self.key))
+    }
+
+    /// Calls `visit` with every parameter.
+    pub(super) fn visit_params(
+        &mut self,
+        visit: &mut dyn FnMut(&mut dyn ParamAccess) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        let mut result = Ok(());
+        self.layer.visit_params(&mut |param| {
+            if result.is_ok() {
+                result = visit(param);
+            }
+        });
+        result.map_err(|error| error.in_layer(self.program.layer, &self.key))
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a node is asked for, and what it answers.
 
+use super::saving::Outbox;
 use crate::error::RunError;
 use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
@@ -26,6 +27,11 @@ pub(crate) struct Request {
 /// Values of parameters, by key: every node asks for its own.
 pub(crate) trait Values: Send + Sync {
     fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError>;
+
+    /// The optimizer's state of this name, where there is more than values.
+    fn state(&self, _key: &str, _name: &str) -> Result<Option<Cow<'_, [f32]>>, LayerError> {
+        Ok(None)
+    }
 }
 
 impl Values for BTreeMap<String, Vec<f32>> {
@@ -45,6 +51,10 @@ pub(crate) enum Command {
     Param(Arc<str>),
     Digests,
     Report,
+    /// Copy what you hold into this, while you go on training.
+    Save(Outbox),
+    /// Copy all that is left.
+    Complete,
 }
 
 /// What a node found out in a pass.

@@ -14,11 +14,13 @@ mod pass;
 mod program;
 mod recompute;
 mod runner;
+mod saving;
 mod setup;
 mod stash;
 mod worker;
 
 pub use command::NodeReport;
 pub(crate) use command::{Command, Reply, Request, Values};
+pub(crate) use saving::{Outbox, State, Wanted};
 pub(crate) use setup::WorkerSetup;
 pub(crate) use worker::Worker;

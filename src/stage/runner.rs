@@ -264,15 +264,23 @@ impl Stage {
     ) -> Result<(), LayerError> {
         for layer in &mut self.layers {
             let index = layer.program.layer;
-            let mut result = Ok(());
-            layer.layer.visit_params(&mut |param| {
-                if result.is_ok() {
-                    result = visit(index, param);
-                }
-            });
-            result.map_err(|error| error.in_layer(index, &layer.key))?;
+            layer.visit_params(&mut |param| visit(index, param))?;
         }
         Ok(())
+    }
+
+    /// Calls `visit` with every parameter of one layer, if it is here. The others keep what they
+    /// have prepared from theirs.
+    pub(super) fn visit_params_of(
+        &mut self,
+        wanted: LayerIndex,
+        visit: &mut dyn FnMut(&mut dyn ParamAccess) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        let mut layers = self.layers.iter_mut();
+        match layers.find(|layer| layer.program.layer == wanted) {
+            Some(layer) => layer.visit_params(visit),
+            None => Ok(()),
+        }
     }
 
     /// The layers' numbers, in order.

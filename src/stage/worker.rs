@@ -10,13 +10,14 @@ use super::mailbox::Mailbox;
 use super::pass::Pass;
 use super::program::Program;
 use super::runner::Stage;
+use super::saving::Copying;
 use super::setup::WorkerSetup;
 use crate::error::{Cause, RunError, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
 use crate::plan::{PassKind, Walk, by_stage};
 use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
-use crate::sync::{self, Contribution};
+use crate::sync::{self, Contribution, Saving};
 use crate::wire::{Body, MessageId, Subject};
 use brigade_layer::{Precision, UpdateWith};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +32,7 @@ pub(crate) struct Worker {
     crossing: Crossing,
     at: Position,
     allowance: Allowance,
+    copying: Option<Copying>,
     busy: Duration,
     waited: Duration,
 }
@@ -55,6 +57,7 @@ impl Worker {
             crossing: Crossing::default(),
             at: Position::default(),
             allowance: Allowance::default(),
+            copying: None,
             busy: Duration::ZERO,
             waited: Duration::ZERO,
         };
@@ -159,11 +162,22 @@ impl Worker {
                 self.pass(&request).map(Reply::Pass)
             }
             Command::Load(values) => {
-                answers::load(&mut self.stages, &*values, &self.setup.pool).map(|()| Reply::Done)
+                let states = self.setup.optimizer.state_names();
+                answers::load(&mut self.stages, &*values, states, &self.setup.pool)
+                    .map(|()| Reply::Done)
             }
             Command::Param(key) => answers::values(&mut self.stages, &key).map(Reply::Values),
             Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),
             Command::Report => self.report().map(|report| Reply::Report(Box::new(report))),
+            Command::Save(outbox) => {
+                self.copying = Some(Copying::new(outbox));
+                Ok(Reply::Done)
+            }
+            Command::Complete => {
+                self.copy_on(None, true)?;
+                self.copying = None;
+                Ok(Reply::Done)
+            }
         }
     }
 
@@ -204,6 +218,7 @@ impl Worker {
             tracing::trace!(node = %self.setup.node, index, %action, "begins");
             let allowed = self.allowance.of(*action);
             self.setup.link.progress(index, allowed);
+            self.copy_on(Some(index), *action == Action::Step)?;
             let started = Instant::now();
             self.act(*action, walk, &mut pass)?;
             self.account(*action, started, walk, &mut pass);
@@ -291,6 +306,34 @@ impl Worker {
             Action::Step => self.step(pass)?,
         }
         Ok(())
+    }
+
+    /// Copies more of what is to be saved, all of it before it changes.
+    fn copy_on(&mut self, entry: Option<usize>, all: bool) -> Result<(), Cause> {
+        let Self {
+            setup,
+            stages,
+            copying: Some(copying),
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        match all {
+            true => copying.complete(stages, &setup.pool, |allowed| {
+                if let Some(entry) = entry {
+                    setup.link.progress(entry, allowed);
+                }
+            }),
+            false => copying.go_on(stages, &setup.pool).map(|_| ()),
+        }
+    }
+
+    /// How far the checkpoint is that this node takes part in.
+    fn saving(&self) -> Saving {
+        self.copying
+            .as_ref()
+            .map_or(Saving::None, |copying| copying.state())
     }
 
     /// Adds what an action took to the figures.

@@ -2,9 +2,11 @@
 //! gradient norm.
 
 mod exchange;
+mod flags;
 mod shared;
 
 pub(crate) use exchange::{Contribution, Verdict, exchange};
+pub(crate) use flags::Saving;
 pub(crate) use shared::sum_shared;
 
 use crate::error::Cause;

@@ -18,10 +18,14 @@ mod agreement;
 mod nodes;
 mod passes;
 mod reports;
+mod resuming;
+mod saving;
 mod weights;
 
 use nodes::Nodes;
 pub use reports::{Evaluation, StepReport};
+pub use resuming::Resumed;
+use saving::Saves;
 
 /// Trains a network through a pipeline of nodes.
 ///
@@ -32,6 +36,7 @@ pub struct Trainer {
     plan: Arc<Plan>,
     optimizer: Arc<dyn Optimizer>,
     nodes: Nodes,
+    saves: Saves,
     walks: Vec<Arc<Walk>>,
     passes: u64,
     steps: u64,
@@ -118,11 +123,13 @@ impl Trainer {
         let (network, plan) = (Arc::new(network.clone()), Arc::new(plan));
         let nodes = Nodes::start(&network, config, &plan, &optimizer, (processes, fault))?;
         let walks = vec![Arc::new(plan.training.clone())];
+        let saves = Saves::new(config, &*optimizer);
         Ok(Self {
             network,
             plan,
             optimizer,
             nodes,
+            saves,
             walks,
             passes: 0,
             steps: 0,

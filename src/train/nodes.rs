@@ -221,17 +221,28 @@ impl Nodes {
 
     /// Asks all nodes for the same, and waits for all answers, in the order of the nodes.
     pub(super) fn ask(&mut self, command: &Command) -> Result<Vec<Reply>, Error> {
+        let commands = self.here.iter().map(|_| command.clone()).collect();
+        self.ask_each(commands)
+    }
+
+    /// The same, where every node of this process is asked for something of its own.
+    pub(super) fn ask_each(&mut self, commands: Vec<Command>) -> Result<Vec<Reply>, Error> {
         if let Some(error) = RunError::root_of(&self.errors) {
             return Err(Box::new(error.clone()).into());
         }
-        if let Command::Pass(request) = command {
+        if let Some(Command::Pass(request)) = commands.first() {
             self.step = request.step;
         }
-        for sender in &self.commands {
+        for (sender, command) in self.commands.iter().zip(commands) {
             // A node that is gone has left its reason among the replies.
-            let _ = sender.send(command.clone());
+            let _ = sender.send(command);
         }
         self.gather()
+    }
+
+    /// The nodes of this process.
+    pub(super) fn here(&self) -> &[NodeId] {
+        &self.here
     }
 
     pub(super) fn errors(&self) -> &[RunError] {

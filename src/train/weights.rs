@@ -63,7 +63,7 @@ impl Trainer {
     }
 
     /// What every process has done, or why one of them has not: well on all or on none.
-    fn alike<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn alike<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
         let problem = done.as_ref().err().map(ToString::to_string);
         let problems = self.nodes.share("file", problem)?.into_iter().enumerate();
         let first = { problems }.find_map(|(rank, problem)| Some((rank, problem?)));
@@ -145,7 +145,10 @@ impl Trainer {
     }
 
     /// Whether these are the network's parameters.
-    fn fits<'a>(&self, params: impl Iterator<Item = (&'a str, &'a [usize])>) -> Result<(), Error> {
+    pub(super) fn fits<'a>(
+        &self,
+        params: impl Iterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<(), Error> {
         let mut known: BTreeMap<_, _> = self.network.params().into_iter().collect();
         let refuse = |problem: String| Err(Error::from(LayerError::spec("weights", problem)));
         for (key, found) in params {

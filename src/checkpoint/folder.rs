@@ -1,0 +1,232 @@
+//! The folder of a run's checkpoints: `step-120`, `step-140`, ... A checkpoint is made under a
+//! hidden name and gets its own when it is whole; it loses that again before it is removed.
+//!
+//! ```text
+//! checkpoints/.step-120.part/   node-0.safetensors node-1.safetensors, then manifest.json
+//!             step-120/         the same, renamed: it exists wholly or not at all
+//!             .step-100.gone/   on its way out
+//! ```
+
+use super::manifest::{MANIFEST, Manifest};
+use crate::error::Error;
+use crate::files::write_error;
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = "step-";
+const PART: &str = ".part";
+const GONE: &str = ".gone";
+const LOCK: &str = ".lock";
+
+/// Where checkpoints go.
+///
+/// # Example
+/// ```
+/// use brigade::checkpoint::SaveTo;
+/// let to = SaveTo::new("checkpoints").keep(3).note("data", "tiny shakespeare");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SaveTo {
+    /// The folder; made if it is not there.
+    pub folder: PathBuf,
+    /// After each the older ones are removed until so many are left; 0, as it is at first, for
+    /// all.
+    pub keep: usize,
+    /// What is to be noted down in each, by name.
+    pub notes: BTreeMap<String, String>,
+}
+
+impl SaveTo {
+    /// All checkpoints into this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Only the last so many.
+    #[must_use]
+    pub fn keep(mut self, keep: usize) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// With this noted down.
+    #[must_use]
+    pub fn note(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.notes.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl<P: Into<PathBuf>> From<P> for SaveTo {
+    fn from(folder: P) -> Self {
+        Self::new(folder)
+    }
+}
+
+/// Steps and folders of the checkpoints in a folder, in the order of their steps; none where there
+/// is no folder.
+pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let step = name.and_then(|name| name.strip_prefix(PREFIX)?.parse::<u64>().ok());
+        // step-007 is somebody else's.
+        let own = step.filter(|step| name == Some(&*format!("{PREFIX}{step}")));
+        if let Some(step) = own.filter(|_| path.join(MANIFEST).is_file()) {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A folder that this run saves its checkpoints to, and nobody else at the same time.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    folder: PathBuf,
+    /// Locked until it is dropped, also by the process's end.
+    _lock: File,
+}
+
+impl Claimed {
+    /// Makes the folder if it is not there, claims it, and removes what killed runs left half done.
+    pub(crate) fn new(folder: &Path) -> Result<Self, Error> {
+        let fail = |path: &Path, error: &io::Error| write_error(path, error);
+        fs::create_dir_all(folder).map_err(|error| fail(folder, &error))?;
+        let path = folder.join(LOCK);
+        let lock = File::create(&path).map_err(|error| fail(&path, &error))?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let path = folder.display().to_string();
+                let problem = "another run saves its checkpoints there; give another folder";
+                let problem = problem.to_owned();
+                return Err(Error::Write { path, problem });
+            }
+            // Where files cannot be locked, nobody is kept out.
+            Err(TryLockError::Error(_)) | Ok(()) => {}
+        }
+        for entry in fs::read_dir(folder).map_err(|error| fail(folder, &error))? {
+            let path = entry.map_err(|error| fail(folder, &error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let half = name.ends_with(PART) || name.ends_with(GONE);
+            if half && name.starts_with(&format!(".{PREFIX}")) {
+                fs::remove_dir_all(&path).map_err(|error| fail(&path, &error))?;
+            }
+        }
+        Ok(Self {
+            folder: folder.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    pub(crate) fn is_of(&self, folder: &Path) -> bool {
+        self.folder == folder
+    }
+
+    /// Makes the folder of a checkpoint that is not whole yet.
+    pub(crate) fn begin(&self, step: u64) -> Result<(), Error> {
+        let part = part(&self.folder, step);
+        let made = match part.exists() {
+            true => fs::remove_dir_all(&part).and_then(|()| fs::create_dir(&part)),
+            false => fs::create_dir(&part),
+        };
+        made.map_err(|error| write_error(&part, &error))
+    }
+
+    /// All files are there: writes the manifest, gives the checkpoint its name, and removes older
+    /// ones until `keep` are left with it (0 for all).
+    pub(crate) fn finish(&self, manifest: &Manifest, keep: usize) -> Result<PathBuf, Error> {
+        let step = manifest.step;
+        let (part, path) = (part(&self.folder, step), whole(&self.folder, step));
+        for file in &manifest.files {
+            let there = part.join(&file.name);
+            let found = fs::metadata(&there).map_err(|error| write_error(&there, &error))?;
+            if found.len() != file.bytes {
+                let path = there.display().to_string();
+                let problem = format!(
+                    "it has {} bytes where {} were written; the folder must be one that all \
+                     machines see",
+                    found.len(),
+                    file.bytes
+                );
+                return Err(Error::Write { path, problem });
+            }
+        }
+        manifest.save(&part)?;
+        let renamed = sync(&part).and_then(|()| {
+            // Saved before, by a run that this one repeats.
+            self.dismiss(step)?;
+            fs::rename(&part, &path)?;
+            sync(&self.folder)
+        });
+        renamed.map_err(|error| write_error(&path, &error))?;
+        let older = |list: &[(u64, PathBuf)]| list.partition_point(|(other, _)| *other <= step);
+        (self.prune(keep, older)).map_err(|error| write_error(&self.folder, &error))?;
+        Ok(path)
+    }
+
+    /// Removes the oldest checkpoints until `keep` are left of the first `among`: which ones.
+    pub(super) fn prune(
+        &self,
+        keep: usize,
+        among: impl Fn(&[(u64, PathBuf)]) -> usize,
+    ) -> io::Result<Vec<PathBuf>> {
+        let mut all = list(&self.folder)?;
+        let surplus = match keep {
+            0 => 0,
+            keep => among(&all).saturating_sub(keep),
+        };
+        all.truncate(surplus);
+        let dismissed = |(step, path)| self.dismiss(step).map(|()| path);
+        all.into_iter().map(dismissed).collect()
+    }
+
+    /// What there is of a checkpoint that was not finished is of no use.
+    pub(crate) fn give_up(&self, step: u64) {
+        // A full disk is not to stay full because of us.
+        let _ = fs::remove_dir_all(part(&self.folder, step));
+    }
+
+    /// Removes a checkpoint, if it is there: nobody finds half of it.
+    fn dismiss(&self, step: u64) -> io::Result<()> {
+        let (path, gone) = (whole(&self.folder, step), gone(&self.folder, step));
+        match fs::rename(&path, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| fs::remove_dir_all(&gone)),
+        }
+    }
+}
+
+/// Where it is when it is whole.
+pub(crate) fn whole(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!("{PREFIX}{step}"))
+}
+
+/// Where a checkpoint is made.
+pub(crate) fn part(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!(".{PREFIX}{step}{PART}"))
+}
+
+fn gone(folder: &Path, step: u64) -> PathBuf {
+    folder.join(format!(".{PREFIX}{step}{GONE}"))
+}
+
+/// What was made or renamed in a folder is on the disk.
+fn sync(folder: &Path) -> io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(folder)?.sync_all(),
+        // Elsewhere a folder cannot be opened as a file.
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,279 @@
+//! Checkpoints: saved while training goes on, and resumed from by any pipeline.
+
+use super::Trainer;
+use crate::checkpoint::{
+    Claimed, Manifest, NodeFile, NotWritten, SaveTo, TensorEntry, Written, part,
+};
+use crate::config::Config;
+use crate::error::Error;
+use crate::ids::NodeId;
+use crate::process;
+use crate::stage::{Command, Outbox, State, Wanted};
+use crate::wire::Patience;
+use brigade_layer::{LayerIndex, Optimizer, Part, Pool};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What saving needs to know, and what is under way.
+pub(super) struct Saves {
+    /// What the numbers depend on beside network and data.
+    pub(super) settings: BTreeMap<String, String>,
+    budget_bytes: u64,
+    patience: Duration,
+    /// By the first process.
+    claimed: Option<Claimed>,
+    pending: Option<Pending>,
+    /// What became of one that was written next to training.
+    pub(super) finished: Option<Result<PathBuf, Error>>,
+}
+
+/// A checkpoint that is being written.
+struct Pending {
+    to: SaveTo,
+    step: u64,
+    outcomes: Vec<(PathBuf, Receiver<Written>)>,
+}
+
+impl Saves {
+    pub(super) fn new(config: &Config, optimizer: &dyn Optimizer) -> Self {
+        let precision = |precision| format!("{precision:?}").to_lowercase();
+        let clip = config.clip.map_or("none".into(), |clip| clip.to_string());
+        let settings = [
+            ("seed", config.seed.to_string()),
+            ("batch_size", config.batch_size.to_string()),
+            ("micro_batch_size", config.micro_batch_size.to_string()),
+            ("precision", precision(config.precision)),
+            ("wire", precision(config.wire)),
+            ("clip", clip),
+            ("optimizer", format!("{optimizer:?}")),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value));
+        Self {
+            settings: settings.into(),
+            budget_bytes: config.saving_bytes,
+            patience: Patience::within(config.deadline()).busy,
+            claimed: None,
+            pending: None,
+            finished: None,
+        }
+    }
+
+    /// A folder is claimed once, for as long as this trainer lives or until another is.
+    fn begin(&mut self, folder: &Path, step: u64) -> Result<(), Error> {
+        if !self.claimed.as_ref().is_some_and(|it| it.is_of(folder)) {
+            self.claimed = None;
+            self.claimed = Some(Claimed::new(folder)?);
+        }
+        self.claimed.as_ref().map_or(Ok(()), |it| it.begin(step))
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+}
+
+impl Drop for Saves {
+    /// What was not finished is of no use.
+    fn drop(&mut self) {
+        if let (Some(pending), Some(claimed)) = (&self.pending, &self.claimed) {
+            claimed.give_up(pending.step);
+        }
+    }
+}
+
+impl Trainer {
+    /// Saves a checkpoint of the steps done so far, and waits until it is whole: its folder. It
+    /// exists wholly or not at all, whatever happens meanwhile.
+    ///
+    /// Every node writes what it owns; of several processes the folder must be one that all see.
+    ///
+    /// # Errors
+    /// When it cannot be written: which file, why, and how much was missing where the disk is
+    /// full. Checkpoints that were there before stay, and training may go on.
+    pub fn save(&mut self, to: impl Into<SaveTo>) -> Result<PathBuf, Error> {
+        self.finish_saving()?;
+        self.begin_saving(to.into())?;
+        match self.finish_pending()? {
+            Some(path) => Ok(path),
+            None => unreachable!("one was just begun"),
+        }
+    }
+
+    /// Begins to save a checkpoint of the steps done so far, which is written next to the training
+    /// that goes on: what is not copied yet is copied between the actions of the next step, at
+    /// most [`Config::saving_bytes`](crate::Config::saving_bytes) at once, so that a step hardly
+    /// notices. The report of the step in which it becomes whole says so, or why not.
+    ///
+    /// One that is still being written is waited for. Dropping the trainer gives up what is not
+    /// whole: [`finish_saving`](Self::finish_saving) waits for it.
+    ///
+    /// # Errors
+    /// When it, or the one before it, cannot be written. Training may go on.
+    pub fn save_beside(&mut self, to: impl Into<SaveTo>) -> Result<(), Error> {
+        self.finish_saving()?;
+        self.begin_saving(to.into())?;
+        if self.saves.budget_bytes == 0 {
+            self.finish_in_report()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a checkpoint that is being written, if there is one: its folder.
+    ///
+    /// # Errors
+    /// As [`Trainer::save`].
+    pub fn finish_saving(&mut self) -> Result<Option<PathBuf>, Error> {
+        match self.saves.finished.take() {
+            Some(finished) => finished.map(Some),
+            None => self.finish_pending(),
+        }
+    }
+
+    /// Waits for what is being written; the next report says what became of it.
+    pub(super) fn finish_in_report(&mut self) -> Result<(), Error> {
+        match self.finish_pending() {
+            Ok(path) => self.saves.finished = path.map(Ok),
+            Err(error @ (Error::Write { .. } | Error::Elsewhere { .. })) => {
+                self.saves.finished = Some(Err(error));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn begin_saving(&mut self, to: SaveTo) -> Result<(), Error> {
+        let step = self.steps;
+        let begun = match process::is_first() {
+            true => self.saves.begin(&to.folder, step),
+            false => Ok(()),
+        };
+        self.alike(begun)?;
+        let (mut commands, mut outcomes) = (Vec::new(), Vec::new());
+        for node in self.nodes.here() {
+            let path = part(&to.folder, step).join(format!("node-{node}.safetensors"));
+            let (outbox, outcome) = self.writer(*node, path.clone())?;
+            commands.push(Command::Save(outbox));
+            outcomes.push((path, outcome));
+        }
+        self.nodes.ask_each(commands)?;
+        self.saves.pending = Some(Pending { to, step, outcomes });
+        Ok(())
+    }
+
+    /// Starts the thread that writes a node's file.
+    fn writer(&self, node: NodeId, path: PathBuf) -> Result<(Outbox, Receiver<Written>), Error> {
+        let wanted = self.wanted(node);
+        let names = self.optimizer.state_names();
+        let tensors = wanted.iter().map(|wanted| TensorEntry {
+            key: wanted.key.clone(),
+            state: match wanted.part {
+                Part::State(number) => names.get(number).map(|name| (*name).to_owned()),
+                _ => None,
+            },
+            layer: wanted.layer.get(),
+            shape: wanted.shape.axes().to_vec(),
+            sha256: String::new(),
+        });
+        let (copies, from) = unbounded();
+        let (tell, written) = unbounded();
+        let (answer, outcome) = bounded(1);
+        let state = Arc::new(State::default());
+        let file = NodeFile {
+            path: path.clone(),
+            tensors: tensors.collect(),
+            copies: from,
+            written: tell,
+            state: state.clone(),
+        };
+        let thread = std::thread::Builder::new().name(format!("brigade-save-{node}"));
+        let started = thread.spawn(move || {
+            let _ = answer.send(file.write());
+        });
+        started.map_err(|error| Error::Write {
+            path: path.display().to_string(),
+            problem: format!("no thread to write it: {error}"),
+        })?;
+        let outbox = Outbox {
+            wanted: wanted.into(),
+            copies,
+            written,
+            state,
+            budget_bytes: self.saves.budget_bytes,
+            patience: self.saves.patience,
+        };
+        Ok((outbox, outcome))
+    }
+
+    /// What a node holds that is to be saved: of shared parameters the first holder's.
+    fn wanted(&self, node: NodeId) -> Vec<Wanted> {
+        let (network, plan, pool) = (&self.network, &self.plan, Pool::default());
+        let states = self.optimizer.state_names().len();
+        let mut wanted = Vec::new();
+        let stages = plan.layout.placement.stages_on(node);
+        for layer in stages.flat_map(|stage| plan.partition.layers_of(stage)) {
+            let layer = LayerIndex::new(layer as u32);
+            let cx = network.build_ctx(layer, &pool, 0);
+            for spec in network.layers()[layer.index()].spec.param_specs() {
+                let info = cx.info(&spec);
+                if !info.primary {
+                    continue;
+                }
+                let states = if info.trains { states } else { 0 };
+                let parts = std::iter::once(Part::Value).chain((0..states).map(Part::State));
+                wanted.extend(parts.map(|part| Wanted {
+                    layer,
+                    key: info.key.clone(),
+                    part,
+                    shape: info.shape,
+                }));
+            }
+        }
+        wanted
+    }
+
+    /// Has the nodes copy what is left, waits until it is written, and makes a checkpoint of it.
+    fn finish_pending(&mut self) -> Result<Option<PathBuf>, Error> {
+        let Some(pending) = &self.saves.pending else {
+            return Ok(None);
+        };
+        let outcomes = pending.outcomes.clone();
+        self.nodes.ask(&Command::Complete)?;
+        let patience = self.saves.patience;
+        let own: Vec<Written> = (outcomes.iter())
+            .map(|(path, outcome)| {
+                let late = |_| NotWritten {
+                    path: path.display().to_string(),
+                    problem: format!("the disk does not answer for {patience:?}"),
+                    missing_bytes: None,
+                };
+                outcome.recv_timeout(patience).map_err(late).flatten()
+            })
+            .collect();
+        let all = self.nodes.share("checkpoint", own)?.into_iter().flatten();
+        let Some(Pending { to, step, .. }) = self.saves.pending.take() else {
+            return Ok(None);
+        };
+        let (files, failures): (Vec<_>, Vec<_>) = all.partition(Result::is_ok);
+        let files = files.into_iter().flatten().collect();
+        let failures: Vec<_> = failures.into_iter().filter_map(Result::err).collect();
+        let made = match (NotWritten::together(&failures), &self.saves.claimed) {
+            (Some(error), claimed) => {
+                claimed.as_ref().inspect(|claimed| claimed.give_up(step));
+                return Err(error);
+            }
+            (None, None) => Ok(PathBuf::new()),
+            (None, Some(claimed)) => {
+                let mut manifest = Manifest::new(step, files, &self.network);
+                manifest.settings = self.saves.settings.clone();
+                manifest.notes = to.notes;
+                let made = claimed.finish(&manifest, to.keep);
+                made.inspect_err(|_| claimed.give_up(step))
+            }
+        };
+        self.alike(made)?;
+        Ok(Some(crate::checkpoint::whole(&to.folder, step)))
+    }
+}
