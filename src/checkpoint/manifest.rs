@@ -204,20 +204,19 @@ impl Manifest {
     pub(super) fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(MANIFEST);
         let fail = |problem: &str| read_error(&path, problem);
-        let mut content = Vec::new();
-        // Opening anything else may take forever.
+        // Opening what is no file may take forever.
         let kind = fs::metadata(&path).map_err(|error| read_error(&path, error))?;
         if !kind.is_file() {
             return Err(fail("it is no file"));
         }
-        let file = File::open(&path).map_err(|error| read_error(&path, error))?;
-        { file.take(MOST_BYTES + 1) }
-            .read_to_end(&mut content)
-            .map_err(|error| read_error(&path, error))?;
-        if content.len() as u64 > MOST_BYTES {
+        if kind.len() > MOST_BYTES {
             let problem = format!("longer than {MOST_BYTES} bytes, the most that is read");
             return Err(fail(&problem));
         }
+        let mut content = Vec::new();
+        let file = File::open(&path).map_err(|error| read_error(&path, error))?;
+        { file.take(kind.len()).read_to_end(&mut content) }
+            .map_err(|error| read_error(&path, error))?;
         Self::parse(&content).map_err(|problem| fail(&problem))
     }
 

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const MOST_STEPS: u64 = 1 << 53;
 /// No file system takes longer names.
 const MOST_NAME_BYTES: usize = 255;
+/// Nobody gives a parameter a longer key.
+const MOST_KEY_BYTES: usize = 4096;
 
 impl Manifest {
     /// Whether what it says fits together.
@@ -92,6 +94,16 @@ impl FileEntry {
 impl TensorEntry {
     /// Whether there can be such a tensor.
     fn sound(&self) -> Result<(), String> {
+        let names = [Some(&self.key), self.state.as_ref()];
+        if names
+            .into_iter()
+            .flatten()
+            .any(|name| name.len() > MOST_KEY_BYTES)
+        {
+            return Err(format!(
+                "a tensor's name is longer than any, {MOST_KEY_BYTES} bytes"
+            ));
+        }
         Shape::new(&self.shape).map_err(|error| format!("{}: {error}", self.name()))?;
         checksum(&self.sha256)
     }
