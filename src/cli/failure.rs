@@ -11,6 +11,9 @@ pub(super) enum Failure {
     /// Wrong usage: what to change on the command line or in the configuration file.
     #[error("{0}")]
     Usage(String),
+    /// A node failed, for a reason that may not be there the next time.
+    #[error("{0}")]
+    Node(String),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -24,7 +27,7 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Other(_) => 1,
+            Self::Node(_) | Self::Other(_) => 1,
             Self::Closed => 0,
         }
     }
@@ -77,6 +80,10 @@ impl From<Error> for Failure {
                 | PlanError::Illegal { .. }
                 | PlanError::Layout { .. },
             ) => Self::Usage(error.to_string()),
+            // Numbers that are not finite come out the same again.
+            Error::Run(error) if !error.root().cause.is_of_numbers() => {
+                Self::Node(error.to_string())
+            }
             other => Self::Other(other.to_string()),
         }
     }

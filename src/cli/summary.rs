@@ -18,6 +18,8 @@ pub(super) struct Summary {
     /// Over all windows; none when the run was ended early.
     pub(super) val_loss: Option<f64>,
     pub(super) weights_sha256: String,
+    /// The last checkpoint of this run.
+    pub(super) checkpoint: Option<String>,
     /// Of the traced steps.
     pub(super) bubble: Option<Bubble>,
     /// The most that every node held.

@@ -114,6 +114,7 @@ impl RunOptions {
             seed: training.seed,
             clip: Some(training.clip).filter(|clip| *clip != 0.0),
             node_memory_bytes: pipeline.node_memory,
+            saving_bytes: self.saving_bytes(),
             deadline_s: pipeline.deadline,
             ..Config::default()
         };
