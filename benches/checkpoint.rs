@@ -107,7 +107,11 @@ fn cost(network: &Network, gpt: &Gpt, batch: usize, folder: &Path) {
     for round in 0..ROUNDS {
         let order = [round % 2 == 0, round % 2 == 1];
         let [first, second] = order.map(&mut ten);
-        let (with, without) = if order[0] { (first, second) } else { (second, first) };
+        let (with, without) = if order[0] {
+            (first, second)
+        } else {
+            (second, first)
+        };
         let ratio = with.0.as_secs_f64() / without.0.as_secs_f64();
         let (step, after) = with.1.unwrap();
         println!(
@@ -154,7 +158,10 @@ fn speed(network: &Network, batch: usize, folder: &Path) {
     let bytes = bytes_in(checkpoint.path());
     let line = |what: &str, bytes: u64, seconds: f64| {
         let rate = bytes as f64 / seconds / 1e9;
-        println!("{what:<40} {rate:>6.2} GB/s  ({:.0} MB in {seconds:.2} s)", bytes as f64 / 1e6);
+        println!(
+            "{what:<40} {rate:>6.2} GB/s  ({:.0} MB in {seconds:.2} s)",
+            bytes as f64 / 1e6
+        );
     };
     line("save, training waits", bytes, save);
     line("verify", bytes, verify);

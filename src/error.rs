@@ -5,9 +5,15 @@ use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, 
 use crate::schedule::csv::CsvError;
 use crate::schedule::{Action, CheckError};
 use brigade_layer::LayerError;
-use std::any::Any;
 use std::fmt;
 use std::time::Duration;
+
+mod nonfinite;
+mod words;
+
+pub use nonfinite::NonFinite;
+pub(crate) use words::panic_text;
+use words::{listed, place};
 
 /// What is wrong with a plan, before a thread starts. Says what to change.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -128,17 +134,6 @@ pub enum PlanError {
     },
 }
 
-/// The first of many numbers.
-fn listed(numbers: &[u64]) -> String {
-    const SHOWN: usize = 16;
-    let shown: Vec<_> = numbers.iter().take(SHOWN).map(u64::to_string).collect();
-    let more = match numbers.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    shown.join(", ") + &more
-}
-
 /// What went wrong on a node while running.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,20 +144,13 @@ pub enum Cause {
     /// Code of a layer, of the data or of the engine panicked.
     #[error("panicked: {0}")]
     Panic(String),
-    /// The loss of a micro-batch is infinite or not a number.
-    #[error("the loss is {loss}; lower the learning rate, clip gradients, or look at the data")]
-    NonFiniteLoss {
-        /// What it is.
-        loss: f32,
-    },
-    /// A layer's gradient is infinite or not a number.
+    /// The loss, of a micro-batch where an action is named, or a layer's gradient is infinite or
+    /// not a number. Nothing was updated in this step.
     #[error(
-        "the gradient of layer {layer} is not finite; lower the learning rate, or look at the data"
+        "{0}; lower the learning rate, clip gradients, look at the data, or skip such steps \
+         (on_nonfinite)"
     )]
-    NonFiniteGradient {
-        /// The first such layer.
-        layer: LayerIndex,
-    },
+    NonFinite(NonFinite),
     /// No target counts.
     #[error(
         "no target of this mini-batch counts, so its mean loss does not exist; look at the targets or the ignored one"
@@ -250,6 +238,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether it lies in the numbers alone, so that it comes again in the same step.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_of_numbers(&self) -> bool {
+        matches!(self, Self::NonFinite(_) | Self::NoTerms)
+    }
+
     /// Whether this is a consequence of what happened on another node.
     pub(crate) fn is_consequence(&self) -> bool {
         match self {
@@ -383,21 +377,4 @@ impl From<LayerError> for Error {
     fn from(error: LayerError) -> Self {
         Self::Plan(error.into())
     }
-}
-
-/// Where in a file.
-fn place(line: usize, column: usize) -> String {
-    match line {
-        0 => String::new(),
-        _ => format!(", line {line}, column {column}"),
-    }
-}
-
-/// What a panic says.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "for no stated reason".into())
 }

@@ -69,9 +69,15 @@ pub(super) fn arguments(
 
 /// Options that do not go with another number of nodes or schedule, or with another plan.
 fn of_pipeline(name: &str, plan: bool) -> bool {
-    let planned = ["nodes", "schedule", "batch-size", "micro-batch-size", "precision", "wire"];
-    matches!(name, "cuts" | "chunks")
-        || plan && (planned.contains(&name) || name == "recompute")
+    let planned = [
+        "nodes",
+        "schedule",
+        "batch-size",
+        "micro-batch-size",
+        "precision",
+        "wire",
+    ];
+    matches!(name, "cuts" | "chunks") || plan && (planned.contains(&name) || name == "recompute")
 }
 
 fn read(path: &Path) -> Result<toml::Table, Failure> {

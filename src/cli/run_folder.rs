@@ -3,9 +3,9 @@
 
 use super::failure::Failure;
 use super::output::StepLine;
-use crate::{Checkpoint, Plan};
 use crate::files::write_whole;
 use crate::trace::{StepTrace, save_perfetto};
+use crate::{Checkpoint, Plan};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

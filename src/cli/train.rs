@@ -229,7 +229,9 @@ impl<'a> Run<'a> {
     fn traced_steps(&self) -> Range<u64> {
         let (steps, wanted) = (self.options.training.steps, self.options.output.trace_steps);
         let done = self.trainer.steps();
-        let first = (done + FIRST_TRACED).min(steps.saturating_sub(wanted)).max(done);
+        let first = (done + FIRST_TRACED)
+            .min(steps.saturating_sub(wanted))
+            .max(done);
         first..(first + wanted).min(steps)
     }
 

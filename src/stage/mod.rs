@@ -17,6 +17,7 @@ mod runner;
 mod saving;
 mod setup;
 mod stash;
+mod step_end;
 mod worker;
 
 pub use command::NodeReport;

@@ -31,7 +31,8 @@ impl Run<'_> {
                 let context = self.options.network.context;
                 let all = TokenWindows::sequential(self.validation.clone(), context)?;
                 let loss = self.trainer.evaluate(&all)?.loss;
-                self.validations.push((self.trainer.steps().saturating_sub(1), loss));
+                self.validations
+                    .push((self.trainer.steps().saturating_sub(1), loss));
                 Some(loss)
             }
         };

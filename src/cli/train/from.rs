@@ -63,7 +63,9 @@ impl From {
     /// After a failure: from the last whole checkpoint of this run, or from its beginning.
     pub(super) fn again(self, failure: Failure, left: u32) -> Result<Self, Failure> {
         let Some(folder) = self.folder.clone() else {
-            warn(&format!("{failure}; starting again from the beginning, {left} retries left"));
+            warn(&format!(
+                "{failure}; starting again from the beginning, {left} retries left"
+            ));
             return Ok(self);
         };
         let (own, damaged) = newest_whole(&folder.join(CHECKPOINTS))?;
@@ -75,7 +77,9 @@ impl From {
             None => (self.checkpoint, self.run),
         };
         let step = checkpoint.as_ref().map_or(0, |it| it.manifest().step);
-        warn(&format!("{failure}; starting again after step {step}, {left} retries left"));
+        warn(&format!(
+            "{failure}; starting again after step {step}, {left} retries left"
+        ));
         Ok(Self {
             checkpoint,
             run,
@@ -123,7 +127,9 @@ impl Run<'_> {
         let notes = &checkpoint.manifest().notes;
         if let Some(then) = notes.get("data").filter(|then| **then != self.data) {
             let now = &self.data;
-            resumed.differs.push(format!("data are {now}, they were {then}"));
+            resumed
+                .differs
+                .push(format!("data are {now}, they were {then}"));
         }
         if process::is_first() {
             for differs in &resumed.differs {

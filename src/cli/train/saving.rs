@@ -1,11 +1,11 @@
 //! Checkpoints on the way, and what becomes of those that cannot be written.
 
 use super::Run;
+use crate::Error;
 use crate::cli::failure::Failure;
 use crate::cli::options::OnSaveError;
 use crate::cli::output::StepLine;
 use crate::process;
-use crate::Error;
 use std::path::PathBuf;
 
 impl Run<'_> {
@@ -43,7 +43,9 @@ impl Run<'_> {
         };
         match self.trainer.finish_saving() {
             Ok(path) => {
-                self.saved = path.map(|path| (step_of(&path), path)).or(self.saved.take());
+                self.saved = path
+                    .map(|path| (step_of(&path), path))
+                    .or(self.saved.take());
             }
             Err(error) => self.not_saved(error)?,
         }
@@ -68,11 +70,13 @@ impl Run<'_> {
             return Err(error.into());
         }
         if process::is_first() {
-            let last = self.saved.as_ref().map_or(
-                "there is none before it".to_owned(),
-                |(step, _)| format!("that of step {step} stays"),
-            );
-            let problem = format!("no checkpoint: {error}; {last}, and training goes on");
+            let last = self
+                .saved
+                .as_ref()
+                .map_or("there is none before it".to_owned(), |(step, _)| {
+                    format!("that of step {step} stays")
+                });
+            let problem = format!("no checkpoint: {error}; {last}, training goes on");
             self.output.warn(&problem);
         }
         Ok(())
