@@ -98,7 +98,7 @@ pub use ndarray;
 
 pub use checkpoint::{Checkpoint, SaveTo, Weights};
 pub use config::{Config, OnNonFinite, Pinning, Recompute, Transport};
-pub use error::{Cause, Error, NonFinite, PlanError, RunError};
+pub use error::{Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A tensor to be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +111,7 @@ impl Copying {
         match all {
             true => self.complete(stages, pool, |allowed| {
                 if let Some(entry) = entry {
-                    link.progress(entry, allowed);
+                    link.progress(entry, Instant::now(), allowed);
                 }
             }),
             false => self.go_on(stages, pool).map(|_| ()),
