@@ -123,7 +123,8 @@ fn the_same_steps_are_skipped_on_any_number_of_nodes() {
 }
 
 /// A step that is skipped leaves nothing behind, neither in the optimizer's state nor in buffers
-/// that are used again: without it, training comes to the same.
+/// that are used again: without it, training comes to the same. (Momentum does not look at the
+/// number of a step.)
 #[test]
 fn a_skipped_step_might_as_well_not_have_been() {
     let sgd = || nn::Sgd {
@@ -168,19 +169,26 @@ fn words() -> Tokens {
     }
 }
 
-/// Large enough for every way of computing products, with a toy in front of the block.
+/// Large enough for every way of computing products, with a toy in front of the block and a tied
+/// head.
 fn transformer(toy: Toy) -> Network {
     let width = 128;
     let row = TensorSpec::i32([64]);
     let norm = || nn::LayerNorm::new(width);
     let attention = nn::CausalSelfAttention::new(width, 2);
     let wider = nn::Linear::new(width, 4 * width);
+    let (table, init) = (SharedId::new(0), Init::Normal(0.02));
+    let embed = nn::Embedding::new(96, width).init(init).shared(table);
+    let head = nn::Linear::new(width, 96)
+        .without_bias()
+        .init(init)
+        .shared(table);
     let narrower = nn::Linear::new(4 * width, width);
     let mlp = nn::FeedForward::new(wider, nn::Activation::GeluTanh, narrower);
     Network::builder()
         .input(row)
         .target(row)
-        .layer("embed", nn::Embedding::new(96, width))
+        .layer("embed", embed)
         .layer("toy", toy)
         .layer(
             "attn",
@@ -190,7 +198,7 @@ fn transformer(toy: Toy) -> Network {
             "mlp",
             nn::Residual::new(nn::Chain::new("ln", norm(), "mlp", mlp)),
         )
-        .layer("head", nn::Linear::new(width, 96))
+        .layer("head", head)
         .loss("loss", nn::CrossEntropy::new())
         .build()
         .unwrap()
