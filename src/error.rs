@@ -9,6 +9,10 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
+mod nonfinite;
+
+pub use nonfinite::NonFinite;
+
 /// What is wrong with a plan, before a thread starts. Says what to change.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,20 +153,13 @@ pub enum Cause {
     /// Code of a layer, of the data or of the engine panicked.
     #[error("panicked: {0}")]
     Panic(String),
-    /// The loss of a micro-batch is infinite or not a number.
-    #[error("the loss is {loss}; lower the learning rate, clip gradients, or look at the data")]
-    NonFiniteLoss {
-        /// What it is.
-        loss: f32,
-    },
-    /// A layer's gradient is infinite or not a number.
+    /// The loss, of a micro-batch where an action is named, or a layer's gradient is infinite or
+    /// not a number. Nothing was updated in this step.
     #[error(
-        "the gradient of layer {layer} is not finite; lower the learning rate, or look at the data"
+        "{0}; lower the learning rate, clip gradients, look at the data, or skip such steps \
+         (on_nonfinite)"
     )]
-    NonFiniteGradient {
-        /// The first such layer.
-        layer: LayerIndex,
-    },
+    NonFinite(NonFinite),
     /// No target counts.
     #[error(
         "no target of this mini-batch counts, so its mean loss does not exist; look at the targets or the ignored one"

@@ -97,8 +97,8 @@ pub use brigade_nn as nn;
 pub use ndarray;
 
 pub use checkpoint::Weights;
-pub use config::{Config, Pinning, Recompute, Transport};
-pub use error::{Cause, Error, PlanError, RunError};
+pub use config::{Config, OnNonFinite, Pinning, Recompute, Transport};
+pub use error::{Cause, Error, NonFinite, PlanError, RunError};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;

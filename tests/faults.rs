@@ -190,14 +190,20 @@ fn a_loss_that_is_no_number_names_step_and_micro_batch() {
         ..toy()
     });
     let (error, _) = fails(&network, &four_nodes());
-    assert!(matches!(error.cause, Cause::NonFiniteLoss { loss } if loss.is_nan()));
+    let Cause::NonFinite(what) = &error.cause else {
+        panic!("{error}")
+    };
+    assert!(what.loss.unwrap().is_nan(), "{what}");
+    assert_eq!((what.layer.get(), what.stage.get()), (5, 3));
     assert_eq!(
         (error.step.get(), error.micro_batch().unwrap().get()),
         (3, 2)
     );
     let text = error.to_string();
     assert!(
-        text.contains("step 3") && text.contains("micro-batch 2") && !text.contains('\n'),
+        text.starts_with(
+            "step 3, node 3, stage 3, micro-batch 2: the loss of layer 5 (loss) of stage 3 is NaN; lower"
+        ) && !text.contains('\n'),
         "{text}"
     );
 }

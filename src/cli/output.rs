@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// One step, as `--json` prints it and `losses.csv` has it.
+/// One step, as `--json` prints it and `losses.csv` has it. What is not finite is `null` in JSON.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct StepLine {
     pub(super) step: u64,
@@ -20,6 +20,9 @@ pub(super) struct StepLine {
     /// Only after steps that were followed by a validation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) val_loss: Option<f64>,
+    /// Why nothing was updated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<String>,
 }
 
 impl From<&StepReport> for StepLine {
@@ -31,6 +34,7 @@ impl From<&StepReport> for StepLine {
             lr: report.learning_rate,
             step_ms: report.duration.as_secs_f64() * 1e3,
             val_loss: None,
+            skipped: report.skipped.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -62,6 +62,7 @@ impl RunFolder {
             lr,
             step_ms,
             val_loss,
+            skipped: _,
         } = line;
         let val_loss = val_loss.map_or(String::new(), |loss| loss.to_string());
         self.write(&format!(

@@ -97,7 +97,8 @@ impl<'a> Run<'a> {
             ..
         } = starting;
         let windows = corpus.windows(options)?;
-        let trainer = Trainer::start_with_plan(&network, &config, optimizer.clone(), plan)?;
+        let mut trainer = Trainer::start_with_plan(&network, &config, optimizer.clone(), plan)?;
+        trainer.stop_on(interrupt.flag());
         let output = Output::new(to, options.output.json);
         Ok(Self {
             options,
@@ -146,6 +147,7 @@ impl<'a> Run<'a> {
         let steps = self.options.training.steps;
         let traced = self.traced_steps();
         for step in 0..steps {
+            self.heed_output();
             let report = if traced.contains(&step) {
                 let (report, trace) = self.trainer.step_traced(&self.windows)?;
                 self.traces.push(trace);
@@ -154,9 +156,8 @@ impl<'a> Run<'a> {
                 self.trainer.step(&self.windows)?
             };
             let mut line = StepLine::from(&report);
+            let stop = report.stop;
             self.steps.push(report);
-            let stop = self.stopped();
-            let stop = self.trainer.any(stop)?;
             if step + 1 == traced.end || stop && step + 1 < traced.end {
                 self.save_traces()?;
             }
@@ -174,9 +175,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether nobody wants the run to go on.
-    fn stopped(&self) -> bool {
-        self.interrupt.asked() || self.output.is_closed()
+    /// Without a reader of its lines nobody wants the run to go on.
+    fn heed_output(&self) {
+        if self.output.is_closed() {
+            self.interrupt.ask();
+        }
     }
 
     fn save_traces(&self) -> Result<(), Failure> {
@@ -220,7 +223,12 @@ impl<'a> Run<'a> {
         self.output
             .advance(line, tokens_per_second(tokens, &recent));
         let steps = self.options.training.steps;
+        if let Some(skipped) = &line.skipped {
+            self.output
+                .say(&format!("step {done:>6} of {steps}  skipped: {skipped}"))?;
+        }
         let in_turn = done.is_multiple_of(steps.div_ceil(LINES)) || done == 1 || done == steps;
+        let in_turn = in_turn && line.skipped.is_none();
         if line.val_loss.is_none() && (self.output.bar_is_enough() || !in_turn) {
             return Ok(());
         }

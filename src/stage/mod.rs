@@ -16,6 +16,7 @@ mod recompute;
 mod runner;
 mod setup;
 mod stash;
+mod step_end;
 mod worker;
 
 pub use command::NodeReport;

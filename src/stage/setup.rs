@@ -1,6 +1,7 @@
 //! What a node needs to start.
 
 use super::command::{Command, Reply};
+use crate::config::OnNonFinite;
 use crate::ids::NodeId;
 use crate::plan::Plan;
 use crate::wire::Link;
@@ -16,6 +17,7 @@ pub(crate) struct WorkerSetup {
     pub(crate) optimizer: Arc<dyn Optimizer>,
     pub(crate) seed: u64,
     pub(crate) clip: Option<f32>,
+    pub(crate) on_nonfinite: OnNonFinite,
     pub(crate) precision: Precision,
     pub(crate) threads: usize,
     pub(crate) pool: Pool,

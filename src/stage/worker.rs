@@ -11,16 +11,18 @@ use super::pass::Pass;
 use super::program::Program;
 use super::runner::Stage;
 use super::setup::WorkerSetup;
+use super::step_end;
 use crate::error::{Cause, RunError, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
 use crate::plan::{PassKind, Walk, by_stage};
 use crate::process;
 use crate::schedule::{Action, Transfer, Work, render_row};
-use crate::sync::{self, Contribution};
+use crate::sync::{self, Flags, Saving};
 use crate::wire::{Body, MessageId, Subject};
-use brigade_layer::{Precision, UpdateWith};
+use brigade_layer::Precision;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A node.
@@ -234,10 +236,12 @@ impl Worker {
                         step: pass.step,
                         precision: setup.precision,
                         rounds: setup.plan.wire == Precision::Bf16,
+                        on_nonfinite: setup.on_nonfinite,
                         threads: setup.threads,
                         pool: &setup.pool,
                         network: &setup.network,
                     },
+                    stage: compute.stage,
                     micro_batch: compute.micro_batch,
                     first_row: walk.batch.rows_of(compute.micro_batch).start,
                 };
@@ -283,12 +287,17 @@ impl Worker {
                 sync::sum_shared(sum, &mut node, &mut holders)?;
             }
             Action::Exchange => {
-                let contribution = self.contribution(walk, pass)?;
+                let flags = Flags {
+                    stop: pass.stop.load(Ordering::Relaxed),
+                    saving: self.saving(),
+                };
+                let mine = step_end::contribution(&mut self.stages, flags, pass)?;
                 let network = self.setup.network.clone();
                 let (mut node, _) = self.sync(pass.id);
-                pass.verdict = Some(sync::exchange(contribution, walk, &network, &mut node)?);
+                let verdict = sync::exchange(mine, walk, &network, &mut node)?;
+                pass.heed(verdict, self.setup.on_nonfinite)?;
             }
-            Action::Step => self.step(pass)?,
+            Action::Step => step_end::update(&mut self.stages, &self.setup, pass)?,
         }
         Ok(())
     }
@@ -341,48 +350,9 @@ impl Worker {
         )
     }
 
-    fn contribution(&mut self, walk: &Walk, pass: &Pass) -> Result<Contribution, Cause> {
-        let mut contribution = Contribution {
-            measures: pass.measures(),
-            squares: Vec::new(),
-        };
-        if walk.kind == PassKind::Train {
-            for (_, stage) in &mut self.stages {
-                let first = contribution.squares.len();
-                let layers: Vec<_> = stage.layers().collect();
-                contribution.squares.resize(first + layers.len(), 0.0);
-                stage.visit_params(&mut |layer, param| {
-                    if param.info().primary {
-                        let at = layer.index() - layers[0].index();
-                        contribution.squares[first + at] += param.sum_of_squares()?;
-                    }
-                    Ok(())
-                })?;
-            }
-        }
-        Ok(contribution)
-    }
-
-    /// Lets the optimizer change the parameters, with gradients scaled down to the allowed norm.
-    fn step(&mut self, pass: &Pass) -> Result<(), Cause> {
-        let norm = pass
-            .verdict
-            .as_ref()
-            .map_or(0.0, |verdict| verdict.gradient_norm);
-        // As PyTorch's clip_grad_norm_ does it: a little less than the limit, never a division by
-        // zero.
-        let scale = self
-            .setup
-            .clip
-            .map_or(1.0, |clip| (f64::from(clip) / (norm + 1e-6)).min(1.0));
-        let setup = &self.setup;
-        let with = UpdateWith::new(pass.step, &setup.pool)
-            .scaled(scale as f32)
-            .threads(setup.threads);
-        for (_, stage) in &mut self.stages {
-            stage.visit_params(&mut |_, param| param.update(setup.optimizer.as_ref(), &with))?;
-        }
-        Ok(())
+    /// How far this node is with a checkpoint.
+    fn saving(&self) -> Saving {
+        Saving::None
     }
 
     fn report(&mut self) -> Result<NodeReport, Cause> {

@@ -12,6 +12,7 @@ use crate::trace::{NodeTrace, StepTrace};
 use crate::wire::{Fault, Patience};
 use brigade_layer::{Data, LayerError, Measure, Network, Optimizer, Tensor};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 mod agreement;
@@ -33,6 +34,7 @@ pub struct Trainer {
     optimizer: Arc<dyn Optimizer>,
     nodes: Nodes,
     walks: Vec<Arc<Walk>>,
+    stop: Arc<AtomicBool>,
     passes: u64,
     steps: u64,
     started: Instant,
@@ -124,6 +126,7 @@ impl Trainer {
             optimizer,
             nodes,
             walks,
+            stop: Arc::default(),
             passes: 0,
             steps: 0,
             started: Instant::now(),
@@ -138,6 +141,14 @@ impl Trainer {
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Whoever wants to stop raises this flag: a signal handler, another thread, the program.
+    /// Every node of this process reads it at the end of a training step, and what
+    /// [`StepReport::stop`] then says is the same on all processes, so that all stop together. To
+    /// stop is for the caller; one who goes on may lower the flag.
+    pub fn stop_on(&mut self, asked: Arc<AtomicBool>) {
+        self.stop = asked;
     }
 
     /// One training step on a mini-batch: forward, backward, shared sums, clipping, update.
@@ -177,8 +188,10 @@ impl Trainer {
         let data = Arc::new(data.clone());
         let answer = self.pass(PassKind::Train, rows, (step, traced), data)?;
         let Verdict {
+            flags,
             loss,
             gradient_norm,
+            nonfinite,
             ..
         } = answer.verdict;
         self.steps += 1;
@@ -187,6 +200,8 @@ impl Trainer {
             loss,
             gradient_norm,
             learning_rate: self.optimizer.learning_rate(step),
+            skipped: nonfinite,
+            stop: flags.stop,
             duration: started.elapsed(),
         };
         Ok((report, answer.traces))
@@ -268,8 +283,8 @@ impl Trainer {
         Ok(all)
     }
 
-    /// Whether any of the processes says yes: for decisions that all have to take alike, such as to
-    /// stop.
+    /// Whether any of the processes says yes: for decisions that all have to take alike. To stop
+    /// after a step, [`Trainer::stop_on`] needs no message.
     ///
     /// # Errors
     /// As [`Trainer::step`].

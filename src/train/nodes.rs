@@ -96,6 +96,7 @@ impl Nodes {
                 optimizer: optimizer.clone(),
                 seed: config.seed,
                 clip: config.clip,
+                on_nonfinite: config.on_nonfinite,
                 precision: config.precision,
                 threads: config.threads_per_node,
                 pool,

@@ -1,5 +1,6 @@
 //! What the trainer says of steps and evaluations.
 
+use crate::error::NonFinite;
 use crate::ids::StepId;
 use std::time::Duration;
 
@@ -15,6 +16,12 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// The learning rate of the update.
     pub learning_rate: f64,
+    /// Why nothing was updated, where such steps are skipped
+    /// ([`OnNonFinite::Skip`](crate::OnNonFinite::Skip)): the same step on any number of nodes.
+    pub skipped: Option<NonFinite>,
+    /// Somebody asked some process to stop ([`Trainer::stop_on`](crate::Trainer::stop_on)): the
+    /// same on all processes.
+    pub stop: bool,
     /// How long it took.
     pub duration: Duration,
 }

@@ -96,7 +96,10 @@ pub struct Toy {
     pub panics_at_step: Option<u64>,
     pub asks_for_bytes: usize,
     pub forgets_gradient: bool,
+    /// In this step and micro-batch it passes on nothing but numbers that are none.
     pub not_a_number_at: Option<(u64, u32)>,
+    /// In this step its own gradient is infinite, where it has parameters.
+    pub infinite_gradient_at: Option<u64>,
     pub params: usize,
     pub untrained: bool,
 }
@@ -174,7 +177,7 @@ impl Layer for ToyLayer {
                 .for_each(|(sum, more)| *sum += more);
         }
         if self.toy.not_a_number_at == Some((cx.step.get(), cx.micro_batch.get())) {
-            sum.data()[0] = f32::NAN;
+            sum.data().fill(f32::NAN);
         }
         Ok((sum.freeze().into(), ()))
     }
@@ -194,8 +197,9 @@ impl Layer for ToyLayer {
     }
     fn backward_weight(&mut self, (): (), cx: &mut Ctx<'_>) -> Result<(), LayerError> {
         std::thread::sleep(self.toy.sleep[2]);
+        let infinite = self.toy.infinite_gradient_at == Some(cx.step.get());
         for param in self.params.iter_mut().filter(|_| !self.toy.untrained) {
-            param.gradient_add(cx.pool())?[0] += 1.0;
+            param.gradient_add(cx.pool())?[0] += if infinite { f32::INFINITY } else { 1.0 };
         }
         Ok(())
     }

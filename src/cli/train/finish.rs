@@ -22,8 +22,8 @@ impl Run<'_> {
             self.trainer.save_weights(path.unwrap_or_default())?;
         }
         self.report(None, None)?;
-        let stopped = self.stopped();
-        let stopped = self.trainer.any(stopped)?;
+        self.heed_output();
+        let stopped = self.trainer.any(self.interrupt.asked())?;
         let validation = match stopped {
             true => None,
             false => {
@@ -34,7 +34,7 @@ impl Run<'_> {
                 Some(loss)
             }
         };
-        let sample = self.sample(stopped)?;
+        let sample = self.sample(validation)?;
         let expected = self.expected(stopped)?;
         let summary = self.summary(validation, expected)?;
         self.report(Some(&summary), sample.as_deref())?;
@@ -88,6 +88,9 @@ impl Run<'_> {
         let plan = self.trainer.plan();
         Ok(Summary {
             steps: self.trainer.steps(),
+            skipped_steps: { self.steps.iter() }
+                .filter(|step| step.skipped.is_some())
+                .count() as u64,
             tokens_per_s: tokens_per_second(tokens, &steps_ms),
             final_loss: self.steps.last().map_or(f64::NAN, |step| step.loss),
             val_loss,
@@ -100,11 +103,13 @@ impl Run<'_> {
         })
     }
 
-    /// A little text, as the network would go on after a new line.
-    fn sample(&mut self, stopped: bool) -> Result<Option<String>, Failure> {
+    /// A little text, as the network would go on after a new line, if it was validated and gives
+    /// numbers at all.
+    fn sample(&mut self, validation: Option<f64>) -> Result<Option<String>, Failure> {
+        let sound = validation.is_some_and(f64::is_finite);
         let bytes = self.options.output.sample;
         let numbers = self.options.output.synthetic_vocab.is_some();
-        if stopped || numbers || self.options.output.json || bytes == 0 {
+        if !sound || numbers || self.options.output.json || bytes == 0 {
             return Ok(None);
         }
         let sampling = Sampling {
@@ -165,6 +170,7 @@ impl Run<'_> {
     fn say_how_it_went(&mut self, summary: &Summary, sample: Option<&str>) -> Result<(), Failure> {
         let Summary {
             steps,
+            skipped_steps,
             final_loss,
             tokens_per_s,
             weights_sha256,
@@ -182,6 +188,11 @@ impl Run<'_> {
         self.output.say(&format!(
             "\n{losses}; {tokens_per_s:.0} tokens/s, {took:.1} s of steps"
         ))?;
+        if *skipped_steps > 0 {
+            self.output.say(&format!(
+                "{skipped_steps} of {steps} steps skipped: their loss or a gradient was not finite"
+            ))?;
+        }
         if let Some(bubble) = summary.bubble {
             self.output.say(&format!(
                 "bubble {:.1}% measured in {} traced steps, {:.1}% simulated with their times{}",
