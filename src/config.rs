@@ -43,6 +43,8 @@ pub struct Config {
     pub seed: u64,
     /// The largest global norm of the gradients: above it they are scaled down. Default none.
     pub clip: Option<f32>,
+    /// What happens when a loss or a gradient is infinite or not a number. Default `stop`.
+    pub on_nonfinite: OnNonFinite,
     /// Bytes that a node may hold. A plan that needs more is refused. Default as much as the
     /// machine has.
     pub node_memory_bytes: Option<u64>,
@@ -76,6 +78,7 @@ impl Default for Config {
             threads_per_node: 1,
             seed: 1,
             clip: None,
+            on_nonfinite: OnNonFinite::default(),
             node_memory_bytes: None,
             node_limits: Vec::new(),
             saving_bytes: 0,
@@ -117,6 +120,21 @@ pub enum Recompute {
     Layers(Vec<Range<usize>>),
     /// The stages that say so, by their number, are segments.
     Stages(Vec<bool>),
+}
+
+/// What happens when a loss or a gradient is infinite or not a number. It is found before anything
+/// is updated, on all nodes in the same step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OnNonFinite {
+    /// The step is an error on all nodes.
+    #[default]
+    Stop,
+    /// The step counts, and nothing is updated: weights and the optimizer's state stay bit for bit
+    /// what they were, and the gradients are forgotten. What a layer of one's own changes by itself
+    /// in its forward pass stays changed.
+    Skip,
 }
 
 /// Whether threads are pinned to cores.

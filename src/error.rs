@@ -1,13 +1,24 @@
 //! Two families of errors: what is decidable before a thread starts, and what happens while
 //! running.
 
-use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, StepId};
+use crate::ids::{LayerIndex, NodeId, StageCount};
+use crate::schedule::CheckError;
 use crate::schedule::csv::CsvError;
-use crate::schedule::{Action, CheckError};
 use brigade_layer::LayerError;
-use std::any::Any;
-use std::fmt;
 use std::time::Duration;
+
+mod nonfinite;
+mod run;
+mod standing;
+mod standings;
+mod words;
+
+pub use nonfinite::NonFinite;
+pub use run::RunError;
+pub use standing::{Doing, Standing};
+pub use standings::Standings;
+pub(crate) use words::panic_text;
+use words::{listed, place};
 
 /// What is wrong with a plan, before a thread starts. Says what to change.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -128,17 +139,6 @@ pub enum PlanError {
     },
 }
 
-/// The first of many numbers.
-fn listed(numbers: &[u64]) -> String {
-    const SHOWN: usize = 16;
-    let shown: Vec<_> = numbers.iter().take(SHOWN).map(u64::to_string).collect();
-    let more = match numbers.len().saturating_sub(SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    shown.join(", ") + &more
-}
-
 /// What went wrong on a node while running.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,20 +149,13 @@ pub enum Cause {
     /// Code of a layer, of the data or of the engine panicked.
     #[error("panicked: {0}")]
     Panic(String),
-    /// The loss of a micro-batch is infinite or not a number.
-    #[error("the loss is {loss}; lower the learning rate, clip gradients, or look at the data")]
-    NonFiniteLoss {
-        /// What it is.
-        loss: f32,
-    },
-    /// A layer's gradient is infinite or not a number.
+    /// The loss, of a micro-batch where an action is named, or a layer's gradient is infinite or
+    /// not a number. Nothing was updated in this step.
     #[error(
-        "the gradient of layer {layer} is not finite; lower the learning rate, or look at the data"
+        "{0}; lower the learning rate, clip gradients, look at the data, or skip such steps \
+         (on_nonfinite)"
     )]
-    NonFiniteGradient {
-        /// The first such layer.
-        layer: LayerIndex,
-    },
+    NonFinite(NonFinite),
     /// No target counts.
     #[error(
         "no target of this mini-batch counts, so its mean loss does not exist; look at the targets or the ignored one"
@@ -193,7 +186,7 @@ pub enum Cause {
         waits_for: String,
         /// From whom.
         peer: NodeId,
-        /// What the other nodes were doing.
+        /// What that one waits for, and so on to the node that holds them up.
         peers: String,
     },
     /// A process of the job does not answer.
@@ -250,6 +243,12 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Whether it lies in the numbers alone, so that it comes again in the same step.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_of_numbers(&self) -> bool {
+        matches!(self, Self::NonFinite(_) | Self::NoTerms)
+    }
+
     /// Whether this is a consequence of what happened on another node.
     pub(crate) fn is_consequence(&self) -> bool {
         match self {
@@ -259,79 +258,13 @@ impl Cause {
             _ => false,
         }
     }
-}
 
-/// What went wrong while running: where, when, and what.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct RunError {
-    /// The rank of its process, where there are several.
-    pub rank: Option<usize>,
-    /// The node it happened on.
-    pub node: NodeId,
-    /// The step; 0 when evaluating or predicting.
-    pub step: StepId,
-    /// The walk through the lists.
-    pub pass: PassId,
-    /// The action, if one was under way.
-    pub action: Option<Action>,
-    /// The node's list around the action, with the action marked.
-    pub row: String,
-    /// What went wrong.
-    pub cause: Cause,
-}
-
-impl RunError {
-    /// The stage, if the action had one.
-    pub fn stage(&self) -> Option<StageId> {
-        self.action.and_then(|action| action.stage())
-    }
-
-    /// The micro-batch, if the action had one.
-    pub fn micro_batch(&self) -> Option<MicroBatchId> {
-        self.action.and_then(|action| action.micro_batch())
-    }
-
-    /// The error of the node where it began.
-    pub fn root(&self) -> &Self {
-        match &self.cause {
-            Cause::Peer(error) => error.root(),
-            _ => self,
-        }
-    }
-
-    /// The one that caused the others: causes rank above consequences, then the lower node.
-    pub(crate) fn root_of(errors: &[Self]) -> Option<&Self> {
-        errors
-            .iter()
-            .map(Self::root)
-            .min_by_key(|error| (error.cause.is_consequence(), error.node))
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(rank) = self.rank {
-            write!(f, "rank {rank}, ")?;
-        }
-        write!(f, "step {}, node {}", self.step, self.node)?;
-        if let Some(stage) = self.stage() {
-            write!(f, ", stage {stage}")?;
-        }
-        if let Some(micro_batch) = self.micro_batch() {
-            write!(f, ", micro-batch {micro_batch}")?;
-        }
-        write!(f, ": {}", self.cause)?;
-        if !self.row.is_empty() {
-            write!(f, " (at {})", self.row)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+    /// Whether waiting has ended in vain, so that it matters where everyone stands.
+    pub(crate) fn is_waiting_in_vain(&self) -> bool {
+        matches!(
+            self,
+            Self::Stuck { .. } | Self::LinkLost { .. } | Self::ProcessLost { .. }
+        )
     }
 }
 
@@ -383,21 +316,4 @@ impl From<LayerError> for Error {
     fn from(error: LayerError) -> Self {
         Self::Plan(error.into())
     }
-}
-
-/// Where in a file.
-fn place(line: usize, column: usize) -> String {
-    match line {
-        0 => String::new(),
-        _ => format!(", line {line}, column {column}"),
-    }
-}
-
-/// What a panic says.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "for no stated reason".into())
 }

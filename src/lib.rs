@@ -97,8 +97,8 @@ pub use brigade_nn as nn;
 pub use ndarray;
 
 pub use checkpoint::{Checkpoint, SaveTo, Weights};
-pub use config::{Config, Pinning, Recompute, Transport};
-pub use error::{Cause, Error, PlanError, RunError};
+pub use config::{Config, OnNonFinite, Pinning, Recompute, Transport};
+pub use error::{Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;

@@ -178,9 +178,9 @@ fn the_plans_figure_is_what_one_counts_by_hand() {
     let config = with(2, ScheduleKind::GPipe, Cuts::Before(vec![3]), 1);
     let trainer = Trainer::start(&gpt, &config, adamw()).unwrap();
     let (rows, boundary, table) = (13, 8 * 16 * 4, 29 * 16 * 4);
-    let (layers_of_node_1, verdict, loss) = (5, 3, 2);
-    let node_0 = rows * boundary + table + 8 * verdict;
-    let node_1 = rows * boundary + table + 8 * (layers_of_node_1 + loss);
+    let (layers_of_node_1, verdict, loss, flags) = (5, 3, 2, 2);
+    let node_0 = rows * boundary + table + 8 * (flags + verdict);
+    let node_1 = rows * boundary + table + 8 * (flags + layers_of_node_1 + loss);
     assert_eq!(trainer.plan().sent_bytes, [node_0, node_1]);
 }
 

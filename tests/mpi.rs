@@ -62,6 +62,35 @@ fn ranks_round_what_one_node_rounds() {
     }
 }
 
+/// Steps without numbers are the same on ranks: skipped, or an error that all of them know.
+#[test]
+fn ranks_skip_what_threads_skip() {
+    let folder = folder_with_text();
+    let breaks = format!("{TIED} --nodes 4 --lr 1e30 --warmup 0 --clip 0 --out run");
+    let skip = format!("{breaks} --on-nonfinite skip");
+    let threads = brigade(folder.path(), &skip);
+    let skipped = |output: &Output| {
+        let texts = lines(output)
+            .into_iter()
+            .map(|line| line["skipped"].clone());
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(summary(&threads)["skipped_steps"], 5);
+    let ranks = run(folder.path(), 3, &skip);
+    assert_eq!(figures(&ranks), figures(&threads));
+    assert_eq!(skipped(&ranks), skipped(&threads));
+    let output = run(folder.path(), 3, &breaks);
+    assert!(!output.status.success());
+    let errors = errors(&output);
+    assert!(!errors.is_empty(), "{output:?}");
+    for error in &errors {
+        assert!(
+            error.contains("step 1, ") && error.contains("of layer "),
+            "{error}"
+        );
+    }
+}
+
 /// The same over sockets instead of shared memory.
 #[test]
 fn ranks_train_the_same_over_tcp() {

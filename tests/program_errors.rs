@@ -50,6 +50,7 @@ const OPTIONS: &[(&str, i32, &str)] = &[
     ("--betas 1,2", 2, "such as 0.9,0.99"),
     ("--clip -1", 2, "--clip is -1"),
     ("--clip nan", 2, "--clip is NaN"),
+    ("--on-nonfinite ignore", 2, "stop, skip"),
     ("--dropout 1.5", 2, "dropout probability of 1.5"),
     ("--dropout nan", 2, "dropout probability of NaN"),
     ("--weight-decay -1", 2, "weight_decay is -1"),

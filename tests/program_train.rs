@@ -339,3 +339,52 @@ fn precision_and_wire_change_the_numbers_alike_on_any_number_of_nodes() {
         all.push(one);
     }
 }
+
+/// With weights that are beyond repair after the first step, none of the others changes them: said
+/// in lines, in JSON that parses, and in files as whole as ever.
+#[test]
+fn steps_without_numbers_are_skipped_if_one_asks_for_it() {
+    let folder = folder_with_text();
+    let file = "lr = 1e30\nwarmup = 0\nclip = 0\non_nonfinite = \"skip\"\n";
+    fs::write(folder.path().join("skip.toml"), file).unwrap();
+    let run = |more: &str| {
+        let arguments = format!("train text.txt {SMALL} --config skip.toml --nodes 2 {more}");
+        brigade(folder.path(), &arguments)
+    };
+    let all = lines(&run("--steps 5 --out five --json"));
+    assert_eq!(all.len(), 6);
+    assert!(all[0].get("skipped").is_none() && all[0]["loss"].is_number());
+    for line in &all[1..5] {
+        let why = line["skipped"].as_str().unwrap();
+        assert!(
+            why.contains("not finite") || why.contains("is NaN"),
+            "{why}"
+        );
+        assert!(line["grad_norm"].is_null(), "{line}");
+    }
+    let summary = &all[5]["summary"];
+    assert_eq!(
+        (&summary["steps"], &summary["skipped_steps"]),
+        (&5.into(), &4.into())
+    );
+    assert_eq!(summary["final_loss"], all[4]["loss"]);
+    let losses = fs::read_to_string(folder.path().join("five/losses.csv")).unwrap();
+    assert_eq!(losses.lines().count(), 6);
+    assert!(
+        losses.lines().all(|line| line.split(',').count() == 6),
+        "{losses}"
+    );
+    assert!(folder.path().join("five/report.html").exists());
+    let settings = fs::read_to_string(folder.path().join("five/config.toml")).unwrap();
+    assert!(settings.contains("on-nonfinite = \"skip\""), "{settings}");
+
+    let said = text(&run("--steps 5"));
+    assert_eq!(said.matches("  skipped: the ").count(), 4, "{said}");
+    assert!(said.contains("4 of 5 steps skipped"), "{said}");
+    let one = lines(&run("--steps 1 --json"));
+    assert_eq!(
+        summary["weights_sha256"],
+        one[1]["summary"]["weights_sha256"]
+    );
+    assert!(one[1]["summary"].get("skipped_steps").is_none());
+}

@@ -1,5 +1,5 @@
-//! Promise: nothing lost. A run that goes on from a checkpoint is bit for bit the run that was never
-//! interrupted, whatever pipeline saved it and whatever pipeline goes on.
+//! Promise: nothing lost. A run that goes on from a checkpoint is bit for bit the run that was
+//! never interrupted, whatever pipeline saved it and whatever pipeline goes on.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;

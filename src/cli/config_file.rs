@@ -26,6 +26,14 @@ pub(super) fn arguments(
     given: Option<&ArgMatches>,
 ) -> Result<Vec<OsString>, Failure> {
     let table = read(path)?;
+    // Another pipeline has other cuts, and stages a node as its schedule wants them.
+    let is_given = |name: &str| {
+        given.is_some_and(|given| match given.try_contains_id(name) {
+            Ok(true) => given.value_source(name) == Some(ValueSource::CommandLine),
+            _ => false,
+        })
+    };
+    let other = is_given("resume") && ["nodes", "schedule", "plan"].iter().any(|it| is_given(it));
     let mut all = vec![OsString::from(command.get_name())];
     let mut wanted = Vec::new();
     for (key, value) in &table {
@@ -37,6 +45,9 @@ pub(super) fn arguments(
         if name == "out" && command.get_name() == "profile" {
             continue;
         }
+        if other && of_pipeline(&name, is_given("plan")) {
+            continue;
+        }
         let text = text_of(value).ok_or_else(|| {
             let problem = format!("{key} is a {}; give one value", value.type_str());
             Failure::Usage(format!("{}: {problem}", path.display()))
@@ -46,10 +57,7 @@ pub(super) fn arguments(
             None => OsString::from(text),
         };
         all.push(argument.clone());
-        let on_command_line = given.is_some_and(|given| {
-            given.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine)
-        });
-        if !on_command_line {
+        if !is_given(option.get_id().as_str()) {
             wanted.push(argument);
         }
     }
@@ -57,6 +65,19 @@ pub(super) fn arguments(
     (command.clone().try_get_matches_from(all))
         .map_err(|error| Failure::Usage(format!("{}: {}", path.display(), in_one_line(&error))))?;
     Ok(wanted)
+}
+
+/// Options that do not go with another number of nodes or schedule, or with another plan.
+fn of_pipeline(name: &str, plan: bool) -> bool {
+    let planned = [
+        "nodes",
+        "schedule",
+        "batch-size",
+        "micro-batch-size",
+        "precision",
+        "wire",
+    ];
+    matches!(name, "cuts" | "chunks") || plan && (planned.contains(&name) || name == "recompute")
 }
 
 fn read(path: &Path) -> Result<toml::Table, Failure> {
@@ -107,7 +128,7 @@ fn text_of(value: &Value) -> Option<String> {
 
 /// The options that a file can have.
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
-    let outside = ["config", "help", "version", "verbose"];
+    let outside = ["config", "resume", "help", "version", "verbose"];
     command
         .get_arguments()
         .filter(move |option| !outside.contains(&option.get_id().as_str()))

@@ -1,6 +1,6 @@
 //! Why the program ends without success, in one line.
 
-use crate::{Error, PlanError};
+use crate::{Error, PlanError, RunError, Standings};
 use brigade_layer::LayerError;
 use std::io;
 use std::path::Path;
@@ -11,6 +11,10 @@ pub(super) enum Failure {
     /// Wrong usage: what to change on the command line or in the configuration file.
     #[error("{0}")]
     Usage(String),
+    /// A node failed, for a reason that may not be there the next time. Where nothing moved any
+    /// more, or somebody was lost, it is known where every node stood.
+    #[error("{0}")]
+    Node(Box<RunError>),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -24,8 +28,16 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Other(_) => 1,
+            Self::Node(_) | Self::Other(_) => 1,
             Self::Closed => 0,
+        }
+    }
+
+    /// Where every node stood, if it matters.
+    pub(super) fn standings(&self) -> Option<&Standings> {
+        match self {
+            Self::Node(error) => Some(&*error.root().standings).filter(|all| !all.is_empty()),
+            _ => None,
         }
     }
 
@@ -77,6 +89,8 @@ impl From<Error> for Failure {
                 | PlanError::Illegal { .. }
                 | PlanError::Layout { .. },
             ) => Self::Usage(error.to_string()),
+            // Numbers that are not finite come out the same again.
+            Error::Run(error) if !error.root().cause.is_of_numbers() => Self::Node(error),
             other => Self::Other(other.to_string()),
         }
     }

@@ -18,6 +18,7 @@ mod interrupt;
 mod logging;
 mod options;
 mod ordering;
+mod origin;
 mod output;
 mod plan;
 mod profile;
@@ -137,9 +138,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Failure::Other(text))
         }
     };
-    // Where errors cannot be printed, the exit code has to do.
-    for line in ending::lines(failure.as_ref().map(ToString::to_string)) {
-        let _ = writeln!(io::stderr(), "error: {line}");
+    // Where errors cannot be printed, the exit code has to do. Each is written at once, so that what
+    // other processes print does not come in between.
+    for text in ending::texts(failure.as_ref()) {
+        let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
     }
     failure.map_or(ExitCode::SUCCESS, |failure| {
         ExitCode::from(failure.exit_code())
@@ -156,11 +158,11 @@ fn silence_panics() {
 fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
     let mut matches = matches(&arguments)?;
     if let Some((name, own)) = matches.subcommand()
-        && let Ok(Some(file)) = own.try_get_one::<PathBuf>("config")
+        && let Some(file) = config_of(own)?
     {
         let command = Cli::command();
         let command = command.find_subcommand(name).expect("it was just matched");
-        let more = config_file::arguments(file, command, Some(own))?;
+        let more = config_file::arguments(&file, command, Some(own))?;
         let at = arguments.iter().position(|argument| argument == name);
         let at = at.map_or(arguments.len(), |at| at + 1);
         arguments.splice(at..at, more);
@@ -168,6 +170,19 @@ fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
     }
     let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
     Ok((cli, matches))
+}
+
+/// The configuration file that is named, or that of the run that goes on.
+fn config_of(own: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
+    let named = |name| own.try_get_one::<PathBuf>(name).ok().flatten();
+    match (named("config"), named("resume")) {
+        (Some(file), _) => Ok(Some(file.clone())),
+        (None, Some(from)) => {
+            let run = origin::Origin::of(from)?.run;
+            Ok(run.map(|run| run.join(run_folder::CONFIG)))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 fn matches(arguments: &[OsString]) -> Result<ArgMatches, Failure> {

@@ -9,8 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
-/// One step, as `--json` prints it and `losses.csv` has it.
-#[derive(Clone, Debug, Serialize)]
+/// One step, as `--json` prints it and `losses.csv` has it. What is not finite is `null` in JSON.
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct StepLine {
     pub(super) step: u64,
     pub(super) loss: f64,
@@ -20,6 +20,12 @@ pub(super) struct StepLine {
     /// Only after steps that were followed by a validation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) val_loss: Option<f64>,
+    /// Why nothing was updated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<String>,
+    /// A checkpoint that became whole in this step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) checkpoint: Option<String>,
 }
 
 impl From<&StepReport> for StepLine {
@@ -30,7 +36,8 @@ impl From<&StepReport> for StepLine {
             grad_norm: report.gradient_norm,
             lr: report.learning_rate,
             step_ms: report.duration.as_secs_f64() * 1e3,
-            val_loss: None,
+            skipped: report.skipped.as_ref().map(ToString::to_string),
+            ..Self::default()
         }
     }
 }
@@ -54,8 +61,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// A progress bar over this many steps, where errors go to a terminal.
-    pub(super) fn show_progress(&mut self, steps: u64) {
+    /// A progress bar over this many steps of which some are done, where errors go to a terminal.
+    pub(super) fn show_progress(&mut self, steps: u64, done: u64) {
         if self.json || !io::stderr().is_terminal() {
             return;
         }
@@ -63,6 +70,8 @@ impl<'a> Output<'a> {
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
         self.bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
         self.bar.set_style(style.progress_chars("━╸─"));
+        self.bar.set_position(done);
+        self.bar.reset_eta();
     }
 
     /// Whether people see the progress bar where they would see lines.
@@ -87,6 +96,11 @@ impl<'a> Output<'a> {
     /// A line for people.
     pub(super) fn say(&mut self, line: &str) -> Result<(), Failure> {
         if self.json { Ok(()) } else { self.line(line) }
+    }
+
+    /// A line for people, beside the output: what they should look at, though all goes on.
+    pub(super) fn warn(&mut self, line: &str) {
+        self.bar.suspend(|| warn(line));
     }
 
     /// A line for programs.
@@ -114,6 +128,12 @@ impl<'a> Output<'a> {
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
+}
+
+/// What people should look at, though all goes on.
+pub(super) fn warn(line: &str) {
+    // Where it cannot be printed, nobody reads it.
+    let _ = writeln!(io::stderr(), "warning: {line}");
 }
 
 /// Prints a line.

@@ -3,15 +3,18 @@
 
 use super::failure::Failure;
 use super::output::StepLine;
-use crate::Plan;
 use crate::files::write_whole;
 use crate::trace::{StepTrace, save_perfetto};
+use crate::{Checkpoint, Plan};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+const LOSSES: &str = "losses.csv";
+const HEADING: &str = "step,loss,grad_norm,lr,step_ms,val_loss";
 
 /// An open run folder.
 pub(super) struct RunFolder {
@@ -22,7 +25,12 @@ pub(super) struct RunFolder {
 impl RunFolder {
     /// Opens the folder, made if it is not there; without a name, the next of `runs/1`,
     /// `runs/2`, ...
-    pub(super) fn open(path: Option<&Path>, plan: &Plan, settings: &str) -> Result<Self, Failure> {
+    pub(super) fn open(
+        path: Option<&Path>,
+        plan: &Plan,
+        settings: &str,
+        earlier: &[StepLine],
+    ) -> Result<Self, Failure> {
         let path = match path {
             Some(path) => {
                 fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
@@ -30,6 +38,34 @@ impl RunFolder {
             }
             None => next(Path::new("runs"))?,
         };
+        let old = path.join(CHECKPOINTS);
+        if let Some((step, _)) = Checkpoint::list(&old)?.pop() {
+            return Err(Failure::Usage(format!(
+                "{} has checkpoints of another run, up to step {step}; go on with it \
+                 (--resume), give another folder, or remove them",
+                path.display()
+            )));
+        }
+        Self::write(path, plan, settings, earlier)
+    }
+
+    /// Opens the folder of a run that goes on: `earlier` steps stay.
+    pub(super) fn reopen(
+        path: &Path,
+        plan: &Plan,
+        settings: &str,
+        earlier: &[StepLine],
+    ) -> Result<Self, Failure> {
+        fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
+        Self::write(path.to_owned(), plan, settings, earlier)
+    }
+
+    fn write(
+        path: PathBuf,
+        plan: &Plan,
+        settings: &str,
+        earlier: &[StepLine],
+    ) -> Result<Self, Failure> {
         // Of an earlier run in the same folder nothing stays: it would pass for this one's.
         for left in [WEIGHTS, "trace.json", "report.html"] {
             let file = path.join(left);
@@ -42,31 +78,23 @@ impl RunFolder {
         }
         write_whole(&path.join(CONFIG), settings.as_bytes())?;
         plan.save(path.join("plan.json"))?;
-        let file = path.join("losses.csv");
-        let losses = File::create(&file).map_err(|error| Failure::file("write", &file, &error))?;
-        let mut folder = Self { path, losses };
-        folder.write("step,loss,grad_norm,lr,step_ms,val_loss")?;
-        Ok(folder)
+        let file = path.join(LOSSES);
+        let lines = earlier.iter().map(line);
+        let lines: Vec<_> = std::iter::once(HEADING.to_owned()).chain(lines).collect();
+        write_whole(&file, (lines.join("\n") + "\n").as_bytes())?;
+        let losses = File::options().append(true).open(&file);
+        let losses = losses.map_err(|error| Failure::file("write", &file, &error))?;
+        Ok(Self { path, losses })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds a step.
-    pub(super) fn step(&mut self, line: &StepLine) -> Result<(), Failure> {
-        let StepLine {
-            step,
-            loss,
-            grad_norm,
-            lr,
-            step_ms,
-            val_loss,
-        } = line;
-        let val_loss = val_loss.map_or(String::new(), |loss| loss.to_string());
-        self.write(&format!(
-            "{step},{loss},{grad_norm},{lr},{step_ms:.3},{val_loss}"
-        ))
+    /// Adds a step, handed over at once.
+    pub(super) fn step(&mut self, step: &StepLine) -> Result<(), Failure> {
+        let written = self.losses.write_all((line(step) + "\n").as_bytes());
+        written.map_err(|error| Failure::file("write", &self.path.join(LOSSES), &error))
     }
 
     /// Adds traced steps.
@@ -78,12 +106,46 @@ impl RunFolder {
     pub(super) fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
     }
+}
 
-    /// One line, handed over at once.
-    fn write(&mut self, line: &str) -> Result<(), Failure> {
-        let written = self.losses.write_all(format!("{line}\n").as_bytes());
-        written.map_err(|error| Failure::file("write", &self.path.join("losses.csv"), &error))
-    }
+fn line(step: &StepLine) -> String {
+    let StepLine {
+        step,
+        loss,
+        grad_norm,
+        lr,
+        step_ms,
+        val_loss,
+        ..
+    } = step;
+    let val_loss = val_loss.map_or(String::new(), |loss| loss.to_string());
+    format!("{step},{loss},{grad_norm},{lr},{step_ms:.3},{val_loss}")
+}
+
+/// The steps that a run has taken before this one, as far as its folder has them.
+pub(super) fn earlier(run: &Path, before: u64) -> Result<Vec<StepLine>, Failure> {
+    let file = run.join(LOSSES);
+    let text = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|error| Failure::file("read", &file, &error))?,
+    };
+    let step = |line: &str| {
+        let mut fields = line.split(',');
+        let step = fields.next()?.parse().ok()?;
+        let mut number = || fields.next()?.parse().ok();
+        Some(StepLine {
+            loss: number()?,
+            grad_norm: number()?,
+            lr: number()?,
+            step_ms: number()?,
+            val_loss: number(),
+            step,
+            ..StepLine::default()
+        })
+    };
+    // A line that was cut off is of a step that is taken again.
+    let steps = text.lines().filter_map(step);
+    Ok(steps.filter(|line| line.step < before).collect())
 }
 
 /// A new folder with a larger number than all before it.

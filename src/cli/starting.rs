@@ -14,6 +14,7 @@ use brigade_nn::TokenWindows;
 use std::sync::Arc;
 
 /// What a training starts from.
+#[derive(Clone)]
 pub(super) struct Starting {
     pub(super) network: Network,
     pub(super) config: Config,
@@ -63,7 +64,7 @@ impl Starting {
     /// Options that were decided otherwise than given, so that a configuration file is the same run
     /// again.
     pub(super) fn settings(&self, options: &TrainOptions) -> Decided {
-        let mut decided = Decided::from([("out", None), ("plan", None)]);
+        let mut decided = Decided::from([("out", None), ("plan", None), ("resume", None)]);
         if options.plan.is_none() && !options.run.leaves_open() {
             return decided;
         }

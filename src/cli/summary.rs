@@ -13,11 +13,17 @@ use std::ops::Range;
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
     pub(super) steps: u64,
+    /// Those that changed nothing, as their loss or a gradient was not finite.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) skipped_steps: u64,
     pub(super) tokens_per_s: f64,
+    /// Of the last step; `null` in JSON where it is not finite.
     pub(super) final_loss: f64,
     /// Over all windows; none when the run was ended early.
     pub(super) val_loss: Option<f64>,
     pub(super) weights_sha256: String,
+    /// The last checkpoint of this run.
+    pub(super) checkpoint: Option<String>,
     /// Of the traced steps.
     pub(super) bubble: Option<Bubble>,
     /// The most that every node held.
@@ -28,6 +34,10 @@ pub(super) struct Summary {
     pub(super) step_ms: f64,
     /// What a step was expected to take, if that is known.
     pub(super) predicted: Option<Expected>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What a step was expected to take, with layers measured by themselves.
@@ -199,8 +209,12 @@ pub(super) fn facts(
         let validation = summary
             .val_loss
             .map_or("none".to_owned(), |loss| format!("{loss:.4}"));
+        let steps = match summary.skipped_steps {
+            0 => summary.steps.to_string(),
+            skipped => format!("{}, {skipped} of them skipped", summary.steps),
+        };
         facts.extend([
-            ("steps", summary.steps.to_string()),
+            ("steps", steps),
             ("training loss", format!("{:.4}", summary.final_loss)),
             ("validation loss", validation),
             ("speed", format!("{:.0} tokens/s", summary.tokens_per_s)),

@@ -20,6 +20,7 @@ const MOST_SYNTHETIC_CONTEXT: usize = 1 << 20;
 pub(super) const BYTES: usize = 256;
 
 /// Tokens to train on and tokens to validate on.
+#[derive(Clone)]
 pub(super) struct Corpus {
     pub(super) vocab: usize,
     training: Arc<[i32]>,
@@ -43,7 +44,7 @@ impl Corpus {
     }
 
     /// Where it came from, and its SHA-256.
-    fn digest(&self) -> String {
+    pub(super) fn digest(&self) -> String {
         let mut hash = Sha256::new();
         for part in [&self.training, &self.validation] {
             for tokens in part.chunks(1 << 14) {

@@ -8,17 +8,21 @@ use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
 use super::starting::Starting;
 use super::summary::{describe, tokens_per_second};
-use crate::process;
 use crate::trace::StepTrace;
-use crate::{Config, StepReport, Trainer};
+use crate::{Config, SaveTo, StepReport, Trainer};
 use brigade_layer::{Network, Optimizer};
 use brigade_nn::TokenWindows;
 use std::io::Write;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 mod finish;
+mod from;
+mod saving;
+
+use from::From;
 
 /// How many lines a run prints for people where there is no progress bar.
 const LINES: u64 = 20;
@@ -35,11 +39,34 @@ pub(super) fn train(
     settings: &dyn Fn(&Decided) -> String,
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
+    let (mut from, mut options) = (From::of(options)?, options.clone());
+    if let Some(folder) = from.folder() {
+        options.run.output.out = Some(folder.to_owned());
+    }
+    let options = &options;
     let starting = Starting::of(options)?;
     let settings = settings(&starting.settings(options));
     let decided = starting.decided(&options.run);
-    let mut run = Run::start(&decided, starting, to)?;
-    let trained = run.open(&settings).and_then(|()| run.steps());
+    let mut left = decided.saving.retries;
+    loop {
+        let failure = match attempt(&decided, starting.clone(), (&settings, &mut from), to) {
+            Err(failure @ Failure::Node(_)) if left > 0 => failure,
+            ended => return ended,
+        };
+        left -= 1;
+        from = from.again(failure, left)?;
+    }
+}
+
+/// Trains from where it is to go on, to the end or to a failure.
+fn attempt(
+    options: &RunOptions,
+    starting: Starting,
+    (settings, from): (&str, &mut From),
+    to: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut run = Run::start(options, starting, to)?;
+    let trained = run.open(settings, from).and_then(|()| run.steps());
     run.output.end_progress();
     let cut_short = trained.is_err();
     let finished = trained.and_then(|()| run.finish());
@@ -51,11 +78,6 @@ pub(super) fn train(
         }
     }
     finished
-}
-
-/// Whether the run leaves a folder behind.
-fn writes(options: &RunOptions) -> bool {
-    options.output.out.is_some() || options.output.synthetic_vocab.is_none()
 }
 
 /// A training in progress.
@@ -73,7 +95,15 @@ struct Run<'a> {
     windows: TokenWindows,
     validation: Arc<[i32]>,
     source: String,
+    /// What it trains on, with its digest.
+    data: String,
     interrupt: Interrupt,
+    /// Where checkpoints go, if the run leaves a folder behind.
+    saves: Option<SaveTo>,
+    /// The last checkpoint, and after how many steps it was saved.
+    saved: Option<(u64, PathBuf)>,
+    /// Steps that were taken before this start.
+    earlier: Vec<StepReport>,
     steps: Vec<StepReport>,
     validations: Vec<(u64, f64)>,
     traces: Vec<StepTrace>,
@@ -97,7 +127,8 @@ impl<'a> Run<'a> {
             ..
         } = starting;
         let windows = corpus.windows(options)?;
-        let trainer = Trainer::start_with_plan(&network, &config, optimizer.clone(), plan)?;
+        let mut trainer = Trainer::start_with_plan(&network, &config, optimizer.clone(), plan)?;
+        trainer.stop_on(interrupt.flag());
         let output = Output::new(to, options.output.json);
         Ok(Self {
             options,
@@ -110,9 +141,13 @@ impl<'a> Run<'a> {
             known,
             folder: None,
             windows,
+            data: corpus.digest(),
             validation: corpus.validation,
             source: corpus.source,
             interrupt,
+            saves: None,
+            saved: None,
+            earlier: Vec::new(),
             steps: Vec::new(),
             validations: Vec::new(),
             traces: Vec::new(),
@@ -120,12 +155,9 @@ impl<'a> Run<'a> {
     }
 
     /// Makes the run folder and says what is trained.
-    fn open(&mut self, settings: &str) -> Result<(), Failure> {
+    fn open(&mut self, settings: &str, from: &mut From) -> Result<(), Failure> {
+        self.go_on_from(settings, from)?;
         let (options, plan) = (self.options, self.trainer.plan());
-        if writes(options) && process::is_first() {
-            let out = options.output.out.as_deref();
-            self.folder = Some(RunFolder::open(out, plan, settings)?);
-        }
         self.output.say(&format!(
             "A GPT of {} parameters on {}\n",
             self.parameters, self.source
@@ -136,7 +168,8 @@ impl<'a> Run<'a> {
         self.output.say(&describe(plan))?;
         // Lines of what happens inside would tear the bar.
         if !tracing::enabled!(tracing::Level::INFO) {
-            self.output.show_progress(options.training.steps);
+            let (steps, done) = (options.training.steps, self.trainer.steps());
+            self.output.show_progress(steps, done);
         }
         Ok(())
     }
@@ -145,7 +178,8 @@ impl<'a> Run<'a> {
     fn steps(&mut self) -> Result<(), Failure> {
         let steps = self.options.training.steps;
         let traced = self.traced_steps();
-        for step in 0..steps {
+        for step in self.trainer.steps()..steps {
+            self.heed_output();
             let report = if traced.contains(&step) {
                 let (report, trace) = self.trainer.step_traced(&self.windows)?;
                 self.traces.push(trace);
@@ -154,11 +188,14 @@ impl<'a> Run<'a> {
                 self.trainer.step(&self.windows)?
             };
             let mut line = StepLine::from(&report);
+            let (stop, saved) = (report.stop, report.saved.clone());
             self.steps.push(report);
-            let stop = self.stopped();
-            let stop = self.trainer.any(stop)?;
+            let saved = saved.map_or(Ok(()), |saved| self.heed_saved(saved, &mut line));
             if step + 1 == traced.end || stop && step + 1 < traced.end {
                 self.save_traces()?;
+            }
+            if self.options.saves_after(step + 1) && !stop {
+                self.save_beside()?;
             }
             let every = self.options.output.eval_every;
             let validated = match every > 0 && (step + 1) % every == 0 && step + 1 < steps {
@@ -166,7 +203,7 @@ impl<'a> Run<'a> {
                 false => Ok(()),
             };
             self.note(&line, step + 1)?;
-            validated?;
+            saved.and(validated)?;
             if stop {
                 break;
             }
@@ -174,9 +211,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether nobody wants the run to go on.
-    fn stopped(&self) -> bool {
-        self.interrupt.asked() || self.output.is_closed()
+    /// Without a reader of its lines nobody wants the run to go on.
+    fn heed_output(&self) {
+        if self.output.is_closed() {
+            self.interrupt.ask();
+        }
     }
 
     fn save_traces(&self) -> Result<(), Failure> {
@@ -189,7 +228,10 @@ impl<'a> Run<'a> {
     /// Which steps are traced.
     fn traced_steps(&self) -> Range<u64> {
         let (steps, wanted) = (self.options.training.steps, self.options.output.trace_steps);
-        let first = FIRST_TRACED.min(steps.saturating_sub(wanted));
+        let done = self.trainer.steps();
+        let first = (done + FIRST_TRACED)
+            .min(steps.saturating_sub(wanted))
+            .max(done);
         first..(first + wanted).min(steps)
     }
 
@@ -220,7 +262,12 @@ impl<'a> Run<'a> {
         self.output
             .advance(line, tokens_per_second(tokens, &recent));
         let steps = self.options.training.steps;
+        if let Some(skipped) = &line.skipped {
+            self.output
+                .say(&format!("step {done:>6} of {steps}  skipped: {skipped}"))?;
+        }
         let in_turn = done.is_multiple_of(steps.div_ceil(LINES)) || done == 1 || done == steps;
+        let in_turn = in_turn && line.skipped.is_none();
         if line.val_loss.is_none() && (self.output.bar_is_enough() || !in_turn) {
             return Ok(());
         }

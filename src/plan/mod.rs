@@ -34,7 +34,7 @@ pub use file::{Predicted, SavedPlan};
 pub use memory::NodeMemory;
 use order::{Ordered, order};
 pub(crate) use recompute::{Segment, by_stage, directly_backward};
-pub(crate) use traffic::{scalars_from, verdict_len};
+pub(crate) use traffic::{FLAG_SCALARS, scalars_from, verdict_len};
 use walk::forward_rows;
 pub use walk::{PassKind, Walk};
 

@@ -10,9 +10,11 @@ use crate::schedule::{Action, Layout, SharedSum};
 use brigade_layer::{Network, Precision};
 
 const SCALAR_BYTES: u64 = 8;
+/// How many scalars the flags of a training step are.
+pub(crate) const FLAG_SCALARS: usize = 2;
 
-/// How many scalars a node contributes to the exchange: when training the sum of squares of every
-/// layer's gradient, and where the loss is its sum and terms; when evaluating, for every
+/// How many scalars a node contributes to the exchange: when training its flags, where the loss is
+/// its sum and terms, and the sum of squares of every layer's gradient; when evaluating, for every
 /// micro-batch, loss sum, terms, and a sum and a count for every metric.
 pub(crate) fn scalars_from(
     node: NodeId,
@@ -26,17 +28,17 @@ pub(crate) fn scalars_from(
     let has_loss = layout.placement.node_of(partition.stage_of(network.loss())) == node;
     match walk.kind {
         PassKind::Predict => 0,
-        PassKind::Train => layers + if has_loss { 2 } else { 0 },
+        PassKind::Train => FLAG_SCALARS + layers + if has_loss { 2 } else { 0 },
         PassKind::Evaluate if has_loss => verdict_len(network, walk),
         PassKind::Evaluate => 0,
     }
 }
 
-/// How many scalars the verdict has: loss, gradient norm and the first layer whose gradient is not
-/// finite; or what the node with the loss contributed to an evaluation.
+/// How many scalars the verdict has: flags, loss, gradient norm and the first layer whose gradient
+/// is not finite; or what the node with the loss contributed to an evaluation.
 pub(crate) fn verdict_len(network: &Network, walk: &Walk) -> usize {
     match walk.kind {
-        PassKind::Train => 3,
+        PassKind::Train => FLAG_SCALARS + 3,
         PassKind::Evaluate => {
             walk.batch.micro_batches().index() * (2 + 2 * network.metrics().len())
         }

@@ -1,6 +1,7 @@
 //! What a stage is told with every action.
 
-use crate::ids::{MicroBatchId, StepId};
+use crate::config::OnNonFinite;
+use crate::ids::{MicroBatchId, StageId, StepId};
 use crate::wire::halves;
 use brigade_layer::{DType, LayerError, Mode, Network, Pool, Precision, Tensor};
 
@@ -14,6 +15,7 @@ pub(super) struct PassCtx<'a> {
     pub(super) precision: Precision,
     /// Whether what goes from one layer to another is rounded as if it travelled in bf16.
     pub(super) rounds: bool,
+    pub(super) on_nonfinite: OnNonFinite,
     pub(super) threads: usize,
     pub(super) pool: &'a Pool,
     pub(super) network: &'a Network,
@@ -33,6 +35,7 @@ impl PassCtx<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) pass: PassCtx<'a>,
+    pub(super) stage: StageId,
     pub(super) micro_batch: MicroBatchId,
     pub(super) first_row: usize,
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// A pass that all nodes are asked for.
@@ -20,6 +21,8 @@ pub(crate) struct Request {
     pub(crate) step: StepId,
     pub(crate) walk: Arc<Walk>,
     pub(crate) data: Arc<dyn Data>,
+    /// Whether somebody wants to stop after a training step.
+    pub(crate) stop: Arc<AtomicBool>,
     /// Notes are wanted, with times since then.
     pub(crate) traced: Option<Instant>,
 }

@@ -11,12 +11,14 @@ mod feeds;
 mod holders;
 mod mailbox;
 mod pass;
+mod position;
 mod program;
 mod recompute;
 mod runner;
 mod saving;
 mod setup;
 mod stash;
+mod step_end;
 mod worker;
 
 pub use command::NodeReport;

@@ -3,12 +3,15 @@
 use super::command::{Outcome, Request};
 use super::feeds::Feeds;
 use super::runner::Forwarded;
+use crate::config::OnNonFinite;
 use crate::error::Cause;
 use crate::ids::{MicroBatchId, NodeId, PassId, StepId};
 use crate::plan::{PassKind, Plan};
 use crate::sync::Verdict;
 use crate::trace::Recorder;
 use brigade_layer::{Mode, Network, Pool};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// One pass on one node.
 pub(super) struct Pass {
@@ -16,14 +19,16 @@ pub(super) struct Pass {
     pub(super) step: StepId,
     pub(super) mode: Mode,
     pub(super) feeds: Feeds,
+    /// Raised by whoever wants to stop.
+    pub(super) stop: Arc<AtomicBool>,
     /// Over how many terms the loss of each micro-batch sums, on the node that has it.
     terms: Option<Vec<f64>>,
-    trains: bool,
+    pub(super) trains: bool,
     metrics: usize,
     /// By micro-batch.
     forwarded: Vec<Forwarded>,
     pub(super) loss_gradient: f32,
-    pub(super) verdict: Option<Verdict>,
+    verdict: Option<Verdict>,
     /// Notes on what happens and when, if they are wanted.
     pub(super) recorder: Option<Recorder>,
 }
@@ -60,6 +65,7 @@ impl Pass {
             step: request.step,
             mode: if trains { Mode::Train } else { Mode::Evaluate },
             feeds,
+            stop: request.stop.clone(),
             terms,
             trains,
             metrics: if trains { 0 } else { network.metrics().len() },
@@ -101,12 +107,24 @@ impl Pass {
         measures
     }
 
+    /// Takes what all nodes agreed on, or what is wrong with it.
+    pub(super) fn heed(&mut self, verdict: Verdict, on: OnNonFinite) -> Result<(), Cause> {
+        if let (OnNonFinite::Stop, Some(nonfinite)) = (on, &verdict.nonfinite) {
+            return Err(Cause::NonFinite(nonfinite.clone()));
+        }
+        self.verdict = Some(verdict);
+        Ok(())
+    }
+
+    /// What all nodes agreed on.
+    pub(super) fn verdict(&self) -> Result<&Verdict, Cause> {
+        self.verdict.as_ref().ok_or_else(no_exchange)
+    }
+
     /// What all nodes agreed on, and the predictions in micro-batch order.
     pub(super) fn outcome(self) -> Result<Outcome, Cause> {
         let trace = self.recorder.map(Recorder::done);
-        let verdict = self
-            .verdict
-            .ok_or_else(|| Cause::Bug("a list without an exchange".into()))?;
+        let verdict = self.verdict.ok_or_else(no_exchange)?;
         let predictions = self
             .forwarded
             .into_iter()
@@ -118,4 +136,8 @@ impl Pass {
             trace,
         })
     }
+}
+
+fn no_exchange() -> Cause {
+    Cause::Bug("a list without an exchange".into())
 }

@@ -6,7 +6,8 @@ use super::feeds::{Feeds, Fetched};
 use super::mailbox::Mailbox;
 use super::program::{GradientTo, Input, Program};
 use super::stash::{Frame, Stash};
-use crate::error::Cause;
+use crate::config::OnNonFinite;
+use crate::error::{Cause, NonFinite};
 use crate::ids::MicroBatchId;
 use crate::trace::Recorder;
 use brigade_layer::{
@@ -135,8 +136,13 @@ impl Stage {
                     .get(0)
                     .ok_or(LayerError::Missing { index: 0 })?
                     .f32()?[0];
-                if keeps && !loss.is_finite() {
-                    return Err(Cause::NonFiniteLoss { loss });
+                if keeps && !loss.is_finite() && call.pass.on_nonfinite == OnNonFinite::Stop {
+                    return Err(Cause::NonFinite(NonFinite {
+                        loss: Some(loss.into()),
+                        layer: layer.program.layer,
+                        key: layer.key.clone(),
+                        stage: call.stage,
+                    }));
                 }
                 forwarded.loss = Some(loss);
             }

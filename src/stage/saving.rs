@@ -2,6 +2,7 @@
 //! state change only where a step ends, so until then what is still to be copied is as it was.
 
 use super::runner::Stage;
+use super::setup::WorkerSetup;
 use crate::error::Cause;
 use crate::ids::{LayerIndex, StageId};
 use crate::sync::Saving;
@@ -10,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A tensor to be copied.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,8 +98,28 @@ impl Copying {
         self.state.get()
     }
 
+    /// Copies what there is room for, or waits for room until nothing is left; the others see that
+    /// the node is still at this entry of its list.
+    pub(super) fn advance(
+        &mut self,
+        stages: &mut [(StageId, Stage)],
+        setup: &mut WorkerSetup,
+        entry: Option<usize>,
+        all: bool,
+    ) -> Result<(), Cause> {
+        let WorkerSetup { pool, link, .. } = setup;
+        match all {
+            true => self.complete(stages, pool, |allowed| {
+                if let Some(entry) = entry {
+                    link.progress(entry, Instant::now(), allowed);
+                }
+            }),
+            false => self.go_on(stages, pool).map(|_| ()),
+        }
+    }
+
     /// Copies what there is room for. Gives what has to be waited for before it can go on.
-    pub(super) fn go_on(
+    fn go_on(
         &mut self,
         stages: &mut [(StageId, Stage)],
         pool: &Pool,
@@ -143,7 +164,7 @@ impl Copying {
 
     /// Copies all that is left, waiting for room; `beat` is called whenever something moves. Who
     /// writes too slowly is given up: the checkpoint fails, not the training.
-    pub(super) fn complete(
+    fn complete(
         &mut self,
         stages: &mut [(StageId, Stage)],
         pool: &Pool,

@@ -8,20 +8,22 @@ use super::crossing::Crossing;
 use super::holders::StageHolders;
 use super::mailbox::Mailbox;
 use super::pass::Pass;
+use super::position::Position;
 use super::program::Program;
 use super::runner::Stage;
 use super::saving::Copying;
 use super::setup::WorkerSetup;
-use crate::error::{Cause, RunError, panic_text};
-use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
+use super::step_end;
+use crate::error::{Cause, Standings, panic_text};
+use crate::ids::{NodeId, PassId, ReplicaId, StageId};
 use crate::plan::{PassKind, Walk, by_stage};
-use crate::process;
-use crate::schedule::{Action, Transfer, Work, render_row};
-use crate::sync::{self, Contribution, Saving};
+use crate::schedule::{Action, Transfer, Work};
+use crate::sync::{self, Flags, Saving};
 use crate::wire::{Body, MessageId, Subject};
-use brigade_layer::{Precision, UpdateWith};
+use brigade_layer::Precision;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A node.
@@ -35,15 +37,6 @@ pub(crate) struct Worker {
     copying: Option<Copying>,
     busy: Duration,
     waited: Duration,
-}
-
-/// Where the node is in its list, for error messages.
-#[derive(Clone, Copy, Default)]
-struct Position {
-    pass: PassId,
-    step: StepId,
-    index: usize,
-    action: Option<Action>,
 }
 
 impl Worker {
@@ -86,23 +79,11 @@ impl Worker {
             Ok(Err(cause)) => cause,
             Err(payload) => Cause::Panic(panic_text(payload.as_ref())),
         };
-        let node = self.setup.node;
-        let row = (walk.as_ref())
-            .filter(|_| self.at.action.is_some())
-            .map(|walk| render_row(&walk.lowered.nodes[node.index()], self.at.index))
-            .unwrap_or_default();
-        let Position {
-            pass, step, action, ..
-        } = self.at;
-        let error = RunError {
-            rank: process::own(),
-            node,
-            step,
-            pass,
-            action,
-            row,
-            cause,
+        let standings = match cause.is_waiting_in_vain() {
+            true => self.setup.link.standings(),
+            false => Standings::default(),
         };
+        let error = (self.at).error(self.setup.node, walk.as_deref(), cause, standings);
         tracing::warn!(%error, "node fails");
         self.setup.link.tell_failure(&error);
         Reply::Failed(Box::new(error))
@@ -195,7 +176,7 @@ impl Worker {
         (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
         self.mail.clear();
         self.crossing = Crossing::new(&self.setup, walk)?;
-        self.setup.link.begin(&request.walk)?;
+        self.setup.link.begin(request.pass, &request.walk)?;
         for (stage, runner) in &mut self.stages {
             runner.begin(walk.stash_limits[stage.index()], request.traced.is_some());
         }
@@ -216,11 +197,14 @@ impl Worker {
             self.at.index = index;
             self.at.action = Some(*action);
             tracing::trace!(node = %self.setup.node, index, %action, "begins");
-            let allowed = self.allowance.of(*action);
-            self.setup.link.progress(index, allowed);
+            let (begun, allowed) = (Instant::now(), self.allowance.of(*action));
+            self.setup.link.progress(index, begun, allowed);
             self.copy_on(Some(index), *action == Action::Step)?;
             let started = Instant::now();
             self.act(*action, walk, &mut pass)?;
+            if let Some(text) = self.setup.panicked.get() {
+                return Err(Cause::Panic(text.clone()));
+            }
             self.account(*action, started, walk, &mut pass);
         }
         self.at.action = None;
@@ -249,10 +233,12 @@ impl Worker {
                         step: pass.step,
                         precision: setup.precision,
                         rounds: setup.plan.wire == Precision::Bf16,
+                        on_nonfinite: setup.on_nonfinite,
                         threads: setup.threads,
                         pool: &setup.pool,
                         network: &setup.network,
                     },
+                    stage: compute.stage,
                     micro_batch: compute.micro_batch,
                     first_row: walk.batch.rows_of(compute.micro_batch).start,
                 };
@@ -298,42 +284,19 @@ impl Worker {
                 sync::sum_shared(sum, &mut node, &mut holders)?;
             }
             Action::Exchange => {
-                let contribution = self.contribution(walk, pass)?;
+                let flags = Flags {
+                    stop: pass.stop.load(Ordering::Relaxed),
+                    saving: self.saving(),
+                };
+                let mine = step_end::contribution(&mut self.stages, flags, pass)?;
                 let network = self.setup.network.clone();
                 let (mut node, _) = self.sync(pass.id);
-                pass.verdict = Some(sync::exchange(contribution, walk, &network, &mut node)?);
+                let verdict = sync::exchange(mine, walk, &network, &mut node)?;
+                pass.heed(verdict, self.setup.on_nonfinite)?;
             }
-            Action::Step => self.step(pass)?,
+            Action::Step => step_end::update(&mut self.stages, &self.setup, pass)?,
         }
         Ok(())
-    }
-
-    /// Copies more of what is to be saved, all of it before it changes.
-    fn copy_on(&mut self, entry: Option<usize>, all: bool) -> Result<(), Cause> {
-        let Self {
-            setup,
-            stages,
-            copying: Some(copying),
-            ..
-        } = self
-        else {
-            return Ok(());
-        };
-        match all {
-            true => copying.complete(stages, &setup.pool, |allowed| {
-                if let Some(entry) = entry {
-                    setup.link.progress(entry, allowed);
-                }
-            }),
-            false => copying.go_on(stages, &setup.pool).map(|_| ()),
-        }
-    }
-
-    /// How far the checkpoint is that this node takes part in.
-    fn saving(&self) -> Saving {
-        self.copying
-            .as_ref()
-            .map_or(Saving::None, |copying| copying.state())
     }
 
     /// Adds what an action took to the figures.
@@ -384,48 +347,17 @@ impl Worker {
         )
     }
 
-    fn contribution(&mut self, walk: &Walk, pass: &Pass) -> Result<Contribution, Cause> {
-        let mut contribution = Contribution {
-            measures: pass.measures(),
-            squares: Vec::new(),
-        };
-        if walk.kind == PassKind::Train {
-            for (_, stage) in &mut self.stages {
-                let first = contribution.squares.len();
-                let layers: Vec<_> = stage.layers().collect();
-                contribution.squares.resize(first + layers.len(), 0.0);
-                stage.visit_params(&mut |layer, param| {
-                    if param.info().primary {
-                        let at = layer.index() - layers[0].index();
-                        contribution.squares[first + at] += param.sum_of_squares()?;
-                    }
-                    Ok(())
-                })?;
-            }
-        }
-        Ok(contribution)
+    /// How far this node is with a checkpoint.
+    fn saving(&self) -> Saving {
+        (self.copying.as_ref()).map_or(Saving::None, Copying::state)
     }
 
-    /// Lets the optimizer change the parameters, with gradients scaled down to the allowed norm.
-    fn step(&mut self, pass: &Pass) -> Result<(), Cause> {
-        let norm = pass
-            .verdict
-            .as_ref()
-            .map_or(0.0, |verdict| verdict.gradient_norm);
-        // As PyTorch's clip_grad_norm_ does it: a little less than the limit, never a division by
-        // zero.
-        let scale = self
-            .setup
-            .clip
-            .map_or(1.0, |clip| (f64::from(clip) / (norm + 1e-6)).min(1.0));
-        let setup = &self.setup;
-        let with = UpdateWith::new(pass.step, &setup.pool)
-            .scaled(scale as f32)
-            .threads(setup.threads);
-        for (_, stage) in &mut self.stages {
-            stage.visit_params(&mut |_, param| param.update(setup.optimizer.as_ref(), &with))?;
+    /// Copies more of what is to be saved, all of it before it changes.
+    fn copy_on(&mut self, entry: Option<usize>, all: bool) -> Result<(), Cause> {
+        match &mut self.copying {
+            Some(copying) => copying.advance(&mut self.stages, &mut self.setup, entry, all),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn report(&mut self) -> Result<NodeReport, Cause> {

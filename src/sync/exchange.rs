@@ -1,16 +1,25 @@
 //! The exchange at the end of a pass: a few scalars are gathered on the first node, folded in layer
 //! order, and the verdict is told to all. So every node knows loss and norm, and all decide alike.
+//!
+//! ```text
+//! training     a node   flags, [loss sum, terms,] a sum of squares for every layer of its own
+//!              verdict  flags, loss, norm, first layer whose gradient is not finite
+//! evaluating   both     for every micro-batch: loss sum, terms, sum and count of every metric
+//! ```
 
-use super::Node;
-use crate::error::Cause;
+use super::{Flags, Node};
+use crate::error::{Cause, NonFinite};
 use crate::ids::{LayerIndex, NodeId};
-use crate::plan::{PassKind, Walk, scalars_from, verdict_len};
+use crate::partition::Partition;
+use crate::plan::{FLAG_SCALARS, PassKind, Walk, scalars_from, verdict_len};
 use crate::wire::{Body, Subject};
 use brigade_layer::{Measure, Network};
 
 /// What a node brings to the exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Contribution {
+    /// What it wants all to know, when training.
+    pub(crate) flags: Flags,
     /// The loss sum and its terms, then a sum and a count for each metric, on the node that has
     /// the loss.
     pub(crate) measures: Vec<f64>,
@@ -18,13 +27,26 @@ pub(crate) struct Contribution {
     pub(crate) squares: Vec<f64>,
 }
 
+impl Contribution {
+    fn scalars(self, kind: PassKind) -> Vec<f64> {
+        let flags = (kind == PassKind::Train).then(|| self.flags.scalars());
+        let flags = flags.into_iter().flatten();
+        flags.chain(self.measures).chain(self.squares).collect()
+    }
+}
+
 /// What all nodes agree on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Verdict {
+    /// What any node wanted all to know, when training.
+    pub(crate) flags: Flags,
     /// The mean loss of the mini-batch, when training.
     pub(crate) loss: f64,
     /// The global norm of the gradients, when training.
     pub(crate) gradient_norm: f64,
+    /// What is infinite or not a number, when training: the loss, or else the first layer's
+    /// gradient.
+    pub(crate) nonfinite: Option<NonFinite>,
     /// When evaluating, for every micro-batch: the loss, then the metrics.
     pub(crate) measures: Vec<Measure>,
 }
@@ -38,12 +60,7 @@ pub(crate) fn exchange(
     let nodes = node.plan.layout.nodes();
     let root = NodeId::new(0);
     let told = if node.node == root {
-        let mut all = vec![
-            mine.measures
-                .into_iter()
-                .chain(mine.squares)
-                .collect::<Vec<_>>(),
-        ];
+        let mut all = vec![mine.scalars(walk.kind)];
         for from in nodes.iter().skip(1) {
             all.push(
                 node.link
@@ -61,12 +78,18 @@ pub(crate) fn exchange(
         }
         verdict
     } else {
-        let scalars = mine.measures.into_iter().chain(mine.squares).collect();
         let id = node.id(Subject::Scalars(node.node));
-        node.link.send(root, id, Body::Scalars(scalars))?;
+        let scalars = Body::Scalars(mine.scalars(walk.kind));
+        node.link.send(root, id, scalars)?;
         node.link.wait(root, node.id(Subject::Verdict))?.scalars()?
     };
-    read(&told, walk, network)
+    match walk.kind {
+        _ if told.len() != verdict_len(network, walk) => {
+            Err(Cause::Bug(format!("a verdict of {} scalars", told.len())))
+        }
+        PassKind::Train => on_step(&told, network, &node.plan.partition),
+        PassKind::Evaluate | PassKind::Predict => Ok(on_measures(&told)),
+    }
 }
 
 /// Folds what came, in layer order whatever the partition.
@@ -87,18 +110,21 @@ fn fold(
         }
     }
     let with_loss = layout.placement.node_of(partition.stage_of(network.loss()));
-    let measures = match walk.kind {
+    match walk.kind {
         PassKind::Predict => return Ok(Vec::new()),
         PassKind::Evaluate => return Ok(all[with_loss.index()].clone()),
-        PassKind::Train => &all[with_loss.index()][..2],
-    };
+        PassKind::Train => {}
+    }
+    let mut flags = Flags::default();
+    let mut loss = 0.0;
     let mut squares = vec![0.0; network.layers().len()];
     for (from, scalars) in layout.nodes().iter().zip(all) {
-        let own = if from == with_loss {
-            &scalars[2..]
-        } else {
-            &scalars[..]
-        };
+        let (told, mut own) = scalars.split_at(FLAG_SCALARS);
+        flags = flags.fold(Flags::read(told)?);
+        if from == with_loss {
+            loss = own[0] / own[1];
+            own = &own[2..];
+        }
         let layers = layout
             .placement
             .stages_on(from)
@@ -109,36 +135,43 @@ fn fold(
     }
     let bad = squares.iter().position(|square| !square.is_finite());
     let norm = squares.iter().sum::<f64>().sqrt();
-    Ok(vec![
-        measures[0] / measures[1],
-        norm,
-        bad.map_or(-1.0, |layer| layer as f64),
-    ])
+    let mut verdict = flags.scalars().to_vec();
+    verdict.extend([loss, norm, bad.unwrap_or(squares.len()) as f64]);
+    Ok(verdict)
 }
 
-fn read(told: &[f64], walk: &Walk, network: &Network) -> Result<Verdict, Cause> {
-    if told.len() != verdict_len(network, walk) {
-        return Err(Cause::Bug(format!("a verdict of {} scalars", told.len())));
-    }
-    match walk.kind {
-        PassKind::Train if told[2] >= 0.0 => Err(Cause::NonFiniteGradient {
-            layer: LayerIndex::new(told[2] as u32),
-        }),
-        PassKind::Train => Ok(Verdict {
-            loss: told[0],
-            gradient_norm: told[1],
-            measures: Vec::new(),
-        }),
-        PassKind::Evaluate | PassKind::Predict => {
-            let measure = |pair: &[f64]| Measure {
-                sum: pair[0],
-                count: pair[1],
-            };
-            let measures = told.chunks_exact(2).map(measure).collect();
-            Ok(Verdict {
-                measures,
-                ..Verdict::default()
-            })
+fn on_step(told: &[f64], network: &Network, partition: &Partition) -> Result<Verdict, Cause> {
+    let (flags, told) = told.split_at(FLAG_SCALARS);
+    let (loss, gradient_norm, bad) = (told[0], told[1], told[2]);
+    let (loss_is, at) = match loss.is_finite() {
+        true => (None, bad as usize),
+        false => (Some(loss), network.loss().index()),
+    };
+    let nonfinite = network.layers().get(at).map(|node| {
+        let layer = LayerIndex::new(at as u32);
+        NonFinite {
+            loss: loss_is,
+            layer,
+            key: node.key.clone(),
+            stage: partition.stage_of(layer),
         }
+    });
+    Ok(Verdict {
+        flags: Flags::read(flags)?,
+        loss,
+        gradient_norm,
+        nonfinite,
+        measures: Vec::new(),
+    })
+}
+
+fn on_measures(told: &[f64]) -> Verdict {
+    let measure = |pair: &[f64]| Measure {
+        sum: pair[0],
+        count: pair[1],
+    };
+    Verdict {
+        measures: told.chunks_exact(2).map(measure).collect(),
+        ..Verdict::default()
     }
 }

@@ -1,12 +1,12 @@
 //! What nodes agree on at the end of a pass, each in a fixed order: sums of shared gradients, loss,
-//! gradient norm.
+//! gradient norm, whether to stop.
 
 mod exchange;
 mod flags;
 mod shared;
 
 pub(crate) use exchange::{Contribution, Verdict, exchange};
-pub(crate) use flags::Saving;
+pub(crate) use flags::{Flags, Saving};
 pub(crate) use shared::sum_shared;
 
 use crate::error::Cause;

@@ -7,11 +7,12 @@ use crate::plan::{PassKind, Plan, Walk};
 use crate::process::Processes;
 use crate::schedule::Schedule;
 use crate::stage::{Command, NodeReport, Reply};
-use crate::sync::Verdict;
+use crate::sync::{Saving, Verdict};
 use crate::trace::{NodeTrace, StepTrace};
 use crate::wire::{Fault, Patience};
 use brigade_layer::{Data, LayerError, Measure, Network, Optimizer, Tensor};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 mod agreement;
@@ -38,6 +39,7 @@ pub struct Trainer {
     nodes: Nodes,
     saves: Saves,
     walks: Vec<Arc<Walk>>,
+    stop: Arc<AtomicBool>,
     passes: u64,
     steps: u64,
     started: Instant,
@@ -131,6 +133,7 @@ impl Trainer {
             nodes,
             saves,
             walks,
+            stop: Arc::default(),
             passes: 0,
             steps: 0,
             started: Instant::now(),
@@ -145,6 +148,14 @@ impl Trainer {
     /// Steps done.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Whoever wants to stop raises this flag: a signal handler, another thread, the program
+    /// itself. Every node of this process reads it at the end of a training step, and
+    /// [`StepReport::stop`] of that step is the same on all processes, so that all stop together.
+    /// The trainer goes on until its caller does not; what was up stays up.
+    pub fn stop_on(&mut self, asked: Arc<AtomicBool>) {
+        self.stop = asked;
     }
 
     /// One training step on a mini-batch: forward, backward, shared sums, clipping, update.
@@ -184,16 +195,24 @@ impl Trainer {
         let data = Arc::new(data.clone());
         let answer = self.pass(PassKind::Train, rows, (step, traced), data)?;
         let Verdict {
+            flags,
             loss,
             gradient_norm,
+            nonfinite,
             ..
         } = answer.verdict;
         self.steps += 1;
+        if matches!(flags.saving, Saving::Done | Saving::Failed) {
+            self.finish_in_report()?;
+        }
         let report = StepReport {
             step,
             loss,
             gradient_norm,
             learning_rate: self.optimizer.learning_rate(step),
+            skipped: nonfinite,
+            stop: flags.stop,
+            saved: self.saves.finished.take(),
             duration: started.elapsed(),
         };
         Ok((report, answer.traces))
@@ -275,8 +294,8 @@ impl Trainer {
         Ok(all)
     }
 
-    /// Whether any of the processes says yes: for decisions that all have to take alike, such as to
-    /// stop.
+    /// Whether any of the processes says yes: for decisions that all have to take alike. To stop
+    /// after a step, [`Trainer::stop_on`] needs no message.
     ///
     /// # Errors
     /// As [`Trainer::step`].

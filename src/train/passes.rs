@@ -62,6 +62,7 @@ impl Trainer {
             step,
             walk,
             data,
+            stop: self.stop.clone(),
             traced,
         }))?;
         let (mut verdict, mut predictions, mut traces) = (None, Vec::new(), Vec::new());

@@ -1,6 +1,8 @@
 //! What the trainer says of steps and evaluations.
 
+use crate::error::{Error, NonFinite};
 use crate::ids::StepId;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a training step did.
@@ -15,6 +17,15 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// The learning rate of the update.
     pub learning_rate: f64,
+    /// Why nothing was updated, where such steps are skipped
+    /// ([`OnNonFinite::Skip`](crate::OnNonFinite::Skip)): the same step on any number of nodes.
+    pub skipped: Option<NonFinite>,
+    /// Somebody asked some process to stop ([`Trainer::stop_on`](crate::Trainer::stop_on)): the
+    /// same on all processes.
+    pub stop: bool,
+    /// The folder of a checkpoint that became whole in this step
+    /// ([`Trainer::save_beside`](crate::Trainer::save_beside)), or why there is none.
+    pub saved: Option<Result<PathBuf, Error>>,
     /// How long it took.
     pub duration: Duration,
 }

@@ -48,6 +48,10 @@ impl Saves {
             ("precision", precision(config.precision)),
             ("wire", precision(config.wire)),
             ("clip", clip),
+            (
+                "on_nonfinite",
+                format!("{:?}", config.on_nonfinite).to_lowercase(),
+            ),
             ("optimizer", format!("{optimizer:?}")),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value));
@@ -68,10 +72,6 @@ impl Saves {
             self.claimed = Some(Claimed::new(folder)?);
         }
         self.claimed.as_ref().map_or(Ok(()), |it| it.begin(step))
-    }
-
-    pub(super) fn is_pending(&self) -> bool {
-        self.pending.is_some()
     }
 }
 

@@ -7,6 +7,7 @@ use brigade::ids::NodeCount;
 use brigade::layer::*;
 use brigade::schedule::Schedule;
 use brigade::{Config, Cuts, Plan, PlanError, ScheduleKind, Trainer, nn};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -89,14 +90,37 @@ impl Data for Tokens {
     }
 }
 
+/// A job on the threads of a node.
+#[derive(Clone, Copy, Debug)]
+pub enum Job {
+    /// One of many that are waited for.
+    WaitedFor,
+    /// One that nobody waits for.
+    LeftAlone,
+}
+
+impl Job {
+    fn panics(self) {
+        let breaks = |job| assert!(job != 5, "a job breaks");
+        match self {
+            Self::WaitedFor => (0..9).into_par_iter().for_each(breaks),
+            Self::LeftAlone => rayon::spawn(move || breaks(5)),
+        }
+    }
+}
+
 /// What a [`Toy`] does beside passing on the sum of its inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Toy {
     pub sleep: [Duration; 3],
     pub panics_at_step: Option<u64>,
+    pub panics_in_a_job: Option<Job>,
     pub asks_for_bytes: usize,
     pub forgets_gradient: bool,
+    /// In this step and micro-batch it passes on nothing but numbers that are none.
     pub not_a_number_at: Option<(u64, u32)>,
+    /// In this step its own gradient is infinite, where it has parameters.
+    pub infinite_gradient_at: Option<u64>,
     pub params: usize,
     pub untrained: bool,
 }
@@ -158,6 +182,7 @@ impl Layer for ToyLayer {
             self.toy.panics_at_step != Some(cx.step.get()),
             "the toy breaks"
         );
+        self.toy.panics_in_a_job.into_iter().for_each(Job::panics);
         if self.toy.asks_for_bytes > 0 {
             cx.f32([self.toy.asks_for_bytes / 4])?;
         }
@@ -174,7 +199,7 @@ impl Layer for ToyLayer {
                 .for_each(|(sum, more)| *sum += more);
         }
         if self.toy.not_a_number_at == Some((cx.step.get(), cx.micro_batch.get())) {
-            sum.data()[0] = f32::NAN;
+            sum.data().fill(f32::NAN);
         }
         Ok((sum.freeze().into(), ()))
     }
@@ -194,8 +219,9 @@ impl Layer for ToyLayer {
     }
     fn backward_weight(&mut self, (): (), cx: &mut Ctx<'_>) -> Result<(), LayerError> {
         std::thread::sleep(self.toy.sleep[2]);
+        let infinite = self.toy.infinite_gradient_at == Some(cx.step.get());
         for param in self.params.iter_mut().filter(|_| !self.toy.untrained) {
-            param.gradient_add(cx.pool())?[0] += 1.0;
+            param.gradient_add(cx.pool())?[0] += if infinite { f32::INFINITY } else { 1.0 };
         }
         Ok(())
     }
@@ -210,6 +236,11 @@ pub fn toy() -> Toy {
 
 /// A chain of small linear layers with one toy in the middle.
 pub fn chain_with(toy: Toy) -> Network {
+    chain_to(toy, nn::MeanSquaredError).build().unwrap()
+}
+
+/// As [`chain_with`], to this loss.
+pub fn chain_to(toy: Toy, loss: impl LayerSpec) -> NetworkBuilder {
     Network::builder()
         .input(TensorSpec::f32([6]))
         .target(TensorSpec::f32([6]))
@@ -218,9 +249,7 @@ pub fn chain_with(toy: Toy) -> Network {
         .layer("toy", toy)
         .layer("c", nn::Linear::new(6, 6))
         .layer("d", nn::Linear::new(6, 6))
-        .loss("loss", nn::MeanSquaredError)
-        .build()
-        .unwrap()
+        .loss("loss", loss)
 }
 
 pub fn numbers(rows: usize) -> Numbers {

@@ -66,6 +66,11 @@ pub fn errors(output: &Output) -> Vec<String> {
 
 /// The process with this rank in the job that runs in this folder.
 pub fn pid(folder: &Path, rank: usize) -> u32 {
+    find_pid(folder, rank).expect("a process with that rank")
+}
+
+/// The same, if there is one.
+pub fn find_pid(folder: &Path, rank: usize) -> Option<u32> {
     let folder = folder.canonicalize().unwrap();
     let wanted = [
         format!("OMPI_COMM_WORLD_RANK={rank}"),
@@ -81,10 +86,7 @@ pub fn pid(folder: &Path, rank: usize) -> u32 {
         (found && here && name.trim() == "brigade").then_some(pid)
     };
     let entries = fs::read_dir("/proc").unwrap();
-    entries
-        .filter_map(|entry| of(entry.ok()?))
-        .next()
-        .expect("a process with that rank")
+    entries.filter_map(|entry| of(entry.ok()?)).next()
 }
 
 pub fn signal(pid: u32, name: &str) {

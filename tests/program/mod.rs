@@ -1,6 +1,8 @@
 //! Runs the program as a user would.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+pub mod killing;
+
 use serde_json::Value;
 use std::fs;
 use std::path::Path;

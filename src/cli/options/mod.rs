@@ -9,6 +9,7 @@ mod network;
 mod output;
 mod pipeline;
 mod planning;
+mod saving;
 mod training;
 mod values;
 
@@ -17,6 +18,8 @@ pub(super) use network::NetworkOptions;
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;
 pub(super) use planning::{PlanOptions, TrainOptions};
+pub(super) use saving::OnSaveError;
+use saving::SavingOptions;
 pub(super) use training::TrainingOptions;
 pub(super) use values::{
     MicroBatchArg, OrderArg, RecomputeArg, ScheduleArg, number, schedule, whole,
@@ -40,6 +43,8 @@ pub(super) struct RunOptions {
     pub(super) pipeline: PipelineOptions,
     #[command(flatten)]
     pub(super) training: TrainingOptions,
+    #[command(flatten)]
+    pub(super) saving: SavingOptions,
     #[command(flatten)]
     pub(super) output: OutputOptions,
 }

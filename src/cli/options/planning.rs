@@ -23,6 +23,13 @@ pub(in crate::cli) struct TrainOptions {
         ]
     )]
     pub(in crate::cli) plan: Option<PathBuf>,
+    /// Go on from a checkpoint: the newest of a run folder, a checkpoint by itself, or, without a
+    /// value, the newest of the newest run. Options are those of that run unless given.
+    #[arg(
+        long, value_name = "RUN|CHECKPOINT|latest", value_hint = ValueHint::DirPath,
+        num_args = 0..=1, default_missing_value = "latest", help_heading = "Checkpoints"
+    )]
+    pub(in crate::cli) resume: Option<PathBuf>,
 }
 
 /// The options of `brigade plan`.

@@ -3,7 +3,7 @@
 use super::values::{BetasArg, PrecisionArg};
 use super::{MicroBatchArg, OrderArg, RunOptions, ScheduleArg, number, whole};
 use crate::cli::failure::Failure;
-use crate::{Config, ScheduleKind};
+use crate::{Config, OnNonFinite, ScheduleKind};
 use brigade_layer::Optimizer;
 use brigade_nn::{Adam, AdamW, LearningRate, Sgd};
 use clap::{Args, ValueEnum};
@@ -66,6 +66,10 @@ pub(in crate::cli) struct TrainingOptions {
         value_parser = number::<f32>
     )]
     clip: f32,
+    /// When a loss or a gradient is infinite or not a number: end with an error, or go on without
+    /// an update in that step.
+    #[arg(long, value_enum, default_value_t = OnNonFiniteArg::Stop, value_name = "WHAT")]
+    on_nonfinite: OnNonFiniteArg,
     /// Seed of everything random.
     #[arg(
         long, default_value = "1", value_name = "N",
@@ -83,6 +87,24 @@ enum OptimizerArg {
     Adam,
     // Gradient descent with momentum 0.9.
     Sgd,
+}
+
+/// What happens to a step without numbers, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnNonFiniteArg {
+    // It is an error.
+    Stop,
+    // It changes nothing.
+    Skip,
+}
+
+impl From<OnNonFiniteArg> for OnNonFinite {
+    fn from(on: OnNonFiniteArg) -> Self {
+        match on {
+            OnNonFiniteArg::Stop => Self::Stop,
+            OnNonFiniteArg::Skip => Self::Skip,
+        }
+    }
 }
 
 impl RunOptions {
@@ -113,7 +135,9 @@ impl RunOptions {
             threads_per_node: pipeline.threads_per_node,
             seed: training.seed,
             clip: Some(training.clip).filter(|clip| *clip != 0.0),
+            on_nonfinite: training.on_nonfinite.into(),
             node_memory_bytes: pipeline.node_memory,
+            saving_bytes: self.saving_bytes(),
             deadline_s: pipeline.deadline,
             ..Config::default()
         };

@@ -1,6 +1,6 @@
 //! The end of a training: what is saved and said.
 
-use super::{LEAST_STEPS, LONG_STEP, Run, writes};
+use super::{LEAST_STEPS, LONG_STEP, Run};
 use crate::cli::breakdown::Breakdown;
 use crate::cli::failure::Failure;
 use crate::cli::generate::{go_on, harmless};
@@ -17,24 +17,26 @@ use std::time::Duration;
 impl Run<'_> {
     /// Saves first, then says how it went.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        if writes(self.options) {
+        self.heed_output();
+        let stopped = self.trainer.any(self.interrupt.asked())?;
+        self.save_last(stopped)?;
+        if self.options.writes() {
             let path = self.folder.as_ref().map(RunFolder::weights);
             self.trainer.save_weights(path.unwrap_or_default())?;
         }
         self.report(None, None)?;
-        let stopped = self.stopped();
-        let stopped = self.trainer.any(stopped)?;
         let validation = match stopped {
             true => None,
             false => {
                 let context = self.options.network.context;
                 let all = TokenWindows::sequential(self.validation.clone(), context)?;
                 let loss = self.trainer.evaluate(&all)?.loss;
-                self.validations.push((self.trainer.steps() - 1, loss));
+                self.validations
+                    .push((self.trainer.steps().saturating_sub(1), loss));
                 Some(loss)
             }
         };
-        let sample = self.sample(stopped)?;
+        let sample = self.sample(validation)?;
         let expected = self.expected(stopped)?;
         let summary = self.summary(validation, expected)?;
         self.report(Some(&summary), sample.as_deref())?;
@@ -86,10 +88,18 @@ impl Run<'_> {
         let tokens = self.options.tokens_per_step();
         let nodes = self.trainer.report()?;
         let plan = self.trainer.plan();
+        let last = self.steps.last().or(self.earlier.last());
         Ok(Summary {
             steps: self.trainer.steps(),
+            skipped_steps: { self.steps.iter() }
+                .filter(|step| step.skipped.is_some())
+                .count() as u64,
             tokens_per_s: tokens_per_second(tokens, &steps_ms),
-            final_loss: self.steps.last().map_or(f64::NAN, |step| step.loss),
+            final_loss: last.map_or(f64::NAN, |step| step.loss),
+            checkpoint: self
+                .saved
+                .as_ref()
+                .map(|(_, path)| path.display().to_string()),
             val_loss,
             bubble: Bubble::of(plan, &self.traces),
             peak_bytes: nodes.iter().map(|node| node.memory.peak_bytes).collect(),
@@ -100,11 +110,13 @@ impl Run<'_> {
         })
     }
 
-    /// A little text, as the network would go on after a new line.
-    fn sample(&mut self, stopped: bool) -> Result<Option<String>, Failure> {
+    /// A little text, as the network would go on after a new line, if it was validated and gives
+    /// numbers at all.
+    fn sample(&mut self, validation: Option<f64>) -> Result<Option<String>, Failure> {
+        let sound = validation.is_some_and(f64::is_finite);
         let bytes = self.options.output.sample;
         let numbers = self.options.output.synthetic_vocab.is_some();
-        if stopped || numbers || self.options.output.json || bytes == 0 {
+        if !sound || numbers || self.options.output.json || bytes == 0 {
             return Ok(None);
         }
         let sampling = Sampling {
@@ -132,7 +144,7 @@ impl Run<'_> {
         summary: Option<&Summary>,
         sample: Option<&str>,
     ) -> Result<(), Failure> {
-        if !writes(self.options) {
+        if !self.options.writes() {
             return Ok(());
         }
         let nodes = self.trainer.report()?;
@@ -149,11 +161,12 @@ impl Run<'_> {
             return Ok(());
         };
         let facts = facts(self.options, &self.source, summary);
+        let steps = [&self.earlier[..], &self.steps].concat();
         let page = Report {
             title: "A training run",
             facts: &facts,
             plan: self.trainer.plan(),
-            steps: &self.steps,
+            steps: &steps,
             validations: &self.validations,
             traces: &self.traces,
             nodes,
@@ -165,6 +178,7 @@ impl Run<'_> {
     fn say_how_it_went(&mut self, summary: &Summary, sample: Option<&str>) -> Result<(), Failure> {
         let Summary {
             steps,
+            skipped_steps,
             final_loss,
             tokens_per_s,
             weights_sha256,
@@ -182,6 +196,11 @@ impl Run<'_> {
         self.output.say(&format!(
             "\n{losses}; {tokens_per_s:.0} tokens/s, {took:.1} s of steps"
         ))?;
+        if *skipped_steps > 0 {
+            self.output.say(&format!(
+                "{skipped_steps} of {steps} steps skipped: their loss or a gradient was not finite"
+            ))?;
+        }
         if let Some(bubble) = summary.bubble {
             self.output.say(&format!(
                 "bubble {:.1}% measured in {} traced steps, {:.1}% simulated with their times{}",
@@ -210,6 +229,13 @@ impl Run<'_> {
             self.output.say(&format!(
                 "{path} has report.html, {trace}weights.safetensors, losses.csv, plan.json and config.toml"
             ))?;
+            if let Some((step, _)) = &self.saved
+                && *step < self.options.training.steps
+            {
+                self.output.say(&format!(
+                    "saved after step {step}; go on with brigade train --resume {path}"
+                ))?;
+            }
         }
         Ok(())
     }
