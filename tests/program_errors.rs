@@ -329,6 +329,14 @@ fn other_commands_are_as_clear() {
             "such as 1,2,4",
         ),
         ("profile text.txt --micro-batch-sizes 99", 2, "has 99"),
+        ("checkpoint lst", 2, "'list'"),
+        ("checkpoint list", 1, "train first"),
+        ("checkpoint show text.txt", 1, "text.txt is no folder"),
+        ("checkpoint list missing", 1, "cannot read missing"),
+        ("checkpoint verify hollow", 1, "hollow has no checkpoint"),
+        ("checkpoint prune hollow", 2, "--keep"),
+        ("checkpoint prune hollow --keep 0", 2, "--keep is 0"),
+        ("checkpoint prune hollow --keep -1", 2, "'-1'"),
     ] {
         assert_fails(&brigade(folder.path(), arguments), arguments, code, wanted);
     }

@@ -99,6 +99,19 @@ pub(crate) fn step_of(path: &Path) -> Option<u64> {
     (name == format!("{PREFIX}{step}")).then_some(step)
 }
 
+/// Whether it is a checkpoint on its way in or out.
+fn is_half(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let half = name.ends_with(PART) || name.ends_with(GONE);
+    half && name.starts_with(&format!(".{PREFIX}"))
+}
+
+/// How many checkpoints in a folder are on their way in or out, or were when their run was killed.
+pub(crate) fn unfinished(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| is_half(&entry.path())).count()
+}
+
 /// Bytes of the files in a folder.
 pub(super) fn bytes_in(folder: &Path) -> io::Result<u64> {
     let mut bytes = 0;
@@ -136,9 +149,7 @@ impl Claimed {
         }
         for entry in fs::read_dir(folder).map_err(|error| fail(folder, &error))? {
             let path = entry.map_err(|error| fail(folder, &error))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let half = name.ends_with(PART) || name.ends_with(GONE);
-            if half && name.starts_with(&format!(".{PREFIX}")) {
+            if is_half(&path) {
                 fs::remove_dir_all(&path).map_err(|error| fail(&path, &error))?;
             }
         }

@@ -99,7 +99,7 @@ pub struct TensorEntry {
 
 impl TensorEntry {
     /// Its bytes, if they can be counted.
-    pub(super) fn bytes(&self) -> Option<u64> {
+    pub(crate) fn bytes(&self) -> Option<u64> {
         let elements = self.shape.iter().try_fold(1u64, |product, axis| {
             product.checked_mul(u64::try_from(*axis).ok()?)
         });
@@ -107,7 +107,7 @@ impl TensorEntry {
     }
 
     /// Its name in the file.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.state {
             None => self.key.clone(),
             Some(state) => format!("{}:{state}", self.key),

@@ -11,7 +11,8 @@ mod writer;
 
 pub(crate) use file::{WeightsFile, WeightsSource};
 pub use folder::SaveTo;
-pub(crate) use folder::{Claimed, part, whole};
+pub(crate) use folder::{Claimed, part, step_of, unfinished, whole};
+pub(crate) use manifest::MANIFEST;
 pub use manifest::{FileEntry, LayerEntry, Manifest, TensorEntry};
 pub use reader::Checkpoint;
 pub use weights::{NamedTensor, Weights, weights_sha256};

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod alike;
 mod breakdown;
+mod checkpoint;
 mod config_file;
 mod ending;
 mod failure;
@@ -20,6 +21,7 @@ mod options;
 mod ordering;
 mod origin;
 mod output;
+mod place;
 mod plan;
 mod profile;
 mod run_folder;
@@ -106,6 +108,12 @@ Examples:
         #[command(subcommand)]
         command: schedule::ScheduleCommand,
     },
+    /// Checkpoints of a run listed, shown, verified and removed
+    #[command(subcommand_required = true)]
+    Checkpoint {
+        #[command(subcommand)]
+        command: checkpoint::CheckpointCommand,
+    },
     /// Print a configuration file: all options with what they mean and their values
     #[command(after_help = "\
 Examples:
@@ -141,7 +149,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Where errors cannot be printed, the exit code has to do. Each is written at once, so that what
     // other processes print does not come in between.
     for text in ending::texts(failure.as_ref()) {
-        let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
+        let text = format!("error: {}\n", output::printable(&text));
+        let _ = io::stderr().write_all(text.as_bytes());
     }
     failure.map_or(ExitCode::SUCCESS, |failure| {
         ExitCode::from(failure.exit_code())
@@ -241,6 +250,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         Command::Profile(options) => profile::profile(options, to),
         Command::Generate(options) => generate::generate(options, to),
         Command::Schedule { command } => schedule::schedule(command, to),
+        Command::Checkpoint { command } => checkpoint::checkpoint(command, to),
         Command::Config(options) => {
             options.checked_config()?;
             options.training.optimizer()?;

@@ -1,17 +1,16 @@
 //! What a training goes on from.
 
 use super::failure::Failure;
-use super::run_folder::{CHECKPOINTS, CONFIG, newest};
+use super::place::Place;
 use crate::Checkpoint;
 use std::path::{Path, PathBuf};
-
-/// The word for the newest checkpoint of the newest run.
-const LATEST: &str = "latest";
 
 /// What a training goes on from.
 #[derive(Clone, Debug)]
 pub(super) struct Origin {
     pub(super) checkpoint: Checkpoint,
+    /// Where it lies, with others.
+    folder: PathBuf,
     /// The run that it is of, if it still lies there.
     pub(super) run: Option<PathBuf>,
     /// Newer ones that are damaged, and how.
@@ -21,48 +20,26 @@ pub(super) struct Origin {
 impl Origin {
     /// The newest whole checkpoint of a run, or one by itself.
     pub(super) fn of(wanted: &Path) -> Result<Self, Failure> {
-        let wanted = match wanted.to_str() == Some(LATEST) {
-            true => newest(Path::new("runs"))?,
-            false => wanted.to_owned(),
+        let place = Place::of(wanted)?;
+        let (checkpoint, damaged) = match &place.one {
+            Some(one) => (Some(Checkpoint::open(one)?), Vec::new()),
+            None => newest_whole(&place.folder)?,
         };
-        let checkpoint = wanted.join("manifest.json").exists();
-        let folder = match checkpoint {
-            true => wanted.parent().unwrap_or(Path::new("")).to_owned(),
-            false if wanted.join(CHECKPOINTS).is_dir() => wanted.join(CHECKPOINTS),
-            false => wanted.clone(),
-        };
-        let run = folder.parent().map(Path::to_owned);
-        let run = run.filter(|run| run.join(CONFIG).is_file());
-        if checkpoint {
-            let checkpoint = Checkpoint::open(&wanted)?;
-            let damaged = Vec::new();
-            return Ok(Self {
-                checkpoint,
-                run,
-                damaged,
-            });
-        }
-        let (checkpoint, damaged) = newest_whole(&folder)?;
         match checkpoint {
             Some(checkpoint) => Ok(Self {
                 checkpoint,
-                run,
+                folder: place.folder.clone(),
+                run: place.run(),
                 damaged,
             }),
-            None => Err(Failure::Other(match damaged.is_empty() {
-                true => format!(
-                    "{} has no checkpoint; give a run folder, or a checkpoint",
-                    wanted.display()
-                ),
-                false => damaged.join("; "),
-            })),
+            None if damaged.is_empty() => Err(place.nothing()),
+            None => Err(Failure::Other(damaged.join("; "))),
         }
     }
 
     /// Later checkpoints of its folder: of what it was that this one is left for.
     pub(super) fn later(&self) -> Result<Option<u64>, Failure> {
-        let folder = self.checkpoint.path().parent().unwrap_or(Path::new("."));
-        let last = Checkpoint::list(folder)?.pop();
+        let last = Checkpoint::list(&self.folder)?.pop();
         let own = self.checkpoint.manifest().step;
         Ok(last.map(|(step, _)| step).filter(|step| *step > own))
     }

@@ -136,6 +136,12 @@ pub(super) fn warn(line: &str) {
     let _ = writeln!(io::stderr(), "warning: {line}");
 }
 
+/// What comes from files, without what a terminal would take for commands.
+pub(super) fn printable(text: &str) -> String {
+    let plain = |c: char| if c.is_control() && c != '\n' { '?' } else { c };
+    text.chars().map(plain).collect()
+}
+
 /// Prints a line.
 pub(super) fn print(to: &mut dyn Write, line: &str) -> Result<(), Failure> {
     writeln!(to, "{line}")

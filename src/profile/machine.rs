@@ -49,10 +49,15 @@ fn cpu() -> String {
     model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-/// The minute, in UTC.
+/// This minute, in UTC.
 pub(super) fn now() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    at(now.map_or(0, |now| now.as_secs()))
+    date(SystemTime::now())
+}
+
+/// The minute, in UTC.
+pub(crate) fn date(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH);
+    at(since.map_or(0, |since| since.as_secs()))
 }
 
 /// By the calendar of days since March of the year 0 (Hinnant, "chrono-compatible low-level date

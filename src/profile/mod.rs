@@ -46,6 +46,7 @@ mod scratch;
 mod together;
 
 pub use machine::Machine;
+pub(crate) use machine::date;
 pub use measure::{Effort, MOST_FLOPS};
 
 /// What a network takes on a machine, for one or several sizes of micro-batch.
