@@ -107,6 +107,7 @@ fn is_half(path: &Path) -> bool {
 }
 
 /// How many checkpoints in a folder are on their way in or out, or were when their run was killed.
+#[cfg(feature = "cli")]
 pub(crate) fn unfinished(folder: &Path) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(|entry| is_half(&entry.path())).count()

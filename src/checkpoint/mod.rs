@@ -11,7 +11,10 @@ mod writer;
 
 pub(crate) use file::{WeightsFile, WeightsSource};
 pub use folder::SaveTo;
-pub(crate) use folder::{Claimed, part, step_of, unfinished, whole};
+pub(crate) use folder::{Claimed, part, whole};
+#[cfg(feature = "cli")]
+pub(crate) use folder::{step_of, unfinished};
+#[cfg(feature = "cli")]
 pub(crate) use manifest::MANIFEST;
 pub use manifest::{FileEntry, LayerEntry, Manifest, TensorEntry};
 pub use reader::Checkpoint;

@@ -46,6 +46,7 @@ mod scratch;
 mod together;
 
 pub use machine::Machine;
+#[cfg(feature = "cli")]
 pub(crate) use machine::date;
 pub use measure::{Effort, MOST_FLOPS};
 
