@@ -69,8 +69,8 @@ impl<P: Into<PathBuf>> From<P> for SaveTo {
     }
 }
 
-/// Steps and folders of the checkpoints in a folder, in the order of their steps; none where there
-/// is no folder.
+/// Steps and folders of the checkpoints in a folder, in the order of their steps, also of one that
+/// lost its manifest; none where there is no folder.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -79,16 +79,34 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let step = name.and_then(|name| name.strip_prefix(PREFIX)?.parse::<u64>().ok());
-        // step-007 is somebody else's.
-        let own = step.filter(|step| name == Some(&*format!("{PREFIX}{step}")));
-        if let Some(step) = own.filter(|_| path.join(MANIFEST).is_file()) {
-            found.push((step, path));
+        let Some(step) = step_of(&path) else { continue };
+        match fs::metadata(&path) {
+            Ok(kind) if kind.is_dir() => found.push((step, path)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            // No folder, or removed meanwhile.
+            _ => {}
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// The step of a checkpoint whose folder has this path.
+pub(crate) fn step_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let step = name.strip_prefix(PREFIX)?.parse::<u64>().ok()?;
+    // step-007 is somebody else's.
+    (name == format!("{PREFIX}{step}")).then_some(step)
+}
+
+/// Bytes of the files in a folder.
+pub(super) fn bytes_in(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let kind = entry?.metadata()?;
+        bytes += if kind.is_file() { kind.len() } else { 0 };
+    }
+    Ok(bytes)
 }
 
 /// A folder that this run saves its checkpoints to, and nobody else at the same time.
@@ -171,23 +189,26 @@ impl Claimed {
             sync(&self.folder)
         });
         renamed.map_err(|error| write_error(&path, &error))?;
-        let older = |list: &[(u64, PathBuf)]| list.partition_point(|(other, _)| *other <= step);
-        (self.prune(keep, older)).map_err(|error| write_error(&self.folder, &error))?;
+        (self.keep(keep, step)).map_err(|error| write_error(&self.folder, &error))?;
         Ok(path)
     }
 
-    /// Removes the oldest checkpoints until `keep` are left of the first `among`: which ones.
-    pub(super) fn prune(
-        &self,
-        keep: usize,
-        among: impl Fn(&[(u64, PathBuf)]) -> usize,
-    ) -> io::Result<Vec<PathBuf>> {
+    /// Removes the oldest checkpoints until so many are left of those up to this step; 0 for all.
+    fn keep(&self, keep: usize, step: u64) -> io::Result<()> {
         let mut all = list(&self.folder)?;
-        let surplus = match keep {
-            0 => 0,
-            keep => among(&all).saturating_sub(keep),
-        };
-        all.truncate(surplus);
+        all.retain(|(other, path)| *other <= step && path.join(MANIFEST).is_file());
+        let oldest = keep
+            .checked_sub(1)
+            .and_then(|keep| all.iter().rev().nth(keep));
+        let removed = oldest.map(|(oldest, _)| self.remove_before(*oldest));
+        removed.transpose().map(drop)
+    }
+
+    /// Removes the checkpoints of earlier steps: which ones. What has no manifest may be somebody
+    /// else's.
+    pub(super) fn remove_before(&self, step: u64) -> io::Result<Vec<PathBuf>> {
+        let mut all = list(&self.folder)?;
+        all.retain(|(other, path)| *other < step && path.join(MANIFEST).is_file());
         let dismissed = |(step, path)| self.dismiss(step).map(|()| path);
         all.into_iter().map(dismissed).collect()
     }

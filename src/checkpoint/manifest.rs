@@ -9,7 +9,7 @@ use brigade_layer::{LayerNode, Network};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
@@ -175,27 +175,48 @@ impl Manifest {
     pub(super) fn save(&self, folder: &Path) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(self);
         let text = text.expect("a manifest has no map with other keys than text");
-        let text = text.replace('\n', "\n  ");
+        let signed = Self::signed(&text.replace('\n', "\n  "));
+        let path = folder.join(MANIFEST);
+        // What would not be read is not written.
+        let readable = match signed.len() as u64 > MOST_BYTES {
+            true => Err(format!(
+                "longer than {MOST_BYTES} bytes, the most that is read"
+            )),
+            false => self.sound(),
+        };
+        readable.map_err(|problem| Error::Write {
+            path: path.display().to_string(),
+            problem,
+        })?;
+        write_whole(&path, signed.as_bytes())
+    }
+
+    /// What is in the file of a manifest with this text: the text with its checksum.
+    #[doc(hidden)]
+    pub fn signed(text: &str) -> String {
         let zeros = "0".repeat(64);
         let unsigned = format!("{BEFORE}{zeros}{AFTER}{text}{END}");
         let sum = hex(&Sha256::digest(unsigned.as_bytes()));
-        let signed = format!("{BEFORE}{sum}{AFTER}{text}{END}");
-        write_whole(&folder.join(MANIFEST), signed.as_bytes())
+        format!("{BEFORE}{sum}{AFTER}{text}{END}")
     }
 
     /// Reads the file, if not a bit of it has changed.
     pub(super) fn load(folder: &Path) -> Result<Self, Error> {
         let path = folder.join(MANIFEST);
         let fail = |problem: &str| read_error(&path, problem);
-        let mut content = Vec::new();
-        let file = File::open(&path).map_err(|error| read_error(&path, error))?;
-        { file.take(MOST_BYTES + 1) }
-            .read_to_end(&mut content)
-            .map_err(|error| read_error(&path, error))?;
-        if content.len() as u64 > MOST_BYTES {
+        // Opening what is no file may take forever.
+        let kind = fs::metadata(&path).map_err(|error| read_error(&path, error))?;
+        if !kind.is_file() {
+            return Err(fail("it is no file"));
+        }
+        if kind.len() > MOST_BYTES {
             let problem = format!("longer than {MOST_BYTES} bytes, the most that is read");
             return Err(fail(&problem));
         }
+        let mut content = Vec::new();
+        let file = File::open(&path).map_err(|error| read_error(&path, error))?;
+        { file.take(kind.len()).read_to_end(&mut content) }
+            .map_err(|error| read_error(&path, error))?;
         Self::parse(&content).map_err(|problem| fail(&problem))
     }
 
@@ -218,37 +239,27 @@ impl Manifest {
         if hex(&hash.finalize()).as_bytes() != sum {
             return Err(DAMAGED.into());
         }
-        let text = content.get(after + AFTER.len()..content.len().saturating_sub(END.len()));
-        let manifest = serde_json::from_slice::<Self>(text.ok_or(DAMAGED)?);
-        let manifest = manifest.map_err(|error| error.to_string())?;
-        if manifest.format != FORMAT {
-            let (format, version) = (manifest.format, &manifest.version);
+        let text = content.strip_suffix(END.as_bytes());
+        let text = text.and_then(|text| text.get(after + AFTER.len()..));
+        let text = text.ok_or(DAMAGED)?;
+        // What another version says need not fit this one's form.
+        let Form { format, version } =
+            serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if format != FORMAT {
             return Err(format!(
                 "of form {format}, written by version {version}; this one reads form {FORMAT}"
             ));
         }
-        manifest.files.iter().try_for_each(FileEntry::sound)?;
+        let manifest = serde_json::from_slice::<Self>(text);
+        let manifest = manifest.map_err(|error| error.to_string())?;
+        manifest.sound()?;
         Ok(manifest)
     }
 }
 
-impl FileEntry {
-    /// Whether its tensors fill it from its header to its end, and it lies where it should.
-    fn sound(&self) -> Result<(), String> {
-        let name = &self.name;
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-            return Err(format!("a file {name:?}, which is no plain name"));
-        }
-        let end = self.tensors.iter().try_fold(self.start, |end, tensor| {
-            tensor.bytes().and_then(|bytes| end.checked_add(bytes))
-        });
-        match end == Some(self.bytes) && self.start >= 8 {
-            true => Ok(()),
-            false => Err(format!(
-                "{name} has {} bytes, and its tensors do not fill them",
-                self.bytes
-            )),
-        }
-    }
+/// What every version's manifest says.
+#[derive(Deserialize)]
+struct Form {
+    format: u32,
+    version: String,
 }

@@ -4,6 +4,8 @@ mod file;
 mod folder;
 mod manifest;
 mod reader;
+mod sound;
+mod source;
 mod weights;
 mod writer;
 

@@ -1,23 +1,19 @@
 //! A checkpoint that was saved: read, checked, and given to the nodes.
 
 use super::folder::{self, Claimed};
-use super::manifest::{FileEntry, Manifest};
+use super::manifest::{MANIFEST, Manifest};
+use super::source::Source;
 use super::{NamedTensor, Weights};
 use crate::error::Error;
-use crate::files::read_error;
-use crate::plan::hex;
+use crate::files::{read_error, write_error};
 use crate::stage::Values;
 use crate::wire::from_bytes;
 use brigade_layer::LayerError;
-use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
 use std::path::{Path, PathBuf};
-
-/// So much is read at once.
-const CHUNK: usize = 1 << 18;
+use std::time::SystemTime;
 
 /// A checkpoint that was saved. It is keyed by layer and parameter, so that any pipeline can resume
 /// from it, whatever its nodes, cuts and schedule.
@@ -46,15 +42,19 @@ impl Checkpoint {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_owned();
         let manifest = Manifest::load(&path)?;
+        if let Some(named) = folder::step_of(&path).filter(|step| *step != manifest.step) {
+            let problem = format!(
+                "it is of step {}, in the folder of step {named}; give the folder its name back",
+                manifest.step
+            );
+            return Err(read_error(&path.join(MANIFEST), problem));
+        }
         let mut places = BTreeMap::new();
         for (number, file) in manifest.files.iter().enumerate() {
             let mut start = file.start;
             for (at, tensor) in file.tensors.iter().enumerate() {
                 let name = (tensor.key.clone(), tensor.state.clone());
-                if places.insert(name, (number, at, start)).is_some() {
-                    let problem = format!("it has {} twice", tensor.name());
-                    return Err(read_error(&path, problem));
-                }
+                places.insert(name, (number, at, start));
                 start += tensor.bytes().unwrap_or(0);
             }
         }
@@ -65,8 +65,8 @@ impl Checkpoint {
         })
     }
 
-    /// The steps and folders of all checkpoints in a folder, oldest first; none where there is no
-    /// folder. A checkpoint is there wholly or not at all.
+    /// The steps and folders of all checkpoints in a folder, oldest first, damaged ones too; none
+    /// where there is no folder.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -84,14 +84,44 @@ impl Checkpoint {
         newest.map(|(_, path)| Self::open(path)).transpose()
     }
 
-    /// Removes the oldest checkpoints of a folder until `keep` are left, at least 1: which ones.
+    /// Removes the oldest checkpoints of a folder until `keep` whole ones are left, at least 1:
+    /// which ones. Those that do not stand a [`look`](Self::look) do not count.
     ///
     /// # Errors
     /// When one cannot be removed, or a run saves to that folder now.
     pub fn prune(folder: impl AsRef<Path>, keep: usize) -> Result<Vec<PathBuf>, Error> {
         let folder = folder.as_ref();
-        let pruned = Claimed::new(folder)?.prune(keep.max(1), <[_]>::len);
-        pruned.map_err(|error| crate::files::write_error(folder, &error))
+        let all = Self::list(folder)?;
+        let whole = |path: &Path| Self::open(path).and_then(|found| found.look()).is_ok();
+        let mut kept = { all.iter().rev() }.filter(|(_, path)| whole(path));
+        let Some((oldest, _)) = kept.nth(keep.max(1) - 1) else {
+            return Ok(Vec::new());
+        };
+        if all[0].0 == *oldest {
+            return Ok(Vec::new());
+        }
+        let pruned = Claimed::new(folder)?.remove_before(*oldest);
+        pruned.map_err(|error| write_error(folder, &error))
+    }
+
+    /// Bytes of all files in a checkpoint's folder, whole or damaged.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn bytes_in(path: impl AsRef<Path>) -> Result<u64, Error> {
+        let path = path.as_ref();
+        folder::bytes_in(path).map_err(|error| read_error(path, error))
+    }
+
+    /// When a checkpoint was saved: the time of its manifest, or of its folder where there is none.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn saved(path: impl AsRef<Path>) -> Result<SystemTime, Error> {
+        let path = path.as_ref();
+        let kind = fs::metadata(path.join(MANIFEST)).or_else(|_| fs::metadata(path));
+        let time = kind.and_then(|kind| kind.modified());
+        time.map_err(|error| read_error(path, error))
     }
 
     /// Its folder.
@@ -104,28 +134,18 @@ impl Checkpoint {
         &self.manifest
     }
 
+    /// Bytes of its files, its manifest aside.
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.bytes).sum()
+    }
+
     /// Whether all files are there, as long as they were, and with the headers that they had.
     ///
     /// # Errors
     /// Names the file that is not.
     pub fn look(&self) -> Result<(), Error> {
-        self.manifest.files.iter().try_for_each(|file| {
-            let path = self.path.join(&file.name);
-            let fail = |problem: String| Err(read_error(&path, problem));
-            let found = fs::metadata(&path).map_err(|error| read_error(&path, error))?;
-            if found.len() != file.bytes {
-                return fail(format!(
-                    "damaged: it has {} bytes where {} were written",
-                    found.len(),
-                    file.bytes
-                ));
-            }
-            let header = self.pass(file, (0, file.start), |_| {})?;
-            match header == file.header_sha256 {
-                true => Ok(()),
-                false => fail("damaged: its header is not what was written".into()),
-            }
-        })
+        let mut files = self.manifest.files.iter();
+        files.try_for_each(|file| Source::open(&self.path, file)?.header())
     }
 
     /// Reads all of it and compares it with its checksums.
@@ -133,14 +153,13 @@ impl Checkpoint {
     /// # Errors
     /// Names the file that has changed, and where.
     pub fn verify(&self) -> Result<(), Error> {
+        // What is missing is known before anything is read.
         self.look()?;
-        for (file, at, start) in self.places.values() {
-            self.read(&self.manifest.files[*file], (*at, *start), |_| {})?;
-        }
-        let weights = self.manifest.digest();
-        if weights != self.manifest.weights_sha256 {
-            let problem = "damaged: its tensors are not those of its weights";
-            return Err(read_error(&self.path, problem));
+        for file in &self.manifest.files {
+            let mut source = Source::open(&self.path, file)?;
+            source.header()?;
+            let mut tensors = 0..file.tensors.len();
+            tensors.try_for_each(|tensor| source.tensor(tensor, |_| {}))?;
         }
         Ok(())
     }
@@ -173,74 +192,19 @@ impl Checkpoint {
 
     /// A tensor's numbers, if it is there, compared with its checksum.
     fn numbers(&self, name: &Name) -> Result<Option<Vec<f32>>, Error> {
-        let Some((file, at, start)) = self.places.get(name) else {
+        let Some((file, tensor, start)) = self.places.get(name) else {
             return Ok(None);
         };
         let file = &self.manifest.files[*file];
+        let mut source = Source::open(&self.path, file)?;
+        // The file is as long as its manifest says, so this is no more than it holds.
+        let elements = file.tensors[*tensor].bytes().unwrap_or(0) / 4;
         let mut numbers = Vec::new();
-        let elements = file.tensors[*at].bytes().unwrap_or(0) / 4;
-        // No more than the file holds, whatever its manifest says.
-        let path = self.path.join(&file.name);
-        let found = fs::metadata(&path).map_err(|error| read_error(&path, error))?;
-        let refused = |error| read_error(&path, error);
-        let elements = elements.min(found.len() / 4) as usize;
-        { numbers.try_reserve_exact(elements) }
-            .map_err(|error| refused(std::io::Error::other(error)))?;
-        self.read(file, (*at, *start), |bytes| {
-            numbers.extend(from_bytes(bytes))
-        })?;
+        { numbers.try_reserve_exact(usize::try_from(elements).unwrap_or(usize::MAX)) }
+            .map_err(|error| read_error(&self.path.join(&file.name), error))?;
+        source.seek(*start)?;
+        source.tensor(*tensor, |bytes| numbers.extend(from_bytes(bytes)))?;
         Ok(Some(numbers))
-    }
-
-    /// Reads a tensor and compares it with its checksum.
-    fn read(
-        &self,
-        file: &FileEntry,
-        (at, start): (usize, u64),
-        on: impl FnMut(&[u8]),
-    ) -> Result<(), Error> {
-        let tensor = &file.tensors[at];
-        let bytes = tensor.bytes().unwrap_or(0);
-        let found = self.pass(file, (start, bytes), on)?;
-        match found == tensor.sha256 {
-            true => Ok(()),
-            false => Err(read_error(
-                &self.path.join(&file.name),
-                format!(
-                    "damaged: {} is not what its checksum says; use another checkpoint",
-                    tensor.name()
-                ),
-            )),
-        }
-    }
-
-    /// Reads so many bytes from there on: their SHA-256.
-    fn pass(
-        &self,
-        file: &FileEntry,
-        (start, bytes): (u64, u64),
-        mut on: impl FnMut(&[u8]),
-    ) -> Result<String, Error> {
-        let path = self.path.join(&file.name);
-        let fail = |error: std::io::Error| read_error(&path, error);
-        let mut from = File::open(&path).map_err(fail)?;
-        from.seek(SeekFrom::Start(start)).map_err(fail)?;
-        let (mut hash, mut left) = (Sha256::new(), bytes);
-        let mut some = vec![0; CHUNK.min(usize::try_from(bytes).unwrap_or(CHUNK))];
-        while left > 0 {
-            let now = some.len().min(usize::try_from(left).unwrap_or(CHUNK));
-            let some = &mut some[..now];
-            from.read_exact(some).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => {
-                    read_error(&path, "damaged: it is shorter than it was")
-                }
-                _ => fail(error),
-            })?;
-            hash.update(&*some);
-            on(some);
-            left -= now as u64;
-        }
-        Ok(hex(&hash.finalize()))
     }
 }
 

@@ -61,10 +61,18 @@ impl Trainer {
         let manifest = checkpoint.manifest();
         let refuse = |problem: String| Err(resume_error(checkpoint, problem));
         let here = Manifest::new(0, Vec::new(), &self.network);
-        let params = manifest.values().into_iter();
+        let values = manifest.values();
+        let params = values.iter();
         let params = params.map(|tensor| (tensor.key.as_str(), tensor.shape.as_slice()));
         if let Err(problem) = self.fits(params) {
             return refuse(format!("it is of another network: {problem}"));
+        }
+        let own = self.network.params();
+        let mut keys = values.iter().map(|tensor| &tensor.key).zip(&own);
+        if let Some((there, (here, _))) = keys.find(|(there, (here, _))| *there != here) {
+            return refuse(format!(
+                "it is of another network: it has {there} where this one has {here}"
+            ));
         }
         let mut layers = manifest.layers.iter().zip(&here.layers);
         if let Some((there, here)) = layers.find(|(there, here)| there != here) {
