@@ -62,7 +62,7 @@ fn the_wrapper_starts_again_with_what_is_left() {
     }
     let folder = folder_with_text();
     let whole = brigade(folder.path(), &format!("train {RUN} --nodes 1 --out whole"));
-    let hosts = "localhost slots=1\n127.0.0.1 slots=1\nnowhere.invalid slots=1\n";
+    let hosts = "localhost\n127.0.0.1\nnowhere.invalid\n";
     fs::write(folder.path().join("hosts"), hosts).unwrap();
     let wrapper = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/launch/again");
     let output = Command::new("timeout")
