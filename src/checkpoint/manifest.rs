@@ -87,7 +87,6 @@ pub struct TensorEntry {
     /// The parameter's key.
     pub key: String,
     /// Which of the optimizer's states it is; without one, the values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// The number of the layer that holds it first.
     pub layer: u32,

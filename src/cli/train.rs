@@ -8,8 +8,9 @@ use super::output::{Output, StepLine};
 use super::run_folder::RunFolder;
 use super::starting::Starting;
 use super::summary::{describe, tokens_per_second};
+use crate::process;
 use crate::trace::StepTrace;
-use crate::{Config, SaveTo, StepReport, Trainer};
+use crate::{Config, Fault, SaveTo, StepReport, Trainer};
 use brigade_layer::{Network, Optimizer};
 use brigade_nn::TokenWindows;
 use std::io::Write;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod drill;
 mod finish;
 mod from;
 mod saving;
@@ -48,8 +50,15 @@ pub(super) fn train(
     let settings = settings(&starting.settings(options));
     let decided = starting.decided(&options.run);
     let mut left = decided.saving.retries;
+    let mut fault = drill::wanted(starting.config.nodes)?;
+    if left > 0 && process::count() > 1 {
+        let problem = "--retries is for one process; over MPI the whole job starts again: \
+                       docs/launch/again does that";
+        return Err(Failure::Usage(problem.into()));
+    }
     loop {
-        let failure = match attempt(&decided, starting.clone(), (&settings, &mut from), to) {
+        let starting = (starting.clone(), fault.take());
+        let failure = match attempt(&decided, starting, (&settings, &mut from), to) {
             Err(failure @ Failure::Node(_)) if left > 0 => failure,
             ended => return ended,
         };
@@ -61,11 +70,11 @@ pub(super) fn train(
 /// Trains from where it is to go on, to the end or to a failure.
 fn attempt(
     options: &RunOptions,
-    starting: Starting,
+    (starting, fault): (Starting, Option<Fault>),
     (settings, from): (&str, &mut From),
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut run = Run::start(options, starting, to)?;
+    let mut run = Run::start(options, (starting, fault), to)?;
     let trained = run.open(settings, from).and_then(|()| run.steps());
     run.output.end_progress();
     let cut_short = trained.is_err();
@@ -112,7 +121,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(
         options: &'a RunOptions,
-        starting: Starting,
+        (starting, fault): (Starting, Option<Fault>),
         to: &'a mut dyn Write,
     ) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
@@ -127,7 +136,8 @@ impl<'a> Run<'a> {
             ..
         } = starting;
         let windows = corpus.windows(options)?;
-        let mut trainer = Trainer::start_with_plan(&network, &config, optimizer.clone(), plan)?;
+        let mut trainer =
+            Trainer::start_drilled(&network, &config, optimizer.clone(), plan, fault)?;
         trainer.stop_on(interrupt.flag());
         let output = Output::new(to, options.output.json);
         Ok(Self {

@@ -83,8 +83,19 @@ impl Trainer {
         optimizer: impl Optimizer,
         plan: Plan,
     ) -> Result<Self, Error> {
+        Self::start_drilled(network, config, optimizer, plan, None)
+    }
+
+    /// As [`Trainer::start_with_plan`], with a link that fails.
+    pub(crate) fn start_drilled(
+        network: &Network,
+        config: &Config,
+        optimizer: impl Optimizer,
+        plan: Plan,
+        fault: Option<Fault>,
+    ) -> Result<Self, Error> {
         let plan = (config.validate()).and_then(|()| plan.proven(network, config));
-        Self::start_planned(network, config, Arc::new(optimizer), plan, None)
+        Self::start_planned(network, config, Arc::new(optimizer), plan, fault)
     }
 
     /// As [`Trainer::start`], with a link that fails: for tests of what the other nodes make of it.

@@ -65,10 +65,16 @@ pub fn kill_again_and_again(
         while started.elapsed() < moment && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if child.try_wait().unwrap().is_none() {
+        let killed = child.try_wait().unwrap().is_none();
+        if killed {
             kill(starts, &mut child);
         }
         let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            killed || output.status.success(),
+            "nobody killed it: {said}"
+        );
         if output.status.success() {
             assert_eq!(sha(&output), wanted, "start {starts} of {arguments}");
             assert_verifies(folder, &out);
