@@ -25,11 +25,11 @@ impl Origin {
             Some(one) => (Some(Checkpoint::open(one)?), Vec::new()),
             None => newest_whole(&place.folder)?,
         };
+        let run = place.run();
         match checkpoint {
             Some(checkpoint) => Ok(Self {
                 checkpoint,
-                folder: place.folder.clone(),
-                run: place.run(),
+                run,
                 damaged,
             }),
             None if damaged.is_empty() => Err(place.nothing()),
