@@ -29,6 +29,7 @@ impl Origin {
         match checkpoint {
             Some(checkpoint) => Ok(Self {
                 checkpoint,
+                folder: place.folder,
                 run,
                 damaged,
             }),
