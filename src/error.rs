@@ -1,13 +1,20 @@
 //! Two families of errors: what is decidable before a thread starts, and what happens while
 //! running.
 
-use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, StageCount, StageId, StepId};
+use crate::ids::{LayerIndex, NodeId, StageCount};
+use crate::schedule::CheckError;
 use crate::schedule::csv::CsvError;
-use crate::schedule::{Action, CheckError};
 use brigade_layer::LayerError;
 use std::any::Any;
-use std::fmt;
 use std::time::Duration;
+
+mod run;
+mod standing;
+mod standings;
+
+pub use run::RunError;
+pub use standing::{Doing, Standing};
+pub use standings::Standings;
 
 /// What is wrong with a plan, before a thread starts. Says what to change.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -185,7 +192,7 @@ pub enum Cause {
         peer: NodeId,
     },
     /// Nobody made progress for as long as the deadline.
-    #[error("nothing moved for {waited:?}: waits for {waits_for} from node {peer}; {peers}")]
+    #[error("nothing moved for {waited:.1?}: waits for {waits_for} from node {peer}; {peers}")]
     Stuck {
         /// How long.
         waited: Duration,
@@ -193,7 +200,7 @@ pub enum Cause {
         waits_for: String,
         /// From whom.
         peer: NodeId,
-        /// What the other nodes were doing.
+        /// What that one waits for, and so on to the node that holds them up.
         peers: String,
     },
     /// A process of the job does not answer.
@@ -259,79 +266,13 @@ impl Cause {
             _ => false,
         }
     }
-}
 
-/// What went wrong while running: where, when, and what.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct RunError {
-    /// The rank of its process, where there are several.
-    pub rank: Option<usize>,
-    /// The node it happened on.
-    pub node: NodeId,
-    /// The step; 0 when evaluating or predicting.
-    pub step: StepId,
-    /// The walk through the lists.
-    pub pass: PassId,
-    /// The action, if one was under way.
-    pub action: Option<Action>,
-    /// The node's list around the action, with the action marked.
-    pub row: String,
-    /// What went wrong.
-    pub cause: Cause,
-}
-
-impl RunError {
-    /// The stage, if the action had one.
-    pub fn stage(&self) -> Option<StageId> {
-        self.action.and_then(|action| action.stage())
-    }
-
-    /// The micro-batch, if the action had one.
-    pub fn micro_batch(&self) -> Option<MicroBatchId> {
-        self.action.and_then(|action| action.micro_batch())
-    }
-
-    /// The error of the node where it began.
-    pub fn root(&self) -> &Self {
-        match &self.cause {
-            Cause::Peer(error) => error.root(),
-            _ => self,
-        }
-    }
-
-    /// The one that caused the others: causes rank above consequences, then the lower node.
-    pub(crate) fn root_of(errors: &[Self]) -> Option<&Self> {
-        errors
-            .iter()
-            .map(Self::root)
-            .min_by_key(|error| (error.cause.is_consequence(), error.node))
-    }
-}
-
-impl fmt::Display for RunError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(rank) = self.rank {
-            write!(f, "rank {rank}, ")?;
-        }
-        write!(f, "step {}, node {}", self.step, self.node)?;
-        if let Some(stage) = self.stage() {
-            write!(f, ", stage {stage}")?;
-        }
-        if let Some(micro_batch) = self.micro_batch() {
-            write!(f, ", micro-batch {micro_batch}")?;
-        }
-        write!(f, ": {}", self.cause)?;
-        if !self.row.is_empty() {
-            write!(f, " (at {})", self.row)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for RunError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.cause)
+    /// Whether waiting has ended in vain, so that it matters where everyone stands.
+    pub(crate) fn is_waiting_in_vain(&self) -> bool {
+        matches!(
+            self,
+            Self::Stuck { .. } | Self::LinkLost { .. } | Self::ProcessLost { .. }
+        )
     }
 }
 

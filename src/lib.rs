@@ -98,7 +98,7 @@ pub use ndarray;
 
 pub use checkpoint::Weights;
 pub use config::{Config, Pinning, Recompute, Transport};
-pub use error::{Cause, Error, PlanError, RunError};
+pub use error::{Cause, Doing, Error, PlanError, RunError, Standing, Standings};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;

@@ -215,23 +215,6 @@ fn a_forgotten_gradient_names_the_layer() {
     );
 }
 
-/// A node that does not move is not waited for for ever.
-#[test]
-fn a_stuck_node_is_reported_with_who_waits_for_what() {
-    let sleep = [Duration::from_millis(900), Duration::ZERO, Duration::ZERO];
-    let network = chain_with(Toy { sleep, ..toy() });
-    let config = Config {
-        deadline_s: 0.2,
-        ..four_nodes()
-    };
-    let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
-    let Error::Run(error) = trainer.step(&numbers(13)).unwrap_err() else {
-        panic!()
-    };
-    assert!(matches!(error.root().cause, Cause::Stuck { .. }), "{error}");
-    assert!(error.to_string().contains("from node"), "{error}");
-}
-
 /// Progress anywhere keeps everyone patient: the deadline counts from the last sign of it.
 #[test]
 fn a_slow_pipeline_that_moves_is_not_stuck() {

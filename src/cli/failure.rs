@@ -1,6 +1,6 @@
 //! Why the program ends without success, in one line.
 
-use crate::{Error, PlanError};
+use crate::{Error, PlanError, RunError, Standings};
 use brigade_layer::LayerError;
 use std::io;
 use std::path::Path;
@@ -11,6 +11,9 @@ pub(super) enum Failure {
     /// Wrong usage: what to change on the command line or in the configuration file.
     #[error("{0}")]
     Usage(String),
+    /// Nothing moved any more, or somebody was lost: it is known where every node stood.
+    #[error("{0}")]
+    Stuck(Box<RunError>),
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -24,8 +27,16 @@ impl Failure {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Other(_) => 1,
+            Self::Stuck(_) | Self::Other(_) => 1,
             Self::Closed => 0,
+        }
+    }
+
+    /// Where every node stood, if it matters.
+    pub(super) fn standings(&self) -> Option<&Standings> {
+        match self {
+            Self::Stuck(error) => Some(&error.root().standings),
+            _ => None,
         }
     }
 
@@ -77,6 +88,7 @@ impl From<Error> for Failure {
                 | PlanError::Illegal { .. }
                 | PlanError::Layout { .. },
             ) => Self::Usage(error.to_string()),
+            Error::Run(error) if !error.root().standings.is_empty() => Self::Stuck(error),
             other => Self::Other(other.to_string()),
         }
     }

@@ -137,9 +137,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Failure::Other(text))
         }
     };
-    // Where errors cannot be printed, the exit code has to do.
-    for line in ending::lines(failure.as_ref().map(ToString::to_string)) {
-        let _ = writeln!(io::stderr(), "error: {line}");
+    // Where errors cannot be printed, the exit code has to do. Each is written at once, so that
+    // nothing of other processes comes in between.
+    for text in ending::texts(failure.as_ref()) {
+        let _ = io::stderr().write_all(format!("error: {text}\n").as_bytes());
     }
     failure.map_or(ExitCode::SUCCESS, |failure| {
         ExitCode::from(failure.exit_code())

@@ -55,7 +55,12 @@ fn hop(transport: Transport, bytes: usize) -> Result<f64, Cause> {
     let layout = Layout::chain(Placement::straight(nodes));
     let pools: Vec<_> = nodes.iter().map(|node| (node, Pool::new(None))).collect();
     let settings = (transport, DEADLINE);
-    let links = local_links(&layout, MicroBatchCount::new(1), settings, &pools);
+    let links = local_links(
+        (&layout, Vec::new()),
+        MicroBatchCount::new(1),
+        settings,
+        &pools,
+    );
     let mut links = links.boxed().into_iter();
     let (Some(from), Some(to)) = (links.next(), links.next()) else {
         return Err(Cause::Bug("two nodes have two links".into()));

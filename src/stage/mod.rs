@@ -11,6 +11,7 @@ mod feeds;
 mod holders;
 mod mailbox;
 mod pass;
+mod position;
 mod program;
 mod recompute;
 mod runner;

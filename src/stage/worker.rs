@@ -8,14 +8,14 @@ use super::crossing::Crossing;
 use super::holders::StageHolders;
 use super::mailbox::Mailbox;
 use super::pass::Pass;
+use super::position::Position;
 use super::program::Program;
 use super::runner::Stage;
 use super::setup::WorkerSetup;
-use crate::error::{Cause, RunError, panic_text};
-use crate::ids::{NodeId, PassId, ReplicaId, StageId, StepId};
+use crate::error::{Cause, Standings, panic_text};
+use crate::ids::{NodeId, PassId, ReplicaId, StageId};
 use crate::plan::{PassKind, Walk, by_stage};
-use crate::process;
-use crate::schedule::{Action, Transfer, Work, render_row};
+use crate::schedule::{Action, Transfer, Work};
 use crate::sync::{self, Contribution};
 use crate::wire::{Body, MessageId, Subject};
 use brigade_layer::{Precision, UpdateWith};
@@ -33,15 +33,6 @@ pub(crate) struct Worker {
     allowance: Allowance,
     busy: Duration,
     waited: Duration,
-}
-
-/// Where the node is in its list, for error messages.
-#[derive(Clone, Copy, Default)]
-struct Position {
-    pass: PassId,
-    step: StepId,
-    index: usize,
-    action: Option<Action>,
 }
 
 impl Worker {
@@ -83,23 +74,11 @@ impl Worker {
             Ok(Err(cause)) => cause,
             Err(payload) => Cause::Panic(panic_text(payload.as_ref())),
         };
-        let node = self.setup.node;
-        let row = (walk.as_ref())
-            .filter(|_| self.at.action.is_some())
-            .map(|walk| render_row(&walk.lowered.nodes[node.index()], self.at.index))
-            .unwrap_or_default();
-        let Position {
-            pass, step, action, ..
-        } = self.at;
-        let error = RunError {
-            rank: process::own(),
-            node,
-            step,
-            pass,
-            action,
-            row,
-            cause,
+        let standings = match cause.is_waiting_in_vain() {
+            true => self.setup.link.standings(),
+            false => Standings::default(),
         };
+        let error = (self.at).error(self.setup.node, walk.as_deref(), cause, standings);
         tracing::warn!(%error, "node fails");
         self.setup.link.tell_failure(&error);
         Reply::Failed(Box::new(error))
@@ -181,7 +160,7 @@ impl Worker {
         (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
         self.mail.clear();
         self.crossing = Crossing::new(&self.setup, walk)?;
-        self.setup.link.begin(&request.walk)?;
+        self.setup.link.begin(request.pass, &request.walk)?;
         for (stage, runner) in &mut self.stages {
             runner.begin(walk.stash_limits[stage.index()], request.traced.is_some());
         }
@@ -202,10 +181,12 @@ impl Worker {
             self.at.index = index;
             self.at.action = Some(*action);
             tracing::trace!(node = %self.setup.node, index, %action, "begins");
-            let allowed = self.allowance.of(*action);
-            self.setup.link.progress(index, allowed);
-            let started = Instant::now();
+            let (started, allowed) = (Instant::now(), self.allowance.of(*action));
+            self.setup.link.progress(index, started, allowed);
             self.act(*action, walk, &mut pass)?;
+            if let Some(text) = self.setup.panicked.get() {
+                return Err(Cause::Panic(text.clone()));
+            }
             self.account(*action, started, walk, &mut pass);
         }
         self.at.action = None;

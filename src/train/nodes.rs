@@ -1,7 +1,7 @@
 //! The nodes' threads: started, asked, joined.
 
 use crate::config::{Config, Pinning};
-use crate::error::{Cause, Error, RunError};
+use crate::error::{Cause, Error, RunError, panic_text};
 use crate::ids::{NodeId, PassId, StepId};
 use crate::plan::Plan;
 use crate::process::{self, Processes};
@@ -51,8 +51,9 @@ impl Nodes {
         let pools: Vec<_> = (plan.layout.nodes().iter().filter(is_here))
             .map(|node| (node, Pool::new(config.limit_of(node))))
             .collect();
+        let several = processes.world().map(|_| ranks.clone());
         let local = local_links(
-            &plan.layout,
+            (&plan.layout, several.unwrap_or_default()),
             plan.training.batch.micro_batches(),
             (config.transport, config.deadline()),
             &pools,
@@ -98,6 +99,7 @@ impl Nodes {
                 clip: config.clip,
                 precision: config.precision,
                 threads: config.threads_per_node,
+                panicked: Arc::default(),
                 pool,
                 link,
                 commands,
@@ -208,9 +210,13 @@ impl Nodes {
     /// The pipeline is of no use any more, and the others are told why.
     pub(super) fn lost(&mut self, cause: Cause) -> Error {
         let step = self.step;
+        let node = self.here[0];
+        let session = (self.session.as_ref()).filter(|_| cause.is_waiting_in_vain());
+        let standings = session.map(|session| session.standings(node));
         let error = RunError {
             step,
-            ..start_error(self.here[0], cause)
+            standings: Arc::new(standings.unwrap_or_default()),
+            ..start_error(node, cause)
         };
         if let Some(session) = &self.session {
             session.tell(&error);
@@ -275,6 +281,7 @@ impl Nodes {
                         action,
                         row,
                         cause,
+                        standings: Arc::default(),
                         ..root
                     });
                 }
@@ -315,6 +322,7 @@ fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
         core_affinity::set_for_current(*own);
     }
     let (node, replies) = (setup.node, setup.replies.clone());
+    let panicked = setup.panicked.clone();
     let others = cores.unwrap_or_default();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(setup.threads)
@@ -323,6 +331,10 @@ fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
             if let Some(own) = others.get(thread) {
                 core_affinity::set_for_current(*own);
             }
+        })
+        // Without this it ends the process.
+        .panic_handler(move |payload| {
+            let _ = panicked.set(panic_text(payload.as_ref()));
         })
         .use_current_thread()
         .build();
@@ -358,6 +370,7 @@ fn start_error(node: NodeId, cause: Cause) -> RunError {
         action: None,
         row: String::new(),
         cause,
+        standings: Arc::default(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! A link that fails on purpose, to test what the others make of it.
 
 use super::{Body, Link, MessageId};
-use crate::error::{Cause, RunError};
-use crate::ids::NodeId;
+use crate::error::{Cause, RunError, Standings};
+use crate::ids::{NodeId, PassId};
 use crate::plan::Walk;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A failure to be provoked in tests: the link of a node is cut off after some sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl FaultyLink {
 }
 
 impl Link for FaultyLink {
-    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause> {
-        self.link()?.begin(walk)
+    fn begin(&mut self, pass: PassId, walk: &Arc<Walk>) -> Result<(), Cause> {
+        self.link()?.begin(pass, walk)
     }
 
     fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause> {
@@ -61,9 +61,9 @@ impl Link for FaultyLink {
         self.link()?.wait(from, id)
     }
 
-    fn progress(&mut self, index: usize, allowed: Duration) {
+    fn progress(&mut self, index: usize, begun: Instant, allowed: Duration) {
         if let Ok(link) = self.link() {
-            link.progress(index, allowed);
+            link.progress(index, begun, allowed);
         }
     }
 
@@ -77,6 +77,11 @@ impl Link for FaultyLink {
         if let Ok(link) = self.link() {
             link.tell_failure(error);
         }
+    }
+
+    fn standings(&self) -> Standings {
+        let link = self.link.as_ref();
+        link.map(|link| link.standings()).unwrap_or_default()
     }
 
     fn sent_bytes(&self) -> u64 {

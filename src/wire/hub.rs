@@ -1,9 +1,11 @@
 //! What the links of one process share: who is alive, how far each has come, and how full each lane
 //! is.
 
-use crate::ids::{NodeCount, NodeId};
+use crate::ids::{NodeId, PassId};
+use crate::plan::Walk;
 use crate::schedule::{Lane, Layout};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One line a node, written by its own link and read by the others'.
@@ -12,8 +14,12 @@ struct Line {
     alive: AtomicBool,
     /// Counts every action begun.
     progress: AtomicU64,
+    /// How many passes it has begun: the number of the last one, and one.
+    begun: AtomicU64,
     /// The entry of its list that it has begun last.
     entry: AtomicU64,
+    /// When it began that, in milliseconds since the hub was made.
+    moved: AtomicU64,
     /// How long that may take, in milliseconds.
     allowed: AtomicU64,
     /// When its process was last heard of, in milliseconds since the hub was made; of a node in
@@ -25,21 +31,38 @@ struct Line {
 const HERE: u64 = u64::MAX;
 /// A [`Line`]'s `entry`, while its node waits to be asked for something.
 const AT_REST: u64 = u64::MAX;
+/// A [`Line`]'s `entry`, while its node reads data, ahead of its list.
+const BEGINS: u64 = u64::MAX - 1;
+
+/// Where a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Rest,
+    Begins,
+    Entry(usize),
+}
 
 /// Shared by the links of one process.
 #[derive(Debug)]
 pub(crate) struct Hub {
     made: Instant,
+    pub(super) layout: Layout,
+    /// Of every node, where there are several processes.
+    pub(super) ranks: Vec<usize>,
+    /// The lists that are walked in this process.
+    walk: Mutex<Option<(PassId, Arc<Walk>)>>,
     lines: Vec<Line>,
     lanes: Vec<(Lane, AtomicU32)>,
 }
 
 impl Hub {
-    pub(crate) fn new(nodes: NodeCount, layout: &Layout) -> Self {
+    pub(crate) fn new(layout: &Layout, ranks: Vec<usize>) -> Self {
         let line = || Line {
             alive: AtomicBool::new(true),
             progress: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             entry: AtomicU64::new(AT_REST),
+            moved: AtomicU64::new(0),
             allowed: AtomicU64::new(0),
             heard: AtomicU64::new(HERE),
         };
@@ -51,7 +74,10 @@ impl Hub {
         lanes.sort_by_key(|(lane, _)| *lane);
         Self {
             made: Instant::now(),
-            lines: nodes.iter().map(|_| line()).collect(),
+            lines: layout.nodes().iter().map(|_| line()).collect(),
+            layout: layout.clone(),
+            ranks,
+            walk: Mutex::new(None),
             lanes,
         }
     }
@@ -66,27 +92,63 @@ impl Hub {
             .store(false, Ordering::Release);
     }
 
-    /// A node begins an entry of its list, which may take so long.
-    pub(super) fn progress(&self, node: NodeId, entry: usize, allowed: Duration) {
-        let line = &self.lines[node.index()];
-        line.entry.store(entry as u64, Ordering::Relaxed);
-        let allowed = u64::try_from(allowed.as_millis()).unwrap_or(u64::MAX);
-        line.allowed.store(allowed, Ordering::Relaxed);
-        line.progress.fetch_add(1, Ordering::Relaxed);
+    /// A node begins a pass.
+    pub(super) fn begin(&self, node: NodeId, pass: PassId, walk: &Arc<Walk>) {
+        *self.walk.lock().unwrap_or_else(PoisonError::into_inner) = Some((pass, walk.clone()));
+        let begun = pass.get().saturating_add(1);
+        self.lines[node.index()]
+            .begun
+            .store(begun, Ordering::Relaxed);
+        self.moved(node, BEGINS, Duration::ZERO, Instant::now());
+    }
+
+    /// A node has begun an entry of its list, which may take so long.
+    pub(super) fn progress(&self, node: NodeId, entry: usize, begun: Instant, allowed: Duration) {
+        self.moved(node, entry as u64, allowed, begun);
     }
 
     /// A node is done with its list.
     pub(super) fn rest(&self, node: NodeId) {
+        self.moved(node, AT_REST, Duration::ZERO, Instant::now());
+    }
+
+    fn moved(&self, node: NodeId, entry: u64, allowed: Duration, at: Instant) {
         let line = &self.lines[node.index()];
-        line.entry.store(AT_REST, Ordering::Relaxed);
-        line.allowed.store(0, Ordering::Relaxed);
+        line.entry.store(entry, Ordering::Relaxed);
+        line.allowed.store(millis(allowed), Ordering::Relaxed);
+        let since = at.saturating_duration_since(self.made);
+        line.moved.store(millis(since), Ordering::Relaxed);
         line.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The lists that are walked in this process, and the pass.
+    pub(super) fn walk(&self) -> Option<(PassId, Arc<Walk>)> {
+        let walk = self.walk.lock();
+        walk.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The pass that a node has begun last, and where it is in it.
+    pub(super) fn at(&self, node: NodeId) -> (Option<PassId>, At) {
+        let line = &self.lines[node.index()];
+        let begun = line.begun.load(Ordering::Relaxed);
+        let at = match line.entry.load(Ordering::Relaxed) {
+            AT_REST => At::Rest,
+            BEGINS => At::Begins,
+            entry => At::Entry(entry as usize),
+        };
+        (begun.checked_sub(1).map(PassId::new), at)
+    }
+
+    /// How long ago a node began what it is at.
+    pub(super) fn since(&self, node: NodeId) -> Duration {
+        let moved = self.lines[node.index()].moved.load(Ordering::Relaxed);
+        (self.made.elapsed()).saturating_sub(Duration::from_millis(moved))
     }
 
     /// Whether a node has not begun its list: its program has not asked it yet, or it reads data.
     pub(super) fn is_anyone_at_rest(&self) -> bool {
         let entries = self.lines.iter().map(|line| &line.entry);
-        { entries }.any(|entry| entry.load(Ordering::Relaxed) == AT_REST)
+        { entries }.any(|entry| entry.load(Ordering::Relaxed) >= BEGINS)
     }
 
     /// The longest that any node's present action may take.
@@ -111,12 +173,6 @@ impl Hub {
             .sum()
     }
 
-    /// The entry of its list that a node has begun last, unless it is done with it.
-    pub(super) fn entry(&self, node: NodeId) -> Option<usize> {
-        let entry = self.lines[node.index()].entry.load(Ordering::Relaxed);
-        (entry != AT_REST).then_some(entry as usize)
-    }
-
     /// A message enters a lane: how many are under way now.
     pub(super) fn enter(&self, lane: Lane) -> u32 {
         self.lane(lane)
@@ -138,13 +194,20 @@ impl Hub {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// How far a node has come, told from process to process.
 #[cfg(feature = "mpi")]
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Beat {
     node: NodeId,
     progress: u64,
+    begun: u64,
     entry: u64,
+    /// How many milliseconds ago it began that.
+    since: u64,
     allowed: u64,
 }
 
@@ -156,7 +219,9 @@ impl Hub {
         Beat {
             node,
             progress: line.progress.load(Ordering::Relaxed),
+            begun: line.begun.load(Ordering::Relaxed),
             entry: line.entry.load(Ordering::Relaxed),
+            since: millis(self.since(node)),
             allowed: line.allowed.load(Ordering::Relaxed),
         }
     }
@@ -166,7 +231,10 @@ impl Hub {
         let Some(line) = self.lines.get(beat.node.index()) else {
             return;
         };
+        let moved = millis(self.made.elapsed()).saturating_sub(beat.since);
+        line.begun.store(beat.begun, Ordering::Relaxed);
         line.entry.store(beat.entry, Ordering::Relaxed);
+        line.moved.store(moved, Ordering::Relaxed);
         line.allowed.store(beat.allowed, Ordering::Relaxed);
         line.progress.store(beat.progress, Ordering::Relaxed);
         self.heard(beat.node);
@@ -174,8 +242,7 @@ impl Hub {
 
     /// A node in another process is there.
     pub(super) fn heard(&self, node: NodeId) {
-        let since = self.made.elapsed().as_millis();
-        let heard = u64::try_from(since).unwrap_or(HERE - 1);
+        let heard = millis(self.made.elapsed()).min(HERE - 1);
         self.lines[node.index()]
             .heard
             .store(heard, Ordering::Relaxed);

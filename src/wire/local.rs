@@ -2,8 +2,8 @@
 
 use super::{AWAY, Body, Hub, Link, MessageId, Patience, Subject, codec};
 use crate::config::Transport;
-use crate::error::{Cause, RunError};
-use crate::ids::{MicroBatchCount, NodeId};
+use crate::error::{Cause, RunError, Standings};
+use crate::ids::{MicroBatchCount, NodeId, PassId};
 use crate::plan::Walk;
 use crate::schedule::{Layout, Slots};
 use brigade_layer::Pool;
@@ -67,14 +67,15 @@ impl LocalLinks {
     }
 }
 
-/// Links among nodes of one process, each with its pool.
+/// Links among nodes of one process, each with its pool; `ranks` has the process of every node,
+/// where there are several.
 pub(crate) fn local_links(
-    layout: &Layout,
+    (layout, ranks): (&Layout, Vec<usize>),
     micro_batches: MicroBatchCount,
     (transport, deadline): (Transport, Duration),
     pools: &[(NodeId, Pool)],
 ) -> LocalLinks {
-    let hub = Arc::new(Hub::new(layout.nodes(), layout));
+    let hub = Arc::new(Hub::new(layout, ranks));
     let mut peers: Vec<Option<(Sender<Frame>, Pool)>> = vec![None; layout.nodes().index()];
     let mut receivers = Vec::new();
     for (node, pool) in pools {
@@ -111,7 +112,8 @@ pub(crate) fn local_links(
 }
 
 impl Link for LocalLink {
-    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause> {
+    fn begin(&mut self, pass: PassId, walk: &Arc<Walk>) -> Result<(), Cause> {
+        self.hub.begin(self.node, pass, walk);
         if !self
             .walk
             .as_ref()
@@ -168,8 +170,8 @@ impl Link for LocalLink {
         self.open(from, id, content)
     }
 
-    fn progress(&mut self, index: usize, allowed: Duration) {
-        self.hub.progress(self.node, index, allowed);
+    fn progress(&mut self, index: usize, begun: Instant, allowed: Duration) {
+        self.hub.progress(self.node, index, begun, allowed);
     }
 
     fn rest(&mut self) {
@@ -186,6 +188,10 @@ impl Link for LocalLink {
                 let _ = sender.try_send(Frame::Failure(error.clone()));
             }
         }
+    }
+
+    fn standings(&self) -> Standings {
+        self.hub.standings(self.node, self.deadline)
     }
 
     fn sent_bytes(&self) -> u64 {
@@ -255,46 +261,21 @@ impl LocalLink {
         watch.look(progress);
         let waited = watch.since.elapsed();
         let attentive = watch.attentive.elapsed();
-        let silent = |node| {
-            let silence = hub.silence(node).map(|silence| silence.min(attentive));
-            silence.filter(|silence| *silence >= self.deadline)
-        };
+        let silence = hub.silence(from).map(|silence| silence.min(attentive));
+        let silent = silence.filter(|silence| *silence >= self.deadline);
         let mut allowed = self.deadline.max(hub.longest_allowed());
         if hub.is_anyone_at_rest() {
             allowed = allowed.max(Patience::within(self.deadline).busy);
         }
-        if waited < allowed && silent(from).is_none() {
+        if waited < allowed && silent.is_none() {
             return Ok(());
         }
-        let others = (0..self.peers.len() as u32).map(NodeId::new);
-        let others = others.filter(|node| *node != self.node);
-        let peers: Vec<_> = others
-            .map(|node| {
-                let silent = silent(node).map_or(String::new(), |silence| {
-                    format!(", silent for {silence:.1?}: stopped, or its machine is lost")
-                });
-                format!("node {node} is {}{silent}", self.place_of(node))
-            })
-            .collect();
         Err(Cause::Stuck {
-            waited: waited.max(silent(from).unwrap_or_default()),
+            waited: waited.max(silent.unwrap_or_default()),
             waits_for: id.to_string(),
             peer: from,
-            peers: peers.join(", "),
+            peers: self.standings().chain_in_words(from),
         })
-    }
-
-    /// Where a node is in its list, as far as it is known here.
-    fn place_of(&self, node: NodeId) -> String {
-        let Some(entry) = self.hub.entry(node) else {
-            return "between passes".into();
-        };
-        let walk = self.walk.as_ref();
-        let row = walk.and_then(|walk| walk.lowered.nodes.get(node.index()));
-        match row.and_then(|row| row.get(entry)) {
-            Some(action) => format!("at entry {entry} ({action})"),
-            None => format!("at entry {entry}"),
-        }
     }
 
     /// What arrives belongs to this node.

@@ -8,7 +8,7 @@
 //!
 //! Messages are matched by identity, never by the order in which they arrive.
 
-use crate::error::Cause;
+use crate::error::{Cause, RunError, Standings};
 use crate::ids::{LayerIndex, MicroBatchId, NodeId, PassId, ReplicaId, SharedId};
 use crate::plan::Walk;
 use crate::schedule::Lane;
@@ -16,7 +16,7 @@ use brigade_layer::Tensor;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod codec;
 mod fault;
@@ -28,6 +28,7 @@ mod mpi;
 #[cfg(not(feature = "mpi"))]
 #[path = "no_mpi.rs"]
 mod mpi;
+mod standing;
 
 pub(crate) use codec::{from_bytes, pack, to_bytes, unpack};
 pub use fault::Fault;
@@ -163,8 +164,8 @@ pub(crate) type Joined = (Arc<Session>, Vec<Box<dyn Link>>);
 /// One node's end of the connections to all others. A node that is done or fails drops it, and the
 /// others notice.
 pub(crate) trait Link: Send {
-    /// A walk through these lists begins.
-    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause>;
+    /// A pass through these lists begins.
+    fn begin(&mut self, pass: PassId, walk: &Arc<Walk>) -> Result<(), Cause>;
 
     /// Hands a message over. Never waits: a full queue is a bug.
     fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause>;
@@ -176,13 +177,16 @@ pub(crate) trait Link: Send {
     fn wait(&mut self, from: NodeId, id: MessageId) -> Result<Body, Cause>;
 
     /// Says that this node has begun the entry `index` of its list, which may take so long.
-    fn progress(&mut self, index: usize, allowed: Duration);
+    fn progress(&mut self, index: usize, begun: Instant, allowed: Duration);
 
     /// Says that this node is done with its list.
     fn rest(&mut self);
 
     /// Tells every other node why this one fails, ahead of hanging up.
-    fn tell_failure(&mut self, error: &crate::error::RunError);
+    fn tell_failure(&mut self, error: &RunError);
+
+    /// Where all nodes stand, as far as it is known here.
+    fn standings(&self) -> Standings;
 
     /// Payload bytes sent so far.
     fn sent_bytes(&self) -> u64;

@@ -7,6 +7,7 @@ use brigade::ids::NodeCount;
 use brigade::layer::*;
 use brigade::schedule::Schedule;
 use brigade::{Config, Cuts, Plan, PlanError, ScheduleKind, Trainer, nn};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -89,11 +90,31 @@ impl Data for Tokens {
     }
 }
 
+/// A job on the threads of a node.
+#[derive(Clone, Copy, Debug)]
+pub enum Job {
+    /// One of many that are waited for.
+    WaitedFor,
+    /// One that nobody waits for.
+    LeftAlone,
+}
+
+impl Job {
+    fn panics(self) {
+        let breaks = |job| assert!(job != 5, "a job breaks");
+        match self {
+            Self::WaitedFor => (0..9).into_par_iter().for_each(breaks),
+            Self::LeftAlone => rayon::spawn(move || breaks(5)),
+        }
+    }
+}
+
 /// What a [`Toy`] does beside passing on the sum of its inputs.
 #[derive(Clone, Debug, Default)]
 pub struct Toy {
     pub sleep: [Duration; 3],
     pub panics_at_step: Option<u64>,
+    pub panics_in_a_job: Option<Job>,
     pub asks_for_bytes: usize,
     pub forgets_gradient: bool,
     pub not_a_number_at: Option<(u64, u32)>,
@@ -158,6 +179,7 @@ impl Layer for ToyLayer {
             self.toy.panics_at_step != Some(cx.step.get()),
             "the toy breaks"
         );
+        self.toy.panics_in_a_job.into_iter().for_each(Job::panics);
         if self.toy.asks_for_bytes > 0 {
             cx.f32([self.toy.asks_for_bytes / 4])?;
         }
@@ -210,6 +232,11 @@ pub fn toy() -> Toy {
 
 /// A chain of small linear layers with one toy in the middle.
 pub fn chain_with(toy: Toy) -> Network {
+    chain_to(toy, nn::MeanSquaredError).build().unwrap()
+}
+
+/// As [`chain_with`], to this loss.
+pub fn chain_to(toy: Toy, loss: impl LayerSpec) -> NetworkBuilder {
     Network::builder()
         .input(TensorSpec::f32([6]))
         .target(TensorSpec::f32([6]))
@@ -218,9 +245,7 @@ pub fn chain_with(toy: Toy) -> Network {
         .layer("toy", toy)
         .layer("c", nn::Linear::new(6, 6))
         .layer("d", nn::Linear::new(6, 6))
-        .loss("loss", nn::MeanSquaredError)
-        .build()
-        .unwrap()
+        .loss("loss", loss)
 }
 
 pub fn numbers(rows: usize) -> Numbers {

@@ -1,10 +1,11 @@
 //! What the couriers tell each other beside the messages of nodes.
 
-use crate::error::{Cause, RunError};
+use crate::error::{Cause, RunError, Standings};
 use crate::ids::{NodeId, PassId, StepId};
 use crate::schedule::Action;
 use crate::wire::hub::Beat;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// No word is longer.
 pub(super) const MOST_WORD_BYTES: usize = 1 << 16;
@@ -35,6 +36,7 @@ pub(super) struct Told {
     row: String,
     cause: String,
     consequence: bool,
+    standings: Standings,
 }
 
 impl From<&RunError> for Told {
@@ -55,6 +57,7 @@ impl From<&RunError> for Told {
             row,
             cause,
             consequence: error.cause.is_consequence(),
+            standings: error.standings.shortened(),
         }
     }
 }
@@ -72,6 +75,67 @@ impl From<Told> for RunError {
                 cause: told.cause,
                 consequence: told.consequence,
             },
+            standings: Arc::new(told.standings),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Doing, Standing};
+    use crate::ids::StageId;
+    use crate::schedule::{Direction, Lane, Transfer, render_row};
+    use crate::wire::codec;
+    use std::time::Duration;
+
+    /// Whatever is told of however many nodes fits into a word.
+    #[test]
+    fn the_longest_failure_fits_into_a_word() {
+        let most = u32::MAX;
+        let transfer = Transfer {
+            stage: StageId::new(most),
+            peer: StageId::new(most),
+            lane: Lane {
+                edge: crate::ids::EdgeId::new(most),
+                direction: Direction::Backward,
+            },
+            micro_batch: crate::ids::MicroBatchId::new(most),
+        };
+        let action = Action::Wait(transfer);
+        let standing = |node| Standing {
+            node: NodeId::new(most - 200 + node),
+            rank: Some(usize::MAX),
+            pass: Some(PassId::new(u64::MAX)),
+            entry: Some(usize::MAX),
+            action: Some(action),
+            row: render_row(&[action; 20], 10),
+            doing: Doing::WaitsFor {
+                node: NodeId::new(0),
+                more: usize::MAX,
+            },
+            since: Duration::MAX,
+            silent: Some(Duration::MAX),
+            gone: true,
+        };
+        let nodes = (0..200).map(standing).collect();
+        let long = "x".repeat(1 << 17);
+        let error = RunError {
+            rank: Some(usize::MAX),
+            node: NodeId::new(most - 200),
+            step: StepId::new(u64::MAX),
+            pass: PassId::new(u64::MAX),
+            action: Some(action),
+            row: long.clone(),
+            cause: Cause::Bug(long),
+            standings: Arc::new(Standings::new(NodeId::new(most - 200), nodes)),
+        };
+        let word = codec::pack(&Word::Failed(most, Told::from(&error)));
+        assert!(word.len() <= MOST_WORD_BYTES, "{}", word.len());
+        let (Word::Failed(_, told), _) = codec::unpack_first::<Word>(&word).unwrap() else {
+            panic!()
+        };
+        let standings = &RunError::from(told).standings;
+        assert_eq!(standings.nodes().len() + standings.left_out(), 200);
     }
 }

@@ -4,8 +4,8 @@
 use super::numbers::Numbers;
 use super::orders::{Incoming, Order, Outgoing};
 use super::world::Session;
-use crate::error::{Cause, RunError};
-use crate::ids::NodeId;
+use crate::error::{Cause, RunError, Standings};
+use crate::ids::{NodeId, PassId};
 use crate::plan::{EdgeSpecs, Plan, Walk, scalars_from, travelling, verdict_len};
 use crate::schedule::{Lane, Slots};
 use crate::wire::local::{Content, LocalLink};
@@ -165,7 +165,7 @@ impl MpiLink {
 }
 
 impl Link for MpiLink {
-    fn begin(&mut self, walk: &Arc<Walk>) -> Result<(), Cause> {
+    fn begin(&mut self, pass: PassId, walk: &Arc<Walk>) -> Result<(), Cause> {
         self.posted.clear();
         let known = self.walk.as_ref();
         if known.is_none_or(|known| !Arc::ptr_eq(&known.walk, walk)) {
@@ -173,7 +173,7 @@ impl Link for MpiLink {
             let shapes = WalkShapes::new(walk, &self.network, &self.plan, largest_tag)?;
             self.walk = Some(shapes);
         }
-        self.local.begin(walk)
+        self.local.begin(pass, walk)
     }
 
     fn send(&mut self, to: NodeId, id: MessageId, body: Body) -> Result<(), Cause> {
@@ -225,8 +225,8 @@ impl Link for MpiLink {
         }
     }
 
-    fn progress(&mut self, index: usize, allowed: Duration) {
-        self.local.progress(index, allowed);
+    fn progress(&mut self, index: usize, begun: Instant, allowed: Duration) {
+        self.local.progress(index, begun, allowed);
     }
 
     fn rest(&mut self) {
@@ -236,6 +236,10 @@ impl Link for MpiLink {
     fn tell_failure(&mut self, error: &RunError) {
         self.local.tell_failure(error);
         self.session.tell(error);
+    }
+
+    fn standings(&self) -> Standings {
+        self.local.standings()
     }
 
     fn sent_bytes(&self) -> u64 {

@@ -5,12 +5,12 @@ use super::flags::Flags;
 use super::gather::Gather;
 use super::link::MpiLink;
 use super::orders::Order;
-use crate::error::{Cause, RunError};
+use crate::error::{Cause, RunError, Standings};
 use crate::ids::NodeId;
 use crate::launch::{Launch, launch};
 use crate::plan::Plan;
 use crate::wire::local::LocalLinks;
-use crate::wire::{Joined, Link, Machine, NoMeeting, Patience, pack, unpack};
+use crate::wire::{Hub, Joined, Link, Machine, NoMeeting, Patience, pack, unpack};
 use brigade_layer::Network;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -187,7 +187,7 @@ impl World {
         } = local;
         self.order(Order::Open {
             session,
-            hub,
+            hub: hub.clone(),
             inboxes,
             ranks: ranks.clone(),
             deadline,
@@ -196,6 +196,7 @@ impl World {
         let session = Arc::new(Session {
             world: self,
             number: session,
+            hub,
             ranks,
             deadline,
             gathers: Mutex::new(()),
@@ -219,6 +220,7 @@ fn one_at_a_time(gathers: &Mutex<()>) -> MutexGuard<'_, ()> {
 pub(crate) struct Session {
     world: &'static World,
     number: u32,
+    hub: Arc<Hub>,
     /// Of every node.
     ranks: Vec<usize>,
     deadline: Duration,
@@ -259,6 +261,11 @@ impl Session {
     pub(super) fn waits(&self) -> Waiting<'_> {
         self.world.flags.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(&self.world.flags)
+    }
+
+    /// Where all nodes stand, as far as it is known here, to be told for this one.
+    pub(crate) fn standings(&self, from: NodeId) -> Standings {
+        self.hub.standings(from, self.deadline)
     }
 
     /// Tells all other processes why this one fails.
