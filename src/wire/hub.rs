@@ -105,10 +105,9 @@ impl Hub {
 
     /// Changes whenever any node begins an action.
     pub(super) fn total_progress(&self) -> u64 {
-        self.lines
-            .iter()
-            .map(|line| line.progress.load(Ordering::Relaxed))
-            .sum()
+        let progress = self.lines.iter().map(|line| &line.progress);
+        let counts = progress.map(|progress| progress.load(Ordering::Relaxed));
+        counts.fold(0, u64::wrapping_add)
     }
 
     /// The entry of its list that a node has begun last, unless it is done with it.
@@ -139,7 +138,7 @@ impl Hub {
 }
 
 /// How far a node has come, told from process to process.
-#[cfg(feature = "mpi")]
+#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Beat {
     node: NodeId,
@@ -148,7 +147,7 @@ pub(super) struct Beat {
     allowed: u64,
 }
 
-#[cfg(feature = "mpi")]
+#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
 impl Hub {
     /// What to tell of a node in this process.
     pub(super) fn beat(&self, node: NodeId) -> Beat {

@@ -1,8 +1,10 @@
-//! What the couriers tell each other beside the messages of nodes.
+//! What processes tell each other beside the messages of nodes.
+#![cfg_attr(not(feature = "mpi"), allow(dead_code))]
 
 use crate::error::{Cause, RunError};
 use crate::ids::{NodeId, PassId, StepId};
 use crate::schedule::Action;
+use crate::wire::codec;
 use crate::wire::hub::Beat;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +24,13 @@ pub(super) enum Word {
     Gone(u32),
     /// The process ends. Its last word.
     Bye,
+}
+
+impl Word {
+    /// Reads one at the beginning of the buffer that it came in.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        codec::unpack_first::<Self, MOST_WORD_BYTES>(bytes).map(|(word, _)| word)
+    }
 }
 
 /// An error of another process.
