@@ -160,6 +160,8 @@ const MOST_THREADS: usize = 1024;
 const MOST_ROWS: usize = 1 << 30;
 /// The most micro-batches of a mini-batch: the lists of the nodes grow with them.
 const MOST_MICRO_BATCHES: usize = 65_536;
+/// The most stages times micro-batches: the lists of more take gigabytes.
+const MOST_LISTED: usize = 1 << 23;
 
 impl Config {
     /// Checks every setting by itself.
@@ -188,6 +190,21 @@ impl Config {
             let (setting, value) = ("micro_batch_size", self.micro_batch_size.to_string());
             let allowed =
                 format!("at least {least}, for at most {MOST_MICRO_BATCHES} micro-batches");
+            return Err(PlanError::Setting {
+                setting,
+                value,
+                allowed,
+            });
+        }
+        let (chunks, micro_batches) = (self.chunks.unwrap_or(1), self.mini_batch().micro_batches());
+        let most = MOST_LISTED / micro_batches.index();
+        let listed = [
+            ("chunks", chunks, most),
+            ("nodes", self.nodes, most / chunks),
+        ];
+        if let Some((setting, value, most)) = { listed }.into_iter().find(|(_, n, most)| n > most) {
+            let value = value.to_string();
+            let allowed = format!("at most {most} for {micro_batches} micro-batches");
             return Err(PlanError::Setting {
                 setting,
                 value,

@@ -79,34 +79,64 @@ pub(crate) fn read_error(path: &Path, problem: impl ToString) -> Error {
     }
 }
 
+/// All of a file that has at most so many bytes. No more of it is read, also of a pipe and of what
+/// grows meanwhile.
+pub(crate) fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let mut file = File::open(path)?.take(most.saturating_add(1));
+    file.read_to_end(&mut content)?;
+    if content.len() as u64 > most {
+        let problem = format!("it is longer than {most} bytes, the most that is read");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(content)
+}
+
+/// As [`read_up_to`], of text.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read_up_to(path, most)?).map_err(|error| {
+        let problem = format!("it is no text in UTF-8: {error}");
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    })
+}
+
+/// What a file is said to be wrong with, in one line: nothing that a terminal would obey, and of
+/// long text both ends.
+fn brief(text: &str) -> String {
+    const ENDS: [usize; 2] = [300, 150];
+    let count = text.chars().count();
+    let harmless = |c: char| if c.is_control() { '?' } else { c };
+    let ends = if count > ENDS[0] + ENDS[1] {
+        ENDS
+    } else {
+        [count, 0]
+    };
+    let begin = text.chars().take(ends[0]).map(harmless);
+    let end = text.chars().skip(count - ends[1]).map(harmless);
+    let dots = if ends[1] > 0 { " ... " } else { "" };
+    begin.chain(dots.chars()).chain(end).collect()
+}
+
 /// The most bytes of a JSON file.
 const MOST_JSON_BYTES: u64 = 256 << 20;
 
 /// Reads a JSON file. Checks that are made while it is read have the line and column in their
 /// errors.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, PlanError> {
-    let fail = |line, column, problem| PlanError::File {
-        path: path.display().to_string(),
-        line,
-        column,
-        problem,
-    };
-    let mut content = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MOST_JSON_BYTES + 1).read_to_end(&mut content))
-        .map_err(|error| fail(0, 0, format!("cannot be read: {error}")))?;
-    if content.len() as u64 > MOST_JSON_BYTES {
-        let problem = format!("longer than {MOST_JSON_BYTES} bytes, the most that is read");
-        return Err(fail(0, 0, problem));
+    let name = path.display().to_string();
+    match read_up_to(path, MOST_JSON_BYTES) {
+        Ok(content) => parse_json(&name, &content),
+        Err(error) => Err(PlanError::File {
+            path: name,
+            line: 0,
+            column: 0,
+            problem: format!("cannot be read: {error}"),
+        }),
     }
-    parse_json(&content).map_err(|(line, column, problem)| fail(line, column, problem))
 }
 
-/// Line, column and what is wrong there.
-type Misplaced = (usize, usize, String);
-
 /// As [`read_json`], of what is already in memory.
-fn parse_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, Misplaced> {
+pub(crate) fn parse_json<T: DeserializeOwned>(name: &str, content: &[u8]) -> Result<T, PlanError> {
     serde_json::from_slice(content).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         // Where a line should not have ended, the reader is in the next one.
@@ -116,8 +146,13 @@ fn parse_json<T: DeserializeOwned>(content: &[u8]) -> Result<T, Misplaced> {
         let (at, of) = before.map_or((line, column), |before| (line - 1, before.len() + 1));
         let text = error.to_string();
         let end = format!(" at line {line} column {column}");
-        let problem = text.strip_suffix(&end).unwrap_or(&text).to_owned();
-        (at, of.max(1), problem)
+        let problem = brief(text.strip_suffix(&end).unwrap_or(&text));
+        PlanError::File {
+            path: name.to_owned(),
+            line: at,
+            column: of.max(1),
+            problem,
+        }
     })
 }
 
@@ -137,5 +172,40 @@ mod tests {
         let error = write_whole(&file, b"three").unwrap_err();
         assert!(error.to_string().contains("some.json"), "{error}");
         assert_eq!(fs::read(&file).unwrap(), b"two");
+    }
+
+    #[test]
+    fn no_more_is_read_than_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some");
+        fs::write(&file, b"12345").unwrap();
+        assert_eq!(read_up_to(&file, 5).unwrap(), b"12345");
+        let error = read_up_to(&file, 4).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        assert!(error.to_string().contains("longer than 4 bytes"), "{error}");
+        fs::write(&file, [b'a', 0xff]).unwrap();
+        let error = read_text(&file, 5).unwrap_err();
+        assert!(error.to_string().contains("index 1"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_one_short_line() {
+        let name = "\u{1b}[2J\n".repeat(10_000);
+        let text = serde_json::to_string(&name).unwrap();
+        let error = parse_json::<u8>("some.json", text.as_bytes()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.starts_with("some.json, line 1, column"), "{error}");
+        assert!(
+            error.ends_with("expected u8") && error.len() < 600,
+            "{error}"
+        );
+        assert!(!error.contains(char::is_control), "{error}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_has_no_end_is_no_file() {
+        let error = read_up_to(Path::new("/dev/zero"), 1 << 16).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

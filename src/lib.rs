@@ -107,6 +107,15 @@ pub use train::{Evaluation, Resumed, StepReport, Trainer};
 #[doc(hidden)]
 pub use wire::Fault;
 
+/// Readers of what comes from outside, for the fuzz targets of `tests/fuzz`; no part of the
+/// interface.
+#[doc(hidden)]
+pub mod outside {
+    #[cfg(feature = "cli")]
+    pub use crate::cli::configuration;
+    pub use crate::wire::outside::{header, message, verdict, word};
+}
+
 /// The examples of the README and the book are compiled and run as tests.
 #[cfg(all(doctest, feature = "nn"))]
 mod documents {

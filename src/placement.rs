@@ -55,12 +55,12 @@ impl Placement {
     /// Any other: the node of every stage, in order of the stages. `None` unless every node has a
     /// stage.
     pub fn of(node_of: Vec<NodeId>) -> Option<Self> {
-        let nodes = node_of.iter().map(|node| node.get() + 1).max()?;
+        let nodes = node_of.iter().map(|node| node.get()).max()?;
         let mut taken = vec![false; node_of.len()];
         for node in &node_of {
             *taken.get_mut(node.index())? = true;
         }
-        let nodes = NodeCount::new(nodes);
+        let nodes = NodeCount::new(nodes + 1);
         let all = taken[..nodes.index()].iter().all(|taken| *taken);
         all.then(|| Self::new(nodes, node_of))
     }
@@ -126,7 +126,7 @@ mod tests {
             of(&[1, 0, 0]).and_then(|placement| placement.chunks()),
             None
         );
-        for wrong in [&[][..], &[1], &[0, 2, 0], &[0, 4_000_000_000]] {
+        for wrong in [&[][..], &[1], &[0, 2, 0], &[0, 4_000_000_000], &[u32::MAX]] {
             assert_eq!(of(wrong), None, "{wrong:?}");
         }
     }

@@ -252,7 +252,7 @@ fn what_is_wrong_with_a_file_is_named_with_its_line() {
             "no layers",
         ),
         (second, ",", 17, "trailing comma"),
-        ("\n}\n", "\n", 22, "EOF"),
+        ("\n}\n", "\n", 21, "EOF"),
         ("\n}\n", "\n}\n}\n", 23, "trailing characters"),
         (TEXT, "[]", 1, "expected a profile"),
         (TEXT, "", 1, "EOF"),

@@ -213,7 +213,7 @@ fn configuration_files_are_read_strictly() {
     assert_fails(&output, "no text", 1, "cannot read run.toml");
     fs::write(folder.path().join("run.toml"), " ".repeat(2 << 20)).unwrap();
     let output = brigade(folder.path(), "train text.txt --config run.toml");
-    assert_fails(&output, "too long", 2, "too long");
+    assert_fails(&output, "too long", 1, "longer than 1048576 bytes");
 }
 
 #[test]

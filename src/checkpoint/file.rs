@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+/// More than any machine holds.
+const MOST_BYTES: u64 = 1 << 44;
 /// No header is longer: what the format allows.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
 
@@ -67,53 +69,51 @@ impl WeightsFile {
     }
 }
 
-/// A safetensors file of f32 tensors, of which every node reads its own.
+/// What a safetensors file of f32 tensors says of them.
 #[derive(Debug)]
-pub(crate) struct WeightsSource {
-    path: PathBuf,
+pub(super) struct Header {
     /// Where the tensors begin.
     start: u64,
     metadata: Metadata,
 }
 
-impl WeightsSource {
-    /// Reads the header, and looks whether the file is as long as it says.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let fail = |error: std::io::Error| read_error(path, error);
-        let mut file = File::open(path).map_err(fail)?;
-        let found = file.metadata().map_err(fail)?.len();
+impl Header {
+    /// Reads it from the front of a file of so many bytes, which must be what it says.
+    pub(super) fn read(file: &mut impl Read, found: u64) -> Result<Self, String> {
+        if found > MOST_BYTES {
+            return Err(format!(
+                "it is longer than {MOST_BYTES} bytes, the most that is read"
+            ));
+        }
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(fail)?;
+        file.read_exact(&mut length)
+            .map_err(|error| error.to_string())?;
         let length = u64::from_le_bytes(length);
         if length > MOST_HEADER_BYTES.min(found) {
-            return Err(read_error(path, "it is no safetensors file"));
+            return Err("it is no safetensors file".into());
         }
         let mut header = vec![0; length as usize];
-        file.read_exact(&mut header).map_err(fail)?;
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|error| read_error(path, error))?;
+        file.read_exact(&mut header)
+            .map_err(|error| error.to_string())?;
+        let metadata = serde_json::from_slice::<Metadata>(&header);
+        let metadata = metadata.map_err(|error| error.to_string())?;
         let start = 8 + length;
-        let expected = start + metadata.data_len() as u64;
+        let expected = start.saturating_add(metadata.data_len() as u64);
         if found != expected {
-            let problem = format!("it has {found} bytes where its header says {expected}");
-            return Err(read_error(path, problem));
+            return Err(format!(
+                "it has {found} bytes where its header says {expected}"
+            ));
         }
         for (key, info) in metadata.tensors() {
             if info.dtype != Dtype::F32 {
-                let problem = format!("{key} is {:?}; only F32 can be read", info.dtype);
-                return Err(read_error(path, problem));
+                return Err(format!("{key} is {:?}; only F32 can be read", info.dtype));
             }
         }
-        let path = path.to_owned();
-        Ok(Self {
-            path,
-            start,
-            metadata,
-        })
+        Ok(Self { start, metadata })
     }
 
-    /// Keys and shapes of all parameters.
-    pub(crate) fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+    /// Keys and shapes of all parameters, in the order of the file.
+    pub(super) fn shapes(&self) -> Vec<(String, Vec<usize>)> {
         let keys = self.metadata.offset_keys().into_iter();
         let with_shape = |key: String| {
             let shape = self.metadata.info(&key)?.shape.clone();
@@ -123,18 +123,47 @@ impl WeightsSource {
     }
 }
 
+/// Opens a file of weights, reads its header, and is then where the tensors begin.
+pub(super) fn open(path: &Path) -> Result<(File, Header), Error> {
+    let mut file = File::open(path).map_err(|error| read_error(path, error))?;
+    let found = file.metadata().map_err(|error| read_error(path, error))?;
+    let header = Header::read(&mut file, found.len());
+    Ok((file, header.map_err(|problem| read_error(path, problem))?))
+}
+
+/// A safetensors file of f32 tensors, of which every node reads its own.
+#[derive(Debug)]
+pub(crate) struct WeightsSource {
+    path: PathBuf,
+    header: Header,
+}
+
+impl WeightsSource {
+    /// Reads the header, and looks whether the file is as long as it says.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let (_, header) = open(path)?;
+        let path = path.to_owned();
+        Ok(Self { path, header })
+    }
+
+    /// Keys and shapes of all parameters.
+    pub(crate) fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        self.header.shapes()
+    }
+}
+
 impl Values for WeightsSource {
     fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
         let fail = |problem: String| {
             LayerError::Value(format!("cannot read {}: {problem}", self.path.display()))
         };
-        let info = self.metadata.info(key);
+        let info = self.header.metadata.info(key);
         let (from, to) = info
             .ok_or_else(|| fail(format!("{key} is missing")))?
             .data_offsets;
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(&self.path)?;
-            file.seek(SeekFrom::Start(self.start + from as u64))?;
+            file.seek(SeekFrom::Start(self.header.start + from as u64))?;
             let mut bytes = vec![0; to - from];
             file.read_exact(&mut bytes)?;
             Ok(bytes)

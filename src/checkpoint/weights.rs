@@ -1,11 +1,13 @@
 //! The weights of a whole network.
 
+use super::file::{Header, open};
 use crate::error::Error;
 use crate::files::{read_error, write_whole};
 use crate::plan::hex;
-use safetensors::SafeTensors;
+use crate::wire::from_bytes;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::path::Path;
 
 /// A parameter by its key.
@@ -100,29 +102,46 @@ impl Weights {
     /// Reads weights from a safetensors file of f32 tensors, in the order of the file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no such file.
+    /// When the file cannot be read, is no such file, or does not fit into memory.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| read_error(path, error))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| read_error(path, error))?;
+        let (file, header) = open(path)?;
+        Self::read(file, &header).map_err(|problem| read_error(path, problem))
+    }
+
+    /// Weights from the bytes of such a file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_safetensors(bytes: &[u8]) -> Result<Self, Error> {
+        let mut rest = bytes;
+        let weights = Header::read(&mut rest, bytes.len() as u64)
+            .and_then(|header| Self::read(rest, &header));
+        weights.map_err(|problem| read_error(Path::new("weights"), problem))
+    }
+
+    /// Tensor after tensor, as they lie behind the header.
+    fn read(mut file: impl Read, header: &Header) -> Result<Self, String> {
         let mut params = Vec::new();
-        for (key, view) in file.tensors() {
-            if view.dtype() != Dtype::F32 {
-                let problem = format!("{key} is {:?}; only F32 can be read", view.dtype());
-                return Err(read_error(path, problem));
+        for (key, shape) in header.shapes() {
+            let count = shape.iter().product();
+            let mut values = Vec::new();
+            (values.try_reserve_exact(count)).map_err(|error| format!("{key}: {error}"))?;
+            let mut piece = vec![0; PIECE_BYTES.min(4 * count)];
+            while values.len() < count {
+                let piece = &mut piece[..PIECE_BYTES.min(4 * (count - values.len()))];
+                let read = file.read_exact(piece);
+                read.map_err(|error| format!("{key}: {error}"))?;
+                values.extend(from_bytes(piece));
             }
-            let values = view.data().chunks_exact(4);
-            let values =
-                values.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-            params.push(NamedTensor::new(
-                key,
-                view.shape().to_vec(),
-                values.collect(),
-            ));
+            params.push(NamedTensor { key, shape, values });
         }
         Ok(Self { params })
     }
 }
+
+/// So much of a file is read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// SHA-256, in hexadecimal, over the digests of all parameters in layer order.
 pub fn weights_sha256(digests: impl IntoIterator<Item = [u8; 32]>) -> String {

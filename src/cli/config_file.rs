@@ -1,12 +1,12 @@
 //! Options in a TOML file: every option of `brigade train` by its long name.
 
 use super::failure::{Failure, in_one_line};
+use crate::files::read_text;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, ValueHint};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use toml::Value;
 
@@ -25,7 +25,17 @@ pub(super) fn arguments(
     command: &Command,
     given: Option<&ArgMatches>,
 ) -> Result<Vec<OsString>, Failure> {
-    let table = read(path)?;
+    let text = read_text(path, MOST_BYTES).map_err(|error| Failure::file("read", path, &error))?;
+    arguments_of((path, &text), command, given)
+}
+
+/// As [`arguments`], of the text of a file.
+pub(super) fn arguments_of(
+    (path, text): (&Path, &str),
+    command: &Command,
+    given: Option<&ArgMatches>,
+) -> Result<Vec<OsString>, Failure> {
+    let table = table(path, text)?;
     // Another pipeline has other cuts, and stages a node as its schedule wants them.
     let is_given = |name: &str| {
         given.is_some_and(|given| match given.try_contains_id(name) {
@@ -49,7 +59,7 @@ pub(super) fn arguments(
             continue;
         }
         let text = text_of(value).ok_or_else(|| {
-            let problem = format!("{key} is a {}; give one value", value.type_str());
+            let problem = format!("{name} is a {}; give one value", value.type_str());
             Failure::Usage(format!("{}: {problem}", path.display()))
         })?;
         let argument = match option.get_long() {
@@ -80,13 +90,7 @@ fn of_pipeline(name: &str, plan: bool) -> bool {
     matches!(name, "cuts" | "chunks") || plan && (planned.contains(&name) || name == "recompute")
 }
 
-fn read(path: &Path) -> Result<toml::Table, Failure> {
-    let fail = |error| Failure::file("read", path, &error);
-    if fs::metadata(path).map_err(fail)?.len() > MOST_BYTES {
-        let problem = format!("{} is too long for a configuration", path.display());
-        return Err(Failure::Usage(problem));
-    }
-    let text = fs::read_to_string(path).map_err(fail)?;
+fn table(path: &Path, text: &str) -> Result<toml::Table, Failure> {
     text.parse().map_err(|error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = 1 + text.as_bytes()[..start]
@@ -107,10 +111,8 @@ fn unknown(path: &Path, key: &str, command: &Command) -> Failure {
         Some((alike, name)) if alike >= ALIKE => format!("did you mean {name}?"),
         _ => "`brigade config` prints all of them".to_owned(),
     };
-    Failure::Usage(format!(
-        "{}: there is no option {key}; {tip}",
-        path.display()
-    ))
+    let (path, key) = (path.display(), key.escape_debug());
+    Failure::Usage(format!("{path}: there is no option {key}; {tip}"))
 }
 
 /// Lists are as on the command line, with commas.

@@ -252,9 +252,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         Command::Schedule { command } => schedule::schedule(command, to),
         Command::Checkpoint { command } => checkpoint::checkpoint(command, to),
         Command::Config(options) => {
-            options.checked_config()?;
-            options.training.optimizer()?;
-            options.network.gpt(text::BYTES).network()?;
+            checked(options)?;
             output::print(to, settings(&Decided::new()).unwrap_or_default().trim_end())
         }
         Command::Completions { shell } => {
@@ -263,6 +261,43 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
             output::print(to, String::from_utf8_lossy(&script).trim_end())
         }
     }
+}
+
+/// Whether all that is asked for can be had.
+fn checked(options: &RunOptions) -> Result<(), Failure> {
+    options.checked_config()?;
+    options.training.optimizer()?;
+    options.network.gpt(text::BYTES).network()?;
+    Ok(())
+}
+
+/// What one of the commands that take a configuration file makes of one with this text, and the
+/// file that it is then: for the fuzz target `config`.
+///
+/// # Errors
+/// The line that the program would end with.
+#[doc(hidden)]
+pub fn configuration(command: &str, text: &str) -> Result<String, String> {
+    let read = || -> Result<String, Failure> {
+        let all = Cli::command();
+        let missing = || Failure::Usage(format!("there is no command {command}"));
+        let own = all.find_subcommand(command).ok_or_else(missing)?;
+        let file = (std::path::Path::new("config.toml"), text);
+        let more = config_file::arguments_of(file, own, None)?;
+        let name = ["brigade", command].map(OsString::from);
+        let matches = matches(&name.into_iter().chain(more).collect::<Vec<_>>())?;
+        let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+        match &cli.command {
+            Command::Train(options) => checked(&options.run),
+            Command::Plan(options) => checked(&options.run),
+            Command::Profile(options) => checked(&options.run),
+            Command::Config(options) => checked(options),
+            _ => Err(missing()),
+        }?;
+        let own_matches = matches.subcommand_matches(command).ok_or_else(missing)?;
+        Ok(config_file::text(own, own_matches, &Decided::new()))
+    };
+    read().map_err(|failure| failure.to_string())
 }
 
 /// The options of a finished run, from its folder.

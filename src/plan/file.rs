@@ -5,7 +5,7 @@ use super::Plan;
 use crate::batch::MiniBatch;
 use crate::config::{Config, Recompute};
 use crate::error::PlanError;
-use crate::files::{read_json, write_whole};
+use crate::files::{parse_json, read_json, write_whole};
 use crate::ids::{NodeCount, NodeId};
 use crate::partition::Cuts;
 use crate::placement::Placement;
@@ -125,27 +125,45 @@ impl SavedPlan {
     /// # Errors
     /// When the file cannot be read or is no plan: in which line.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PlanError> {
-        let mut saved: Self = read_json(path.as_ref())?;
-        saved.path = path.as_ref().display().to_string();
-        let wrong = |problem: &str| {
-            Err(PlanError::File {
-                path: saved.path.clone(),
-                line: 0,
-                column: 0,
-                problem: problem.to_owned(),
-            })
-        };
-        if saved.training.batch.micro_rows == 0 {
-            return wrong("its micro-batches have no rows");
-        }
+        let path = path.as_ref();
+        let saved: Self = read_json(path)?;
+        saved.checked(path.display().to_string())
+    }
+
+    /// As [`load`](Self::load), from the text of a file of this name.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(name: impl Into<String>, text: &str) -> Result<Self, PlanError> {
+        let name = name.into();
+        let saved: Self = parse_json(&name, text.as_bytes())?;
+        saved.checked(name)
+    }
+
+    /// What it decides is what a configuration may say.
+    fn checked(mut self, path: String) -> Result<Self, PlanError> {
+        self.path = path;
+        self.config(&Config::default())
+            .validate()
+            .or_else(|error| self.wrong(error))?;
         let sensible = |predicted: Predicted| {
             let time = predicted.step_time;
             time.is_finite() && time >= 0.0 && (0.0..=1.0).contains(&predicted.bubble)
         };
-        if !saved.predicted.is_none_or(sensible) {
-            return wrong("what it predicts is no time and share");
+        match self.predicted.is_none_or(sensible) {
+            true => Ok(self),
+            false => self.wrong("what it predicts is no time and share"),
         }
-        Ok(saved)
+    }
+
+    /// Something is wrong with all of it.
+    fn wrong<T>(&self, problem: impl ToString) -> Result<T, PlanError> {
+        Err(PlanError::File {
+            path: self.path.clone(),
+            line: 0,
+            column: 0,
+            problem: problem.to_string(),
+        })
     }
 
     /// This configuration, with everything that the plan decides.
@@ -193,20 +211,11 @@ impl SavedPlan {
     ) -> Result<Plan, PlanError> {
         let mut plan = Plan::with_schedule(network, config, optimizer, self)?;
         plan.predicted = self.predicted;
-        let other = |problem: &str| {
-            let problem = problem.to_owned();
-            Err(PlanError::File {
-                path: self.path.clone(),
-                line: 0,
-                column: 0,
-                problem,
-            })
-        };
         if plan.network != self.network {
-            return other("this plan is of another network: plan again with these options");
+            return self.wrong("this plan is of another network: plan again with these options");
         }
         if plan.fingerprint() != self.fingerprint {
-            return other(
+            return self.wrong(
                 "this plan comes out differently now: it was changed, or made for another \
                  optimizer or by another version; plan again",
             );

@@ -144,7 +144,7 @@ impl Prediction<'_> {
             }
         }
         for segment in segments {
-            sum.input_flops += segment.flops(self.shapes);
+            sum.input_flops = sum.input_flops.saturating_add(segment.flops(self.shapes));
             let kept = segment.kept.iter();
             sum.stash_bytes += kept.map(|value| self.value_bytes(*value)).sum::<u64>();
         }

@@ -141,9 +141,8 @@ impl Segment {
     /// Floating-point operations of its second forward pass.
     pub(crate) fn flops(&self, shapes: &[LayerShapes]) -> u64 {
         let again = self.again.iter();
-        again
-            .map(|layer| shapes[layer.index()].cost.forward_flops)
-            .sum()
+        let flops = again.map(|layer| shapes[layer.index()].cost.forward_flops);
+        flops.fold(0, u64::saturating_add)
     }
 }
 

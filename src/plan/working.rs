@@ -36,9 +36,9 @@ pub(super) struct Surroundings<'a> {
 #[derive(Clone, Copy, Default)]
 struct Effect {
     /// The most that it takes beyond what is held before.
-    most: i64,
+    most: i128,
     /// What it leaves there, or frees.
-    rest: i64,
+    rest: i128,
 }
 
 /// A list with what its actions do.
@@ -168,8 +168,8 @@ impl Effects<'_> {
             match action {
                 Action::Compute(compute) => {
                     let effect = self.stages[compute.stage.index()][at(compute.work)];
-                    see(held + i128::from(effect.most), &arriving);
-                    held += i128::from(effect.rest);
+                    see(held + effect.most, &arriving);
+                    held += effect.rest;
                     arriving.computed(*compute);
                 }
                 Action::Post(transfer) => {
@@ -368,19 +368,14 @@ impl<'a> Tally<'a> {
     }
 
     fn work(&mut self, bytes: u64) {
-        self.effect.most = self.effect.most.max(self.effect.rest + signed(bytes));
+        self.effect.most = self.effect.most.max(self.effect.rest + i128::from(bytes));
     }
 
     fn keep(&mut self, bytes: u64) {
-        self.effect.rest += signed(bytes);
+        self.effect.rest += i128::from(bytes);
     }
 
     fn free(&mut self, bytes: u64) {
-        self.effect.rest -= signed(bytes);
+        self.effect.rest -= i128::from(bytes);
     }
-}
-
-/// No machine has so much that this is another number.
-fn signed(bytes: u64) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX / 4)
 }

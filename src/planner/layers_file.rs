@@ -7,7 +7,7 @@ use super::json::{
 use super::units::{MOST_BYTES, bytes, whole_bytes};
 use crate::config::Config;
 use crate::error::PlanError;
-use crate::files::read_json;
+use crate::files::{parse_json, read_json};
 use crate::profile::{LayerProfile, Profile};
 use brigade_layer::{LayerError, Network, TensorSpec};
 use serde::de::{self, MapAccess};
@@ -91,6 +91,14 @@ impl LayersFile {
     /// Says in which line what is wrong.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, PlanError> {
         read_json(path.as_ref())
+    }
+
+    /// As [`read`](Self::read), from the text of a file of this name.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(name: &str, text: &str) -> Result<Self, PlanError> {
+        parse_json(name, text.as_bytes())
     }
 
     /// A network to plan with. It cannot be trained: its layers cannot be built.

@@ -6,7 +6,7 @@ use super::json::{
 use super::layers_file::Bytes;
 use super::units::{bandwidth, check_bandwidth, check_latency, duration};
 use crate::error::PlanError;
-use crate::files::read_json;
+use crate::files::{parse_json, read_json};
 use crate::schedule::Link;
 use serde::de::MapAccess;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -73,6 +73,15 @@ impl NodeSpec {
     /// Says in which line what is wrong.
     pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<Self>, PlanError> {
         let nodes: Nodes = read_json(path.as_ref())?;
+        Ok(nodes.0)
+    }
+
+    /// As [`read_file`](Self::read_file), from the text of a file of this name.
+    ///
+    /// # Errors
+    /// As [`read_file`](Self::read_file).
+    pub fn parse_file(name: &str, text: &str) -> Result<Vec<Self>, PlanError> {
+        let nodes: Nodes = parse_json(name, text.as_bytes())?;
         Ok(nodes.0)
     }
 

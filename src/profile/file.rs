@@ -2,19 +2,17 @@
 
 use super::{LayerProfile, Machine, Profile, SizeProfile, read};
 use crate::error::{Error, PlanError};
-use crate::files::{read_error, write_whole};
+use crate::files::{read_error, read_text, write_whole};
 use crate::schedule::Link;
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt::Write;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 /// Of what is written here.
 pub(super) const FORMAT: u64 = 1;
 /// No file is longer.
-const MOST_BYTES: u64 = 1 << 30;
+const MOST_BYTES: u64 = 256 << 20;
 /// Longer times cannot be written.
 pub(super) const MOST_US: f64 = 1e15;
 const MIB: f64 = (1 << 20) as f64;
@@ -119,16 +117,8 @@ impl Profile {
     /// When the file cannot be read, or is no profile: names the line.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let mut text = String::new();
-        let file = File::open(path).map_err(|error| read_error(path, error))?;
-        let mut file = file.take(MOST_BYTES + 1);
-        file.read_to_string(&mut text)
-            .map_err(|error| read_error(path, error))?;
-        if text.len() as u64 > MOST_BYTES {
-            let problem = format!("it has more than {MOST_BYTES} bytes: too many for a profile");
-            return Err(read_error(path, problem));
-        }
-        read::profile(&text).map_err(|error| wrong(path, &error).into())
+        let text = read_text(path, MOST_BYTES).map_err(|error| read_error(path, error))?;
+        Ok(read::profile(&path.display().to_string(), &text)?)
     }
 
     /// What [`to_json`](Self::to_json) wrote.
@@ -136,7 +126,7 @@ impl Profile {
     /// # Errors
     /// When it is no profile.
     pub fn from_json(text: &str) -> Result<Self, PlanError> {
-        read::profile(text).map_err(|error| wrong(Path::new("profile"), &error))
+        read::profile("profile", text)
     }
 
     /// As readable JSON.
@@ -188,19 +178,6 @@ fn size_json(size: &SizeProfile) -> String {
 /// In one line.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("numbers, words and lists of them are JSON")
-}
-
-/// What is wrong with a file, and where.
-fn wrong(path: &Path, error: &serde_json::Error) -> PlanError {
-    let (line, column) = (error.line(), error.column());
-    let text = error.to_string();
-    let place = format!(" at line {line} column {column}");
-    PlanError::File {
-        path: path.display().to_string(),
-        line,
-        column,
-        problem: text.strip_suffix(&place).unwrap_or(&text).to_owned(),
-    }
 }
 
 /// What a file says of the machine.

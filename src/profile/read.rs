@@ -2,6 +2,8 @@
 
 use super::file::{FORMAT, LayerText, LinkText, MOST_US, MachineText, Micros, UnequalText};
 use super::{LayerProfile, Profile, SizeProfile};
+use crate::error::PlanError;
+use crate::files::parse_json;
 use crate::ids::NodeId;
 use crate::schedule::{Link, Links};
 use crate::trace::LayerTime;
@@ -19,9 +21,9 @@ const MOST_LAYERS: usize = 1_000_000;
 /// Nobody measures more.
 const MOST_SIZES: usize = 1000;
 
-/// A profile from its text.
-pub(super) fn profile(text: &str) -> Result<Profile, serde_json::Error> {
-    let read: ProfileText = serde_json::from_str(text)?;
+/// A profile from the text of a file of this name.
+pub(super) fn profile(name: &str, text: &str) -> Result<Profile, PlanError> {
+    let read: ProfileText = parse_json(name, text.as_bytes())?;
     let mut sizes = read.sizes.0;
     sizes.sort_by_key(|size| size.rows);
     let unequal = read.unequal_links.into_iter().map(|link| {

@@ -3,7 +3,7 @@
 
 use super::model::{self, Capacity};
 use super::wiring::Wiring;
-use super::{Action, CheckError, Layout, Lowered, Span, Timeline, Times, Totals};
+use super::{Action, CheckError, Layout, Link, Lowered, Span, Timeline, Times, Totals};
 use crate::ids::{MicroBatchCount, NodeId, SharedId};
 use std::collections::BTreeMap;
 
@@ -54,6 +54,7 @@ struct Clocks<'a> {
     now: Vec<f64>,
     /// When each message can be taken.
     arrives: Vec<f64>,
+    links: Vec<Link>,
     /// When each link is free again.
     free: Vec<f64>,
     /// When a sum or exchange is over: when the last of its members has come.
@@ -77,6 +78,7 @@ fn play(
         times,
         now: vec![0.0; lowered.nodes.len()],
         arrives: vec![0.0; wiring.messages()],
+        links: links(times, &wiring),
         free: vec![0.0; wiring.links()],
         over: BTreeMap::new(),
     };
@@ -91,16 +93,31 @@ fn play(
     Ok(clocks.now.iter().copied().fold(0.0, f64::max))
 }
 
+/// What every link takes, by its number.
+fn links(times: &Times, wiring: &Wiring) -> Vec<Link> {
+    let mut unequal = BTreeMap::new();
+    for (from, to, link) in &times.links.unequal {
+        unequal.entry((*from, *to)).or_insert(*link);
+    }
+    let mut links = vec![times.links.all; wiring.links()];
+    for lane in 0..wiring.lanes() {
+        if let Some(link) = unequal.get(&wiring.ends(lane)) {
+            links[wiring.link(lane)] = *link;
+        }
+    }
+    links
+}
+
 impl Clocks<'_> {
     fn end(&mut self, event: model::Event, now: f64) -> f64 {
         match (event.action, event.message) {
             (Action::Compute(compute), _) => now + self.times.of(compute.stage, compute.work),
             (Action::Send(transfer), Some((lane, message))) => {
-                let (from, to) = self.wiring.ends(lane);
-                let link = self.times.links.between(from, to);
+                let number = self.wiring.link(lane);
+                let link = self.links[number];
                 let bytes = &self.times.links.message_bytes;
                 let bytes = bytes.get(transfer.lane.edge.index()).copied();
-                let free = &mut self.free[self.wiring.link(lane)];
+                let free = &mut self.free[number];
                 *free = free.max(now) + bytes.unwrap_or(0.0) * link.per_byte;
                 self.arrives[message] = *free + link.latency;
                 now

@@ -47,17 +47,17 @@ pub(crate) fn pack(thing: &impl Serialize) -> Vec<u8> {
 
 /// Reads a small thing that came from another process, all of it; it is no longer than 256 MiB.
 pub(crate) fn unpack<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match unpack_first(bytes)? {
+    match unpack_first::<T, { 256 << 20 }>(bytes)? {
         (thing, read) if read == bytes.len() => Ok(thing),
         (_, read) => Err(format!("{} bytes of which {read} are read", bytes.len())),
     }
 }
 
-/// Reads a small thing at the beginning of these bytes, and says how many it took.
-pub(super) fn unpack_first<T: serde::de::DeserializeOwned>(
+/// Reads a small thing at the beginning of these bytes, and says how many it took: at most `MOST`.
+pub(super) fn unpack_first<T: serde::de::DeserializeOwned, const MOST: usize>(
     bytes: &[u8],
 ) -> Result<(T, usize), String> {
-    let config = bincode::config::standard().with_limit::<{ 256 << 20 }>();
+    let config = bincode::config::standard().with_limit::<MOST>();
     bincode::serde::decode_from_slice(bytes, config).map_err(|error| error.to_string())
 }
 
@@ -73,11 +73,9 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
 }
 
 /// Bytes of a header that travels ahead of its payload.
-#[cfg(feature = "mpi")]
 pub(super) const HEADER_BYTES: usize = MOST_HEADER_BYTES;
 
 /// The header of a message whose payload travels by itself.
-#[cfg(feature = "mpi")]
 pub(super) fn header(id: MessageId, body: &Body) -> Result<Vec<u8>, CodecError> {
     let content = Content::of(body);
     let mut bytes = bincode::serde::encode_to_vec(Header { id, content }, config())
@@ -87,7 +85,6 @@ pub(super) fn header(id: MessageId, body: &Body) -> Result<Vec<u8>, CodecError> 
 }
 
 /// What is wrong with a header, if it is not of this message.
-#[cfg(feature = "mpi")]
 pub(super) fn expect_header(bytes: &[u8], id: MessageId, body: &Body) -> Result<(), String> {
     let (header, _): (Header, usize) = bincode::serde::decode_from_slice(bytes, config())
         .map_err(|error| CodecError::Header(error.to_string()).to_string())?;

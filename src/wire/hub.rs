@@ -167,10 +167,9 @@ impl Hub {
 
     /// Changes whenever any node begins an action.
     pub(super) fn total_progress(&self) -> u64 {
-        self.lines
-            .iter()
-            .map(|line| line.progress.load(Ordering::Relaxed))
-            .sum()
+        let progress = self.lines.iter().map(|line| &line.progress);
+        let counts = progress.map(|progress| progress.load(Ordering::Relaxed));
+        counts.fold(0, u64::wrapping_add)
     }
 
     /// A message enters a lane: how many are under way now.
@@ -199,7 +198,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// How far a node has come, told from process to process.
-#[cfg(feature = "mpi")]
+#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Beat {
     node: NodeId,
@@ -211,7 +210,7 @@ pub(super) struct Beat {
     allowed: u64,
 }
 
-#[cfg(feature = "mpi")]
+#[cfg_attr(not(feature = "mpi"), allow(dead_code))]
 impl Hub {
     /// What to tell of a node in this process.
     pub(super) fn beat(&self, node: NodeId) -> Beat {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod codec;
+mod control;
 mod fault;
 pub(crate) mod halves;
 mod hub;
@@ -28,6 +29,7 @@ mod mpi;
 #[cfg(not(feature = "mpi"))]
 #[path = "no_mpi.rs"]
 mod mpi;
+pub(crate) mod outside;
 mod standing;
 
 pub(crate) use codec::{from_bytes, pack, to_bytes, unpack};

@@ -7,7 +7,6 @@
 //! It sleeps while nothing moves: on its orders, for at most a millisecond, since MPI cannot wake
 //! it.
 
-use super::control::{Told, Word};
 use super::flags::{Flags, Phase};
 use super::mail::Mail;
 use super::orders::Order;
@@ -17,6 +16,7 @@ use super::room::Room;
 use super::world::Met;
 use crate::error::{Cause, RunError, panic_text};
 use crate::wire::AWAY;
+use crate::wire::control::{Told, Word};
 use crate::wire::local::Frame;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! How trainers, processes and jobs end: all together when all is well, by MPI's abort when not.
 
-use super::control::Word;
 use super::courier::{Courier, GRACE, SILENT};
 use super::flags::Phase;
 use super::raw::MpiError;
+use crate::wire::control::Word;
 use std::io::Write;
 use std::time::Duration;
 

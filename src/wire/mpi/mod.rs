@@ -6,11 +6,10 @@
 //! | `courier.rs`, `orders.rs` | the one thread that owns MPI, and what others want of it |
 //! | `ending.rs` | how trainers, processes and jobs end |
 //! | `mail.rs`, `gather.rs` | messages of nodes on their way; what all bring together |
-//! | `room.rs`, `peers.rs`, `control.rs` | a trainer; the other processes; what is said to them |
+//! | `room.rs`, `peers.rs` | a trainer; the other processes |
 //! | `link.rs`, `numbers.rs` | a node's end, and the tags of its messages |
 //! | `raw.rs` | the calls of MPI |
 
-mod control;
 mod courier;
 mod ending;
 mod flags;

@@ -1,8 +1,8 @@
 //! The other processes: what is said to them and heard of them.
 
-use super::control::{MOST_WORD_BYTES, Word};
 use super::raw::{Comm, Moving, MpiError};
 use crate::wire::codec;
+use crate::wire::control::{MOST_WORD_BYTES, Word};
 use std::time::{Duration, Instant};
 
 /// Another process, or this one.
@@ -74,7 +74,7 @@ impl Peers {
                 }
                 let Ok(bytes) = words.take() else { break };
                 peer.heard = Instant::now();
-                let (word, _) = codec::unpack_first::<Word>(&bytes).map_err(MpiError)?;
+                let word = Word::read(&bytes).map_err(MpiError)?;
                 peer.left = matches!(word, Word::Bye);
                 if !peer.left {
                     peer.words = Some(listen(self.control, rank)?);

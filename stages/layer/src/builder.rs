@@ -2,7 +2,7 @@
 
 use crate::{
     Edge, EdgeId, Feed, LayerError, LayerIndex, LayerNode, LayerShapes, LayerSpec, Metric, Network,
-    ParamSpec, SharedId, Source, TensorSpec, spec::join,
+    ParamSpec, SharedId, Source, TensorSpec, network::count, spec::join,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -254,11 +254,13 @@ fn check_used(network: &Network) -> Result<(), LayerError> {
 
 fn first_keys(layers: &[LayerNode]) -> Result<BTreeMap<SharedId, String>, LayerError> {
     let mut first = BTreeMap::<SharedId, (String, ParamSpec)>::new();
-    let mut keys = BTreeSet::new();
+    let (mut keys, mut bytes) = (BTreeSet::new(), 0);
     for layer in layers {
         let mut held_here = BTreeSet::new();
         for param in layer.spec.param_specs() {
             let key = join(&layer.scope, &param.name);
+            count(&mut bytes, [param.bytes()])
+                .map_err(|problem| LayerError::spec(&key, problem))?;
             if !keys.insert(key.clone()) {
                 return Err(LayerError::spec(key, "two parameters have this key"));
             }

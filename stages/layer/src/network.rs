@@ -186,9 +186,11 @@ impl Network {
     /// Shapes and types of every layer's inputs and outputs for micro-batches of `rows` rows.
     ///
     /// # Errors
-    /// Names the layer whose inputs do not fit, with what it expected.
+    /// Names the layer whose inputs do not fit, with what it expected; or up to which layers take
+    /// more than 2^62 bytes.
     pub fn infer(&self, rows: usize) -> Result<Vec<LayerShapes>, LayerError> {
         let mut all: Vec<LayerShapes> = Vec::with_capacity(self.layers.len());
+        let mut bytes = 0;
         for (index, layer) in self.enumerate() {
             let inputs = (layer.inputs.iter())
                 .map(|source| match *source {
@@ -222,13 +224,30 @@ impl Network {
                 return Err(LayerError::spec(&layer.key, problem));
             }
             let cost = layer.spec.cost_of(&inputs);
-            all.push(LayerShapes {
+            let shapes = LayerShapes {
                 inputs,
                 outputs,
                 cost,
-            });
+            };
+            count(&mut bytes, [shapes.output_bytes(), cost.bytes()])
+                .map_err(|problem| LayerError::spec(&layer.key, problem))?;
+            all.push(shapes);
         }
         Ok(all)
+    }
+}
+
+/// The most bytes of a whole network: sums of them are still numbers.
+const MOST_BYTES: u64 = 1 << 62;
+
+/// Counts more bytes among those of the layers before.
+pub(crate) fn count(all: &mut u64, more: impl IntoIterator<Item = u64>) -> Result<(), String> {
+    *all = more.into_iter().fold(*all, u64::saturating_add);
+    match *all > MOST_BYTES {
+        true => Err(format!(
+            "the layers up to here take more than {MOST_BYTES} bytes: make them smaller"
+        )),
+        false => Ok(()),
     }
 }
 
@@ -253,7 +272,8 @@ pub struct LayerShapes {
 impl LayerShapes {
     /// Bytes of its outputs.
     pub fn output_bytes(&self) -> u64 {
-        self.outputs.iter().map(TensorSpec::bytes).sum()
+        let bytes = self.outputs.iter().map(TensorSpec::bytes);
+        bytes.fold(0, u64::saturating_add)
     }
 }
 

@@ -7,8 +7,9 @@ use std::fmt;
 /// The most axes a tensor can have.
 pub const MAX_AXES: usize = 6;
 
-/// The most elements of a shape that is read or computed: far more than any machine has.
-const MAX_ELEMENTS: usize = usize::MAX >> 4;
+/// The most elements of a shape that is read or computed: far more than any machine has, and few
+/// enough that what layers do with each can be counted.
+const MAX_ELEMENTS: u64 = 1 << 48;
 
 /// Lengths of a tensor's axes, outermost first, kept inline. The first axis counts rows (samples).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ impl Shape {
     /// A shape with these axes.
     ///
     /// # Errors
-    /// With more than [`MAX_AXES`] axes, or more elements than a `usize` counts.
+    /// With more than [`MAX_AXES`] axes, or more than 2^48 elements.
     pub fn new(axes: &[usize]) -> Result<Self, LayerError> {
         if axes.len() > MAX_AXES {
             let problem = format!("{} axes; the most is {MAX_AXES}", axes.len());
@@ -31,11 +32,11 @@ impl Shape {
         if axes
             .iter()
             .try_fold(1usize, |n, &axis| n.checked_mul(axis))
-            .is_none_or(|elements| elements > MAX_ELEMENTS)
+            .is_none_or(|elements| elements as u64 > MAX_ELEMENTS)
         {
             return Err(LayerError::spec(
                 "shape",
-                format!("{axes:?} has too many elements"),
+                format!("{axes:?} has more than {MAX_ELEMENTS} elements"),
             ));
         }
         Ok(Self::from_axes(axes))

@@ -37,24 +37,40 @@ pub struct Cost {
 impl Cost {
     /// Floating-point operations of F, I and W.
     pub fn flops(&self) -> u64 {
-        self.forward_flops + self.input_flops + self.weight_flops
+        let backward = self.input_flops.saturating_add(self.weight_flops);
+        self.forward_flops.saturating_add(backward)
+    }
+
+    /// All bytes that it says.
+    pub(crate) fn bytes(&self) -> u64 {
+        [
+            self.stash_bytes,
+            self.kept_bytes,
+            self.forward_working_bytes,
+            self.backward_working_bytes,
+            self.thread_bytes,
+            self.prepared_bytes,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
     }
 }
 
-/// One layer after another, as parts of one: what each takes adds up.
+/// One layer after another, as parts of one: what each takes adds up, as far as it can be counted.
 impl Add for Cost {
     type Output = Self;
     fn add(self, other: Self) -> Self {
+        let add = u64::saturating_add;
         Self {
-            forward_flops: self.forward_flops + other.forward_flops,
-            input_flops: self.input_flops + other.input_flops,
-            weight_flops: self.weight_flops + other.weight_flops,
-            stash_bytes: self.stash_bytes + other.stash_bytes,
-            kept_bytes: self.kept_bytes + other.kept_bytes,
-            forward_working_bytes: self.forward_working_bytes + other.forward_working_bytes,
-            backward_working_bytes: self.backward_working_bytes + other.backward_working_bytes,
+            forward_flops: add(self.forward_flops, other.forward_flops),
+            input_flops: add(self.input_flops, other.input_flops),
+            weight_flops: add(self.weight_flops, other.weight_flops),
+            stash_bytes: add(self.stash_bytes, other.stash_bytes),
+            kept_bytes: add(self.kept_bytes, other.kept_bytes),
+            forward_working_bytes: add(self.forward_working_bytes, other.forward_working_bytes),
+            backward_working_bytes: add(self.backward_working_bytes, other.backward_working_bytes),
             thread_bytes: self.thread_bytes.max(other.thread_bytes),
-            prepared_bytes: self.prepared_bytes + other.prepared_bytes,
+            prepared_bytes: add(self.prepared_bytes, other.prepared_bytes),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::kernels::attention::{Attention, scratch};
 use crate::kernels::random::{Mask, check_probability};
 use crate::kernels::softmax::STATS;
-use crate::shapes::{one_input, product_flops};
+use crate::shapes::one_input;
 use brigade_layer::{
     BuildCtx, Cost, Ctx, KernelWork, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec,
     Tensors,
@@ -87,13 +87,16 @@ impl Sizes {
     }
 
     /// Queries with the keys that they see, of all heads.
-    fn pairs(&self) -> usize {
-        self.batch * self.heads * (self.length * (self.length + 1) / 2)
+    fn pairs(&self) -> u64 {
+        let [batch, heads, length] = [self.batch, self.heads, self.length].map(|n| n as u64);
+        let each = length.saturating_mul(length + 1) / 2;
+        (batch * heads).saturating_mul(each)
     }
 
     /// Floating-point operations of so many products over all pairs.
     fn product_flops(&self, products: u64) -> u64 {
-        products * product_flops(1, self.pairs(), self.columns)
+        let each = 2 * products * self.columns as u64;
+        each.saturating_mul(self.pairs())
     }
 
     /// Of all threads, for so many matrices of scores.
@@ -120,12 +123,12 @@ impl LayerSpec for CausalAttention {
         let Ok(sizes) = self.sizes(inputs[0].shape) else {
             return Cost::default();
         };
-        let each = sizes.pairs() as u64;
+        let others = |flops: u64| flops.saturating_mul(sizes.pairs());
         let scratch = |matrices| TensorSpec::f32(sizes.scratch(matrices, 1)).bytes();
         let dropping = if self.dropout > 0.0 { 20 } else { 0 };
         Cost {
-            forward_flops: sizes.product_flops(2) + (20 + dropping) * each,
-            input_flops: sizes.product_flops(5) + (25 + 2 * dropping) * each,
+            forward_flops: (sizes.product_flops(2)).saturating_add(others(20 + dropping)),
+            input_flops: (sizes.product_flops(5)).saturating_add(others(25 + 2 * dropping)),
             weight_flops: 0,
             stash_bytes: inputs[0].bytes() + TensorSpec::f32(sizes.stats()).bytes(),
             kept_bytes: 0,

@@ -138,9 +138,9 @@ impl LayerSpec for Linear {
         let bias = self.bias.map_or(0, |_| (rows * self.outputs) as u64);
         let [forward_scratch, input_scratch, weight_scratch] = self.scratch_bytes(rows);
         Cost {
-            forward_flops: product + bias,
+            forward_flops: product.saturating_add(bias),
             input_flops: product,
-            weight_flops: product + bias,
+            weight_flops: product.saturating_add(bias),
             stash_bytes: x.bytes(),
             kept_bytes: x.bytes() + y_bytes,
             forward_working_bytes: y_bytes + forward_scratch,

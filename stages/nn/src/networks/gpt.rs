@@ -73,8 +73,10 @@ impl Default for Gpt {
 /// The token table, held by the embedding and a tied head.
 const TOKENS: SharedId = SharedId::new(0);
 const DEVIATION: f32 = 0.02;
-/// Beyond this a number of blocks is taken for a mistake.
+/// Beyond these a size is taken for a mistake.
 const MOST_BLOCKS: usize = 100_000;
+const MOST_CONTEXT: usize = 1 << 24;
+const MOST_WIDTH: usize = 1 << 20;
 
 impl Gpt {
     /// How many parameters it has; a tied table counts once.
@@ -89,7 +91,8 @@ impl Gpt {
     /// The network, ending in cross-entropy, with accuracy beside it.
     ///
     /// # Errors
-    /// When a size is 0, the heads cannot share the width, or the dropout is no probability.
+    /// When a size is 0 or taken for a mistake, the heads cannot share the width, or the dropout is
+    /// no probability.
     pub fn network(&self) -> Result<Network, LayerError> {
         self.check()?;
         let row = TensorSpec::i32([self.context]);
@@ -113,26 +116,20 @@ impl Gpt {
 
     fn check(&self) -> Result<(), LayerError> {
         let sizes = [
-            ("vocab", self.vocab),
-            ("context", self.context),
-            ("width", self.width),
-            ("heads", self.heads),
+            ("vocab", self.vocab, i32::MAX as usize),
+            ("context", self.context, MOST_CONTEXT),
+            ("width", self.width, MOST_WIDTH),
+            ("heads", self.heads, MOST_WIDTH),
         ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(LayerError::spec(
-                "gpt",
-                format!("{name} is 0; it must be at least 1"),
-            ));
+        for (name, size, most) in sizes {
+            if !(1..=most).contains(&size) {
+                let problem = format!("{name} is {size}; it must be between 1 and {most}");
+                return Err(LayerError::spec("gpt", problem));
+            }
         }
         if self.blocks > MOST_BLOCKS {
             let problem = format!("{} blocks; the most is {MOST_BLOCKS}", self.blocks);
             return Err(LayerError::spec("gpt", problem));
-        }
-        if self.vocab > i32::MAX as usize {
-            return Err(LayerError::spec(
-                "gpt",
-                "ids are i32: vocab must be below 2^31",
-            ));
         }
         if !self.width.is_multiple_of(self.heads) {
             let (width, heads) = (self.width, self.heads);

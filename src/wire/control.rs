@@ -1,8 +1,10 @@
-//! What the couriers tell each other beside the messages of nodes.
+//! What processes tell each other beside the messages of nodes.
+#![cfg_attr(not(feature = "mpi"), allow(dead_code))]
 
 use crate::error::{Cause, RunError, Standings};
 use crate::ids::{NodeId, PassId, StepId};
 use crate::schedule::Action;
+use crate::wire::codec;
 use crate::wire::hub::Beat;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -23,6 +25,13 @@ pub(super) enum Word {
     Gone(u32),
     /// The process ends. Its last word.
     Bye,
+}
+
+impl Word {
+    /// Reads one at the beginning of the buffer that it came in.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        codec::unpack_first::<Self, MOST_WORD_BYTES>(bytes).map(|(word, _)| word)
+    }
 }
 
 /// An error of another process.
@@ -132,7 +141,7 @@ mod tests {
         };
         let word = codec::pack(&Word::Failed(most, Told::from(&error)));
         assert!(word.len() <= MOST_WORD_BYTES, "{}", word.len());
-        let (Word::Failed(_, told), _) = codec::unpack_first::<Word>(&word).unwrap() else {
+        let Word::Failed(_, told) = Word::read(&word).unwrap() else {
             panic!()
         };
         let standings = &RunError::from(told).standings;
