@@ -178,7 +178,7 @@ pub enum Cause {
         peer: NodeId,
     },
     /// Nobody made progress for as long as the deadline.
-    #[error("nothing moved for {waited:?}: waits for {waits_for} from node {peer}; {peers}")]
+    #[error("nothing moved for {waited:.1?}: waits for {waits_for} from node {peer}; {peers}")]
     Stuck {
         /// How long.
         waited: Duration,

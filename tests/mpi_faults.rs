@@ -44,6 +44,20 @@ fn a_rank_that_is_stopped_is_reported() {
         let inside = |error: &String| error.contains(&in_step) && error.contains("silent for");
         let wanted = |error: &String| inside(error) || error.contains(&between);
         assert!(errors.iter().any(wanted), "{errors:?}");
+        // One of the others says where every node stood, below its error.
+        let text = String::from_utf8_lossy(&output.stderr);
+        for node in 0..3 {
+            let name = format!("node {node}, rank {node}  ");
+            let lines: Vec<_> = text
+                .lines()
+                .filter(|line| line.starts_with(&name))
+                .collect();
+            let silent = lines.iter().any(|line| line.contains("  is silent  "));
+            assert_eq!((lines.len(), silent), (1, node == rank), "{text}");
+        }
+        let why = format!("node {rank} is silent for ");
+        let said = |line: &str| !line.starts_with("error: ") && line.contains(&why);
+        assert_eq!(text.lines().filter(|line| said(line)).count(), 1, "{text}");
         assert_gone(folder.path());
     }
 }

@@ -148,7 +148,6 @@ fn a_metric_that_panics_is_an_error_on_every_node() {
 #[derive(Clone, Debug, Default)]
 struct BreakingLoss {
     forward: bool,
-    backward: bool,
     terms: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Promise: never stuck. A run in which nothing moves, or a node is lost, ends with where every node
-//! stood and who held up the others.
+//! Promise: never stuck. A run in which nothing moves, or a node is lost, ends with where every
+//! node stood and who held up the others.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
@@ -72,7 +72,7 @@ fn a_stuck_node_is_reported_with_who_waits_for_what() {
     assert!(!line.contains('\n'), "{line}");
 }
 
-/// Going back, the nodes after it are waited for by nobody: they wait for its F, or are done.
+/// Node 2 sleeps on its way back.
 #[test]
 fn the_picture_has_a_line_for_every_node_and_ends_with_who_holds_the_others_up() {
     let error = stuck([ZERO, ZERO, LONG]);

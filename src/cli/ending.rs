@@ -10,13 +10,22 @@ use std::time::Duration;
 /// stood, if it matters and this is the process to say it.
 pub(super) fn texts(failure: Option<&Failure>) -> Vec<String> {
     let (mut texts, others) = lines(failure.map(ToString::to_string));
-    if let (Some(text), Some(standings)) = (texts.first_mut(), failure.and_then(Failure::standings))
-        && (!others || spokesman(standings, process::count()) == process::rank())
+    let standings = failure.and_then(Failure::standings);
+    if let (Some(text), Some(standings)) = (texts.first_mut(), standings)
+        && says(standings, others, (process::rank(), process::count()))
     {
         // Writing to a string cannot fail.
         let _ = write!(text, "\n{standings}");
     }
     texts
+}
+
+/// Whether this of so many processes says where every node stood. One that was stopped and goes on
+/// comes after the others have said it.
+fn says(standings: &Standings, others: bool, (own, processes): (usize, usize)) -> bool {
+    let lost = |node: &Standing| node.rank == Some(own) && node.is_lost();
+    let speaks = !others || spokesman(standings, processes) == own;
+    speaks && !standings.nodes().iter().any(lost)
 }
 
 /// The lines, and whether other processes print theirs by themselves.
@@ -168,14 +177,17 @@ mod tests {
             for (node, lost) in nodes.iter_mut().zip(lost) {
                 node.silent = lost.then_some(Duration::from_secs(2));
             }
-            spokesman(&Standings::new(NodeId::new(0), nodes), 2)
+            let standings = Standings::new(NodeId::new(0), nodes);
+            let all_speak = [0, 1].map(|rank| says(&standings, true, (rank, 2)));
+            assert_eq!(says(&standings, false, (0, 2)), !lost[0]);
+            all_speak
         };
         let rest = Doing::BetweenPasses;
-        assert_eq!(of([WAITS, Doing::Works], [false, false]), 0);
-        assert_eq!(of([Doing::Works, WAITS], [false, false]), 1);
-        assert_eq!(of([WAITS, WAITS], [true, false]), 1);
-        assert_eq!(of([rest, rest], [false, false]), 0);
-        assert_eq!(of([rest, rest], [true, false]), 1);
+        assert_eq!(of([WAITS, Doing::Works], [false, false]), [true, false]);
+        assert_eq!(of([Doing::Works, WAITS], [false, false]), [false, true]);
+        assert_eq!(of([WAITS, WAITS], [true, false]), [false, true]);
+        assert_eq!(of([rest, rest], [false, false]), [true, false]);
+        assert_eq!(of([rest, rest], [true, false]), [false, true]);
     }
 
     #[test]

@@ -146,8 +146,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Failure::Other(text))
         }
     };
-    // Where errors cannot be printed, the exit code has to do. Each is written at once, so that what
-    // other processes print does not come in between.
+    // Where errors cannot be printed, the exit code has to do. Each is written at once, so that
+    // nothing of other processes comes in between.
     for text in ending::texts(failure.as_ref()) {
         let text = format!("error: {}\n", output::printable(&text));
         let _ = io::stderr().write_all(text.as_bytes());

@@ -25,11 +25,12 @@ impl Origin {
             Some(one) => (Some(Checkpoint::open(one)?), Vec::new()),
             None => newest_whole(&place.folder)?,
         };
+        let run = place.run();
         match checkpoint {
             Some(checkpoint) => Ok(Self {
                 checkpoint,
-                folder: place.folder.clone(),
-                run: place.run(),
+                folder: place.folder,
+                run,
                 damaged,
             }),
             None if damaged.is_empty() => Err(place.nothing()),

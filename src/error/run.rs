@@ -47,8 +47,8 @@ impl RunError {
         }
     }
 
-    /// Where every node stood when the run ended, in plain text of several lines, if it ended because
-    /// nothing moved or somebody was lost: see [`Standings`].
+    /// Where every node stood when the run ended, in plain text of several lines, if it ended
+    /// because nothing moved or somebody was lost: see [`Standings`].
     pub fn picture(&self) -> Option<String> {
         let standings = &self.root().standings;
         (!standings.is_empty()).then(|| standings.to_string())

@@ -52,7 +52,7 @@ pub struct Standing {
     pub doing: Doing,
     /// How long ago it began that.
     pub since: Duration,
-    /// For how long nothing was heard of its process, if that is as long as the deadline.
+    /// For how long nothing was heard of its process, if that is nearly the deadline.
     pub silent: Option<Duration>,
     /// Whether it, or its process, had ended.
     pub gone: bool,

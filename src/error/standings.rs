@@ -10,8 +10,8 @@ const MOST: usize = 64;
 /// Of a longer chain so many links are said at its beginning, and so many at its end.
 const ENDS: (usize, usize) = (4, 2);
 
-/// Where all nodes stood when waiting ended in vain. As text, one line a node (of more than 64 those
-/// that matter), then the one that holds the others up:
+/// Where all nodes stood when waiting ended in vain. As text, one line a node (of more than 64
+/// those that matter), then the one that holds the others up:
 ///
 /// ```text
 /// node 0  waits for node 1  60.0s               0POST_B1<1@0 [0WAIT_B0<1@0] 0B0 0F2 ...
@@ -56,8 +56,8 @@ impl Standings {
         self.left_out
     }
 
-    /// Who waits for whom: this node, the one that it waits for, and so on to the one that waits for
-    /// nobody.
+    /// Who waits for whom: this node, the one that it waits for, and so on to the one that waits
+    /// for nobody.
     pub fn chain(&self, from: NodeId) -> Vec<&Standing> {
         let mut chain: Vec<&Standing> = Vec::new();
         let mut next = self.of(from);
@@ -87,7 +87,8 @@ impl Standings {
         links.join(", ")
     }
 
-    /// Few enough to be read: of many those that hold others up, and the chain from whoever noticed.
+    /// Few enough to be read: of many those that hold others up, and the chain from whoever
+    /// noticed.
     pub(crate) fn shortened(&self) -> Self {
         if self.nodes.len() <= MOST {
             return self.clone();

@@ -9,7 +9,8 @@ use crate::schedule::{Action, Transfer, render_row};
 use std::time::Duration;
 
 impl Hub {
-    /// Where all nodes stand, for this one; who is silent for the deadline is said to be.
+    /// Where all nodes stand, for this one; who is silent for nearly the deadline is said to be: a
+    /// last sign of life may come after the last progress.
     pub(super) fn standings(&self, from: NodeId, deadline: Duration) -> Standings {
         let walk = self.walk();
         let at = |node| self.at(node);
@@ -19,7 +20,8 @@ impl Hub {
             at: self.layout.nodes().iter().map(at).collect(),
         };
         let nodes = self.layout.nodes().iter();
-        let standings = nodes.map(|node| look.standing(node, deadline));
+        let silent = deadline - deadline / 10;
+        let standings = nodes.map(|node| look.standing(node, silent));
         Standings::new(from, standings.collect())
     }
 }
@@ -32,7 +34,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn standing(&self, node: NodeId, deadline: Duration) -> Standing {
+    fn standing(&self, node: NodeId, silent: Duration) -> Standing {
         let (pass, at) = self.at[node.index()];
         let entry = match at {
             At::Entry(entry) => Some(entry),
@@ -55,7 +57,7 @@ impl Look<'_> {
                 (At::Entry(_), Some(action)) => self.doing(node, action),
             },
             since: self.hub.since(node),
-            silent: (self.hub.silence(node)).filter(|silence| *silence >= deadline),
+            silent: (self.hub.silence(node)).filter(|silence| *silence >= silent),
             gone: !self.hub.alive(node),
         }
     }
