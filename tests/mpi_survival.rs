@@ -1,5 +1,5 @@
-//! Promise: nothing lost, over MPI as between threads: a job of which a rank is killed at any moment
-//! ends, leaves whole checkpoints only, and goes on with any number of ranks.
+//! Promise: nothing lost, over MPI as between threads: a job of which a rank is killed at any
+//! moment ends, leaves whole checkpoints only, and goes on with any number of ranks.
 //!
 //! Needs an MPI library, as `tests/mpi.rs` says. `BRIGADE_KILLS=300` kills more often.
 #![allow(missing_docs, clippy::unwrap_used)]
