@@ -129,8 +129,8 @@ fn is_half(run: &Path) -> bool {
 /// The digest in the last line that a run has printed.
 pub fn sha(output: &Output) -> String {
     let lines = lines(output);
-    let mut summaries = lines.iter().filter_map(|line| line.get("summary"));
-    let digest = summaries.next_back().unwrap()["weights_sha256"].as_str();
+    let summary = lines.iter().rev().find_map(|line| line.get("summary"));
+    let digest = summary.unwrap()["weights_sha256"].as_str();
     digest
         .map(str::to_owned)
         .unwrap_or_else(|| panic!("{:?}", Value::from(lines)))
