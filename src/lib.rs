@@ -135,4 +135,6 @@ mod documents {
     struct SeveralMachines;
     #[doc = include_str!("../docs/planner.md")]
     struct ThePlanner;
+    #[doc = include_str!("../docs/RELIABILITY.md")]
+    struct Reliability;
 }
