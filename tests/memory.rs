@@ -24,8 +24,12 @@ fn stays_within_its_plan<D: Data + Clone>(network: &Network, config: &Config, da
         ..config.clone()
     };
     let mut trainer = Trainer::start(network, &limited, adamw()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
     for _ in 0..3 {
         trainer.step(data).unwrap();
+        if config.saving_bytes > 0 {
+            trainer.save_beside(folder.path()).unwrap();
+        }
     }
     trainer.evaluate(data).unwrap();
     trainer.predict(data).unwrap();
@@ -212,6 +216,41 @@ fn what_is_recomputed_is_predicted_closely() {
         println!("{recompute:?}: {least:.3} of what was predicted");
         assert!(least > 0.95, "{recompute:?}: {least}");
     }
+}
+
+/// Copies for checkpoints that are written next to training, and while training waits.
+#[test]
+fn copies_for_checkpoints_are_counted() {
+    let (network, data) = small_gpt();
+    let mut least = f64::MAX;
+    for saving_bytes in [1, 5000, 1 << 30] {
+        for schedule in [
+            ScheduleKind::GPipe,
+            ScheduleKind::OneFOneB,
+            ScheduleKind::ZbV,
+        ] {
+            for nodes in [1, 2, 4] {
+                let config = Config {
+                    saving_bytes,
+                    ..with(nodes, schedule, Cuts::Balanced, 1)
+                };
+                least = least.min(stays_within_its_plan(&network, &config, &data));
+            }
+        }
+    }
+    assert!(least > 0.5, "far from what was held: {least}");
+    let config = with(2, ScheduleKind::OneFOneB, Cuts::Balanced, 1);
+    let plan = Plan::new(&network, &config, &adamw()).unwrap();
+    let most = plan.memory.iter().map(|memory| memory.peak_bytes()).max();
+    let limited = Config {
+        node_memory_bytes: most,
+        ..config
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::start(&network, &limited, adamw()).unwrap();
+    trainer.step(&data).unwrap();
+    trainer.save(folder.path()).unwrap();
+    trainer.step(&data).unwrap();
 }
 
 #[test]

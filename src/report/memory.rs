@@ -32,6 +32,9 @@ fn parts(memory: &NodeMemory) -> Vec<Part> {
             (Ink::Slots, "on its way", memory.slot_bytes),
         ]),
     }
+    if memory.checkpoint_bytes > 0 {
+        parts.push((Ink::Thin, "checkpoint", memory.checkpoint_bytes));
+    }
     parts
 }
 
