@@ -137,14 +137,22 @@ fn an_older_checkpoint_is_for_a_run_of_its_own() {
     assert_eq!(steps_in(&other), (0..24).collect::<Vec<_>>());
     assert_eq!(listed(&other), [12, 16, 20, 24]);
     assert_eq!(listed(&run).len(), 6);
-    // The folder of a run with checkpoints is not trained into by mistake.
-    let refused = brigade(folder.path(), &format!("train {RUN} --out run"));
+    // A run that is at its end gives way to another one; one that is not does not.
+    fs::remove_dir_all(other.join("checkpoints/step-24")).unwrap();
+    let refused = brigade(folder.path(), &format!("train {RUN} --out other"));
     assert_fails(
         &refused,
         "again",
         2,
-        "run has checkpoints of another run, up to step 24",
+        "other has a run that is not at its end",
     );
+    assert_eq!(listed(&other), [12, 16, 20]);
+    let again = brigade(
+        folder.path(),
+        &format!("train {RUN} --json --save-every 0 --out run"),
+    );
+    assert_eq!(sha(&again), wanted);
+    assert_eq!(listed(&run), [0; 0]);
 }
 
 /// What differs is said; what cannot be is refused.

@@ -38,14 +38,7 @@ impl RunFolder {
             }
             None => next(Path::new("runs"))?,
         };
-        let old = path.join(CHECKPOINTS);
-        if let Some((step, _)) = Checkpoint::list(&old)?.pop() {
-            return Err(Failure::Usage(format!(
-                "{} has checkpoints of another run, up to step {step}; go on with it \
-                 (--resume), give another folder, or remove them",
-                path.display()
-            )));
-        }
+        give_way(&path)?;
         Self::write(path, plan, settings, earlier)
     }
 
@@ -106,6 +99,25 @@ impl RunFolder {
     pub(super) fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
     }
+}
+
+/// Of an earlier run in the same folder nothing stays, unless it may still go on.
+fn give_way(path: &Path) -> Result<(), Failure> {
+    let old = path.join(CHECKPOINTS);
+    let Some((step, _)) = Checkpoint::list(&old)?.pop() else {
+        return Ok(());
+    };
+    let config = fs::read_to_string(path.join(CONFIG)).unwrap_or_default();
+    let steps = config.parse::<toml::Table>().ok();
+    let steps = steps.and_then(|options| options.get("steps")?.as_integer());
+    if steps.is_none_or(|steps| i64::try_from(step).is_ok_and(|step| step < steps)) {
+        return Err(Failure::Usage(format!(
+            "{} has a run that is not at its end, with a checkpoint of step {step}; go on with it \
+             (--resume), give another folder, or remove it",
+            path.display()
+        )));
+    }
+    fs::remove_dir_all(&old).map_err(|error| Failure::file("remove", &old, &error))
 }
 
 fn line(step: &StepLine) -> String {

@@ -34,8 +34,11 @@ pub(super) struct Saves {
 struct Pending {
     to: SaveTo,
     step: u64,
-    outcomes: Vec<(PathBuf, Receiver<Written>)>,
+    outcomes: Vec<Outcome>,
 }
+
+/// A node's file, and what becomes of it.
+type Outcome = (PathBuf, Receiver<Written>);
 
 impl Saves {
     pub(super) fn new(config: &Config, optimizer: &dyn Optimizer) -> Self {
@@ -65,6 +68,13 @@ impl Saves {
         }
     }
 
+    /// What there is of a checkpoint is of no use.
+    fn give_up(&self, step: u64) {
+        if let Some(claimed) = &self.claimed {
+            claimed.give_up(step);
+        }
+    }
+
     /// A folder is claimed once, for as long as this trainer lives or until another is.
     fn begin(&mut self, folder: &Path, step: u64) -> Result<(), Error> {
         if !self.claimed.as_ref().is_some_and(|it| it.is_of(folder)) {
@@ -78,8 +88,8 @@ impl Saves {
 impl Drop for Saves {
     /// What was not finished is of no use.
     fn drop(&mut self) {
-        if let (Some(pending), Some(claimed)) = (&self.pending, &self.claimed) {
-            claimed.give_up(pending.step);
+        if let Some(pending) = &self.pending {
+            self.give_up(pending.step);
         }
     }
 }
@@ -151,16 +161,25 @@ impl Trainer {
             false => Ok(()),
         };
         self.alike(begun)?;
-        let (mut commands, mut outcomes) = (Vec::new(), Vec::new());
-        for node in self.nodes.here() {
-            let path = part(&to.folder, step).join(format!("node-{node}.safetensors"));
-            let (outbox, outcome) = self.writer(*node, path.clone())?;
-            commands.push(Command::Save(outbox));
-            outcomes.push((path, outcome));
-        }
-        self.nodes.ask_each(commands)?;
+        let started = self.writers(&to.folder);
+        let (commands, outcomes) = self.alike(started).inspect_err(|_| {
+            self.saves.give_up(step);
+        })?;
         self.saves.pending = Some(Pending { to, step, outcomes });
+        self.nodes.ask_each(commands)?;
         Ok(())
+    }
+
+    /// Starts a thread for the file of each node of this process.
+    fn writers(&self, folder: &Path) -> Result<(Vec<Command>, Vec<Outcome>), Error> {
+        let started = self.nodes.here().iter().map(|node| {
+            let path = part(folder, self.steps).join(format!("node-{node}.safetensors"));
+            let (outbox, outcome) = self.writer(*node, path.clone())?;
+            Ok((Command::Save(outbox), (path, outcome)))
+        });
+        started
+            .collect::<Result<Vec<_>, _>>()
+            .map(|started| started.into_iter().unzip())
     }
 
     /// Starts the thread that writes a node's file.
@@ -202,7 +221,8 @@ impl Trainer {
             written,
             state,
             budget_bytes: self.saves.budget_bytes,
-            patience: self.saves.patience,
+            // In time for those who wait for this node.
+            patience: self.saves.patience / 2,
         };
         Ok((outbox, outcome))
     }
@@ -259,20 +279,20 @@ impl Trainer {
         let (files, failures): (Vec<_>, Vec<_>) = all.partition(Result::is_ok);
         let files = files.into_iter().flatten().collect();
         let failures: Vec<_> = failures.into_iter().filter_map(Result::err).collect();
-        let made = match (NotWritten::together(&failures), &self.saves.claimed) {
-            (Some(error), claimed) => {
-                claimed.as_ref().inspect(|claimed| claimed.give_up(step));
-                return Err(error);
-            }
-            (None, None) => Ok(PathBuf::new()),
-            (None, Some(claimed)) => {
+        if let Some(error) = NotWritten::together(&failures) {
+            self.saves.give_up(step);
+            return Err(error);
+        }
+        let made = match &self.saves.claimed {
+            None => Ok(PathBuf::new()),
+            Some(claimed) => {
                 let mut manifest = Manifest::new(step, files, &self.network);
                 manifest.settings = self.saves.settings.clone();
                 manifest.notes = to.notes;
-                let made = claimed.finish(&manifest, to.keep);
-                made.inspect_err(|_| claimed.give_up(step))
+                claimed.finish(&manifest, to.keep)
             }
         };
+        let made = made.inspect_err(|_| self.saves.give_up(step));
         self.alike(made)?;
         Ok(Some(crate::checkpoint::whole(&to.folder, step)))
     }

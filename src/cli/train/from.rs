@@ -40,7 +40,8 @@ impl From {
                 warn(&format!("{damaged}; going on from {at}"));
             }
         }
-        let same = out.is_none() || out == origin.run;
+        let known = |path: &Option<PathBuf>| path.as_ref()?.canonicalize().ok();
+        let same = out.is_none() || known(&out).is_some_and(|out| Some(out) == known(&origin.run));
         if let (true, true, Some(later)) = (same, origin.damaged.is_empty(), origin.later()?) {
             let at = origin.checkpoint.manifest().step;
             return Err(Failure::Usage(format!(
