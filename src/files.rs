@@ -1,10 +1,13 @@
 //! Files that are there whole or not at all, and JSON files read with the place of what is wrong.
 
 use crate::error::{Error, PlanError};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 /// Writes a file whole: whoever looks finds what was there before or all of it, also if the process
@@ -98,6 +101,31 @@ pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
         let problem = format!("it is no text in UTF-8: {error}");
         io::Error::new(io::ErrorKind::InvalidData, problem)
     })
+}
+
+/// Reads a list of at most `MOST`, for `deserialize_with`.
+pub(crate) fn up_to<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MOST: usize>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    struct List<T, const MOST: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(element) = seq.next_element()? {
+                if list.len() == MOST {
+                    let problem = format!("a list of more than {MOST}, the most that is read");
+                    return Err(A::Error::custom(problem));
+                }
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+    from.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
 /// What a file is said to be wrong with, in one line: nothing that a terminal would obey, and of

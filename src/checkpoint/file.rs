@@ -11,8 +11,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// More than any machine holds.
-const MOST_BYTES: u64 = 1 << 44;
+/// Two million million numbers: more than any network has.
+const MOST_BYTES: u64 = 1 << 43;
 /// No header is longer: what the format allows.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
 

@@ -5,7 +5,7 @@ use super::Plan;
 use crate::batch::MiniBatch;
 use crate::config::{Config, Recompute};
 use crate::error::PlanError;
-use crate::files::{parse_json, read_json, write_whole};
+use crate::files::{parse_json, read_json, up_to, write_whole};
 use crate::ids::{NodeCount, NodeId};
 use crate::partition::Cuts;
 use crate::placement::Placement;
@@ -63,8 +63,13 @@ pub struct Predicted {
     pub bubble: f64,
 }
 
+/// No plan has more.
+const MOST_NODES: usize = 1 << 16;
+const MOST_STAGES: usize = 1 << 23;
+
 #[derive(Clone, Debug, Deserialize)]
 struct Ends {
+    #[serde(deserialize_with = "up_to::<_, _, MOST_STAGES>")]
     ends: Vec<usize>,
 }
 
@@ -75,6 +80,7 @@ struct Nodes {
 
 #[derive(Clone, Debug, Deserialize)]
 struct NodeOf {
+    #[serde(deserialize_with = "up_to::<_, _, MOST_STAGES>")]
     node_of: Vec<NodeId>,
 }
 
@@ -92,6 +98,7 @@ struct Rows {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Orders {
+    #[serde(deserialize_with = "up_to::<_, _, MOST_NODES>")]
     nodes: Vec<Vec<Action>>,
 }
 

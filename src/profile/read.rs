@@ -3,7 +3,7 @@
 use super::file::{FORMAT, LayerText, LinkText, MOST_US, MachineText, Micros, UnequalText};
 use super::{LayerProfile, Profile, SizeProfile};
 use crate::error::PlanError;
-use crate::files::parse_json;
+use crate::files::{parse_json, up_to};
 use crate::ids::NodeId;
 use crate::schedule::{Link, Links};
 use crate::trace::LayerTime;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// No network has more.
 const MOST_LAYERS: usize = 1_000_000;
+const MOST_EDGES: usize = 4 * MOST_LAYERS;
+const MOST_LINKS: usize = 1_000_000;
 /// Nobody measures more.
 const MOST_SIZES: usize = 1000;
 
@@ -66,7 +68,7 @@ struct ProfileText {
     precision: Precision,
     threads_per_node: Count,
     links: LinkText,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "up_to::<_, _, MOST_LINKS>")]
     unequal_links: Vec<UnequalText>,
     sizes: Sizes,
 }
@@ -75,6 +77,7 @@ struct ProfileText {
 #[serde(deny_unknown_fields, expecting = "a size of micro-batch")]
 struct SizeText {
     rows: Count,
+    #[serde(deserialize_with = "up_to::<_, _, MOST_EDGES>")]
     message_bytes: Vec<u64>,
     layers: Layers,
 }

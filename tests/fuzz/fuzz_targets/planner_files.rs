@@ -5,8 +5,9 @@
 #![no_main]
 
 use brigade::nn::AdamW;
+use brigade::partition::CutCost;
 use brigade::planner::{LayersFile, NodeSpec, Planner, Space, layout_string, units};
-use brigade::{Config, Cuts, PlanError};
+use brigade::{Config, Cuts, PlanError, ScheduleKind};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (Ok(layers), Ok(nodes)) = (read, nodes) else {
         return;
     };
-    if let Err(error) = planned(&layers, nodes, cuts) {
+    if let Err(error) = planned(&layers, nodes, (cuts, layout.len())) {
         assert!(error.to_string().len() < 10_000, "{error}");
     }
 });
@@ -44,10 +45,15 @@ fn cuts(layout: &str, layers: usize) -> Cuts {
     }
 }
 
-fn planned(file: &LayersFile, nodes: Vec<NodeSpec>, cuts: Cuts) -> Result<(), PlanError> {
+fn planned(
+    file: &LayersFile,
+    nodes: Vec<NodeSpec>,
+    (cuts, which): (Cuts, usize),
+) -> Result<(), PlanError> {
     let config = Config {
         nodes: nodes.len(),
         cuts,
+        schedule: ScheduleKind::ALL[which % ScheduleKind::ALL.len()],
         batch_size: 4,
         micro_batch_size: 1,
         ..Config::default()
@@ -60,6 +66,7 @@ fn planned(file: &LayersFile, nodes: Vec<NodeSpec>, cuts: Cuts) -> Result<(), Pl
         false => Space::only(&config),
     };
     let planner = Planner::new(&network, &config, &optimizer, &profile)?;
+    let planner = planner.cut_cost([CutCost::Link, CutCost::Both][which % 2]);
     let planned = planner.nodes(nodes).space(space).plan()?;
     let best = &planned.candidates[0];
     assert!(best.step_time.is_finite(), "{}", best.step_time);

@@ -4,7 +4,7 @@
 
 use brigade::layer::Network;
 use brigade::nn::{AdamW, Gpt};
-use brigade::planner::Planner;
+use brigade::planner::{Planner, Space};
 use brigade::profile::Profile;
 use brigade::{Config, Plan, PlanError};
 use libfuzzer_sys::fuzz_target;
@@ -51,7 +51,9 @@ fuzz_target!(|bytes: &[u8]| {
     if profile.check(network, config).is_ok() {
         let optimizer = AdamW::new(1e-3);
         let planner = Planner::new(network, config, &optimizer, &profile).expect("it was checked");
-        let planned = planner.plan().expect("one combination, and it is legal");
+        let space = Space::only(config).any_schedule(config).any_recompute();
+        let planner = planner.space(space.any_micro_batch(config));
+        let planned = planner.plan().expect("some are legal");
         assert!(planned.feasible() && planned.candidates[0].step_time.is_finite());
     }
 });

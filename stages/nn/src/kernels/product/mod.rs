@@ -103,12 +103,17 @@ enum Way {
     Tiles(Unit),
 }
 
-fn way(precision: Precision, [m, n, k]: [usize; 3]) -> Way {
+/// Whether a product of these sizes is cut into pieces.
+fn worth_cutting([m, n, k]: [usize; 3]) -> bool {
+    m.saturating_mul(n).saturating_mul(k) >= WORTH_CUTTING
+}
+
+fn way(precision: Precision, sizes: [usize; 3]) -> Way {
     let unit = Unit::of(precision);
     match (precision, unit) {
         (Precision::Bf16, Some(unit)) => Way::Tiles(unit),
         (Precision::Bf16, None) => Way::Portable,
-        (_, Some(unit)) if m * n * k >= WORTH_CUTTING => Way::Tiles(unit),
+        (_, Some(unit)) if worth_cutting(sizes) => Way::Tiles(unit),
         _ => Way::Library,
     }
 }
@@ -135,7 +140,7 @@ pub(crate) fn space([m, n, k]: [usize; 3]) -> usize {
     let inner = k.min(INNER);
     let (most, kept) = (rows_at_once(inner), columns_kept(inner));
     let (rows, columns) = (m.next_multiple_of(32), n.next_multiple_of(32));
-    let packed = if m * n * k >= WORTH_CUTTING {
+    let packed = if worth_cutting([m, n, k]) {
         // Two bytes for each of three pieces.
         (rows.min(most) + columns.min(kept)) * 3 / 2
     } else {

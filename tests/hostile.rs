@@ -1,0 +1,420 @@
+//! Promise: whatever comes from outside is read or refused, in little time and memory: never a
+//! panic. What the fuzz targets of `tests/fuzz` look for at length is held here for what they and
+//! their authors have found, and for the files they start from, damaged.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use brigade::checkpoint::NamedTensor;
+use brigade::layer::{Network, Precision, Random, TensorSpec};
+use brigade::nn::{AdamW, Gpt, Linear, MeanSquaredError};
+use brigade::outside::{header, message, verdict, word};
+use brigade::planner::{LayersFile, NodeSpec, Planner, layout_string};
+use brigade::profile::Profile;
+use brigade::schedule::csv::{CsvSchedule, Dialect};
+use brigade::{Config, Error, Plan, PlanError, Recompute, SavedPlan, ScheduleKind, Weights};
+use std::path::{Path, PathBuf};
+use std::{fs, str};
+
+fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    let files = fs::read_dir(folder.join(target)).unwrap();
+    let files = files.map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn of_corpus(target: &str, name: &str) -> Vec<u8> {
+    let files = corpus(target).into_iter();
+    let mut named = files.filter(|(path, _)| path.ends_with(name));
+    named.next().unwrap().1
+}
+
+fn text_of(target: &str, name: &str) -> String {
+    String::from_utf8(of_corpus(target, name)).unwrap()
+}
+
+/// The network of `corpus/plan`.
+fn network() -> Network {
+    let gpt = Gpt {
+        vocab: 16,
+        context: 4,
+        width: 8,
+        heads: 2,
+        blocks: 2,
+        ..Gpt::default()
+    };
+    gpt.network().unwrap()
+}
+
+/// Reads a plan and plans it again.
+fn planned(text: &str) -> Result<Plan, PlanError> {
+    let saved = SavedPlan::parse("plan.json", text)?;
+    let config = saved.config(&Config::default());
+    saved.plan(&network(), &config, &AdamW::new(1e-3))
+}
+
+/// What reads the inputs of a fuzz target: whether it takes this one.
+fn read(target: &str, bytes: &[u8]) -> bool {
+    let text = str::from_utf8(bytes);
+    match (target, text) {
+        ("weights", _) => Weights::from_safetensors(bytes).is_ok(),
+        ("wire", _) => match bytes.split_first() {
+            Some((0, rest)) => message(rest).is_ok(),
+            Some((1, rest)) => header(rest).is_ok(),
+            Some((_, rest)) => word(rest).is_ok(),
+            None => false,
+        },
+        (_, Err(_)) => false,
+        #[cfg(feature = "cli")]
+        ("config", Ok(text)) => brigade::outside::configuration("profile", text).is_ok(),
+        ("plan", Ok(text)) => planned(text).is_ok(),
+        ("profile", Ok(text)) => Profile::from_json(text).is_ok(),
+        ("schedule_csv", Ok(text)) => CsvSchedule::parse("it", text, Dialect::Current).is_ok(),
+        (_, Ok(text)) => {
+            let mut parts = text.split("\n---\n");
+            let mut next = || parts.next().unwrap_or_default();
+            let (layers, nodes, layout) = (next(), next(), next());
+            let _ = layout_string::cuts(layout, 1, 4, 2, 3);
+            let read = LayersFile::parse("layers", layers).and_then(|layers| {
+                let nodes = NodeSpec::parse_file("nodes", nodes)?;
+                plan_described(&layers, nodes)
+            });
+            read.is_ok()
+        }
+    }
+}
+
+fn plan_described(layers: &LayersFile, nodes: Vec<NodeSpec>) -> Result<(), PlanError> {
+    let config = Config {
+        nodes: nodes.len(),
+        ..Config::default()
+    };
+    let (network, profile) = (layers.network()?, layers.profile(&config)?);
+    let optimizer = AdamW::new(1e-3);
+    let planner = Planner::new(&network, &config, &optimizer, &profile)?;
+    planner.nodes(nodes).plan().map(drop)
+}
+
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let targets = [
+        "config",
+        "plan",
+        "planner_files",
+        "profile",
+        "schedule_csv",
+        "weights",
+        "wire",
+    ];
+    let targets = targets
+        .into_iter()
+        .filter(|target| cfg!(feature = "cli") || *target != "config");
+    for target in targets {
+        let random = Random::named(7, "hostile");
+        let (mut taken, mut all) = (0, 0);
+        for (number, (path, whole)) in corpus(target).into_iter().enumerate() {
+            let bad = path.file_stem().is_some_and(|name| name == "bad");
+            let other = path.ends_with("year_2024.csv");
+            assert_eq!(read(target, &whole), !bad && !other, "{}", path.display());
+            for case in 0..400 {
+                let below = |draw, most: usize| {
+                    let at = (number * 1000 + case) as u64;
+                    random.below(at, draw, most.max(1) as u64) as usize
+                };
+                let (at, mut damaged) = (below(0, whole.len()), whole.clone());
+                match below(1, 4) {
+                    0 => damaged.truncate(at),
+                    1 => damaged[at] ^= 1 << below(2, 8),
+                    2 => drop(damaged.remove(at)),
+                    _ => damaged.insert(at, b"019-,[{\"\xff\n"[below(3, 10)]),
+                }
+                all += 1;
+                taken += usize::from(read(target, &damaged));
+            }
+        }
+        assert!((1..all).contains(&taken), "{target}: {taken} of {all}");
+    }
+}
+
+#[test]
+fn plans_of_other_sizes_than_a_configuration_may_have_are_refused() {
+    let text = text_of("plan", "1f1b.json");
+    planned(&text).unwrap();
+    let with = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        planned(&text.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string()
+    };
+    for (from, to, says) in [
+        (
+            "\"rows\": 3",
+            "\"rows\": 1152921504606846976",
+            "between 1 and 1073741824",
+        ),
+        ("\"rows\": 3", "\"rows\": 0", "batch_size is 0"),
+        ("\"rows\": 3", "\"rows\": 1000000", "at least 16, for"),
+        (
+            "\"micro_rows\": 1",
+            "\"micro_rows\": 0",
+            "micro_batch_size is 0",
+        ),
+        ("\"micro_rows\": 1", "\"micro_rows\": 4", "between 1 and 3"),
+    ] {
+        let error = with(from, to);
+        assert!(
+            error.starts_with("plan.json: ") && error.contains(says),
+            "{error}"
+        );
+    }
+    let nodes = with(
+        "\"node_of\": [\n        0,",
+        "\"node_of\": [\n        4294967295,",
+    );
+    assert!(nodes.contains("nodes is 4294967296"), "{nodes}");
+    let nodes = with(
+        "\"nodes\": [\n        [",
+        &format!("\"nodes\": [{}[", "[],".repeat(70_000)),
+    );
+    assert!(nodes.contains("a list of more than 65536"), "{nodes}");
+    // A schedule of one's own may say so too.
+    let config = Config {
+        nodes: 2,
+        batch_size: 3,
+        micro_batch_size: 1,
+        ..Config::default()
+    };
+    let saved = SavedPlan::parse("plan.json", &text).unwrap();
+    let other = Config { nodes: 3, ..config };
+    assert!(saved.plan(&network(), &other, &AdamW::new(1e-3)).is_err());
+}
+
+#[test]
+fn lists_of_more_than_gigabytes_are_refused() {
+    let config = Config {
+        nodes: 2000,
+        batch_size: 65_536,
+        micro_batch_size: 1,
+        ..Config::default()
+    };
+    let error = config.validate().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "nodes is 2000; it must be at most 128 for 65536 micro-batches"
+    );
+    let config = Config {
+        nodes: 65_536,
+        chunks: Some(65_536),
+        ..Config::default()
+    };
+    let error = config.validate().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "nodes is 65536; it must be at most 16 for 8 micro-batches"
+    );
+    let config = Config {
+        nodes: 65_536,
+        batch_size: 128,
+        micro_batch_size: 1,
+        ..Config::default()
+    };
+    config.validate().unwrap();
+}
+
+/// Sizes whose products no integer holds.
+#[test]
+fn networks_beyond_counting_are_refused() {
+    let most = usize::MAX;
+    let gpt = |vocab, context, width, heads, blocks| Gpt {
+        vocab,
+        context,
+        width,
+        heads,
+        blocks,
+        ..Gpt::default()
+    };
+    for (gpt, says) in [
+        (gpt(most, 4, 4, 1, 1), "vocab is 18446744073709551615"),
+        (gpt(4, most, 4, 1, 1), "between 1 and 16777216"),
+        (gpt(4, 4, most, 1, 1), "between 1 and 1048576"),
+        (gpt(4, 4, 4, most, 1), "heads is"),
+        (gpt(4, 4, 4, 1, most), "the most is 100000"),
+    ] {
+        let error = gpt.network().unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    // As large as may be: what is too much is said when rows come to it.
+    let large = gpt(i32::MAX as usize, 1 << 24, 1 << 20, 1, 2).network();
+    let config = Config {
+        batch_size: 1 << 30,
+        micro_batch_size: 1 << 30,
+        node_memory_bytes: Some(1 << 40),
+        ..Config::default()
+    };
+    let error = match &large {
+        Ok(network) => Plan::new(network, &config, &AdamW::new(1e-3)).unwrap_err(),
+        Err(error) => PlanError::from(error.clone()),
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("more than 281474976710656 elements"),
+        "{error}"
+    );
+    // Each may be, all together not.
+    let mut builder = Network::builder()
+        .input(TensorSpec::f32([4]))
+        .target(TensorSpec::f32([4]));
+    for layer in 0..10 {
+        let wide = 1 << 56;
+        let (inputs, outputs) = if layer % 2 == 0 { (4, wide) } else { (wide, 4) };
+        builder = builder.layer(
+            &layer.to_string(),
+            Linear::new(inputs, outputs).without_bias(),
+        );
+    }
+    let error = builder
+        .loss("loss", MeanSquaredError)
+        .build()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("take more than 4611686018427387904 bytes"),
+        "{error}"
+    );
+}
+
+/// All sizes that may be asked for, most of which no machine has.
+#[test]
+fn what_no_machine_has_is_counted_without_overflow() {
+    let random = Random::named(3, "sizes");
+    let (mut planned, mut refused) = (0, 0);
+    for case in 0..3000 {
+        let power = |draw, most: u64| 1usize << random.below(case, draw, most + 1);
+        let one_of = |draw, most: u64| random.below(case, draw, most) as usize;
+        let gpt = Gpt {
+            vocab: power(0, 31) - 1 + one_of(1, 2),
+            context: power(2, 24),
+            width: power(3, 20),
+            heads: power(4, 3),
+            blocks: one_of(5, 3),
+            tied: case % 2 == 0,
+            dropout: 0.1,
+            ..Gpt::default()
+        };
+        let batch_size = power(6, 30);
+        let precisions = [Precision::F32, Precision::Bf16];
+        let kinds = ScheduleKind::ALL;
+        let config = Config {
+            nodes: 1 + one_of(7, 2),
+            batch_size,
+            micro_batch_size: (batch_size >> one_of(8, 4)).max(1),
+            threads_per_node: power(9, 10),
+            precision: precisions[one_of(10, 2)],
+            wire: precisions[one_of(11, 2)],
+            recompute: [Recompute::Never, Recompute::Always][one_of(12, 2)].clone(),
+            schedule: kinds[one_of(13, kinds.len() as u64)],
+            ..Config::default()
+        };
+        let plan = gpt.network().map_err(PlanError::from);
+        let plan = plan.and_then(|network| Plan::new(&network, &config, &AdamW::new(1e-3)));
+        match plan {
+            Ok(_) => planned += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        planned > 500 && refused > 500,
+        "{planned} planned, {refused} refused"
+    );
+}
+
+#[test]
+fn weights_whose_sizes_no_number_holds_are_refused() {
+    let of = |header: &str, data: usize| {
+        let length = (header.len() as u64).to_le_bytes();
+        Weights::from_safetensors(&[&length[..], header.as_bytes(), &vec![0; data]].concat())
+    };
+    let tensor = |name: u64, from: u64, to: u64| {
+        let shape = (to - from) / 4;
+        format!(
+            "\"{name}\":{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{from},{to}]}}"
+        )
+    };
+    of(&format!("{{{}}}", tensor(0, 0, 8)), 8).unwrap();
+    let each = (1 << 61) - 4;
+    let eight: Vec<_> = (0..8)
+        .map(|at| tensor(at, at * each, (at + 1) * each))
+        .collect();
+    let rest = tensor(8, 8 * each, 8 * each + 28);
+    let error = of(&format!("{{{},{rest}}}", eight.join(",")), 8).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("its header says 18446744073709551615"),
+        "{error}"
+    );
+    let error = of(&format!("{{{}}}", tensor(0, 0, 1 << 40)), 8).unwrap_err();
+    assert!(
+        error.to_string().contains("where its header says"),
+        "{error}"
+    );
+    for bytes in [&[][..], &[255; 8], &[255, 255, 255, 5, 0, 0, 0, 0, b'{']] {
+        assert!(Weights::from_safetensors(bytes).is_err());
+    }
+    let bits = |weights: &Weights| weights.params[0].values[0].to_bits();
+    let nan = f32::from_bits(0x7fc0_1234);
+    let weights = Weights::new(vec![NamedTensor::new("a", vec![1, 1], vec![nan])]);
+    let again = Weights::from_safetensors(&weights.to_safetensors().unwrap()).unwrap();
+    assert_eq!(bits(&again), bits(&weights));
+}
+
+/// Files without an end, and files that are longer than they may be.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_file_is_read_without_an_end() {
+    let endless = Path::new("/dev/zero");
+    let longer = |error: Error| assert!(error.to_string().contains("longer than"), "{error}");
+    longer(SavedPlan::load(endless).unwrap_err().into());
+    longer(LayersFile::read(endless).unwrap_err().into());
+    longer(NodeSpec::read_file(endless).unwrap_err().into());
+    longer(Profile::load(endless).unwrap_err());
+    assert!(matches!(Weights::load(endless), Err(Error::Read { .. })));
+    assert!(CsvSchedule::read(endless, Dialect::Current).is_err());
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    fs::File::create(&large)
+        .unwrap()
+        .set_len((1 << 43) + 1)
+        .unwrap();
+    longer(Weights::load(&large).unwrap_err());
+}
+
+#[test]
+fn words_and_headers_promise_nothing_that_is_not_there() {
+    // Both nodes are as far as numbers go.
+    let far = [&[0xfd][..], &[0xff; 8]].concat();
+    let beat = |node| [&[node][..], &far, &far, &far].concat();
+    let beats = [&[0, 1, 0, 2][..], &beat(0), &beat(1)].concat();
+    assert_eq!(word(&beats).unwrap(), beats);
+    // Of a node, and of a trainer, that are not there.
+    word(&[&[0, 1, 9, 1][..], &beat(200)].concat()).unwrap();
+    // A list and a text of 2^62 of something.
+    let many = [&[0xfd][..], &(1u64 << 62).to_le_bytes()].concat();
+    assert!(word(&[&[0][..], &many].concat()).is_err());
+    let failed = of_corpus("wire", "failed");
+    let at = failed.windows(3).position(|three| three == b"2F0").unwrap() - 1;
+    let text = [&failed[1..at], &many, &failed[at + 1..]].concat();
+    assert!(word(&text).is_err());
+    // More than any word has, though it could be held.
+    let text = [&failed[1..at], &[0xfc, 0, 0, 0, 15], &failed[at + 1..]].concat();
+    let error = word(&text).unwrap_err();
+    assert!(error.contains("LimitExceeded"), "{error}");
+    let mut other = verdict();
+    header(&other).unwrap();
+    other[4] ^= 1;
+    assert!(header(&other).is_err());
+}
