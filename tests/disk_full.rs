@@ -21,11 +21,18 @@ const DISK: &str = "1400k";
 
 /// Runs the program with a small disk mounted at `disk`; what was on it is in `kept` afterwards.
 fn on_small_disk(folder: &Path, arguments: &str) -> Option<Output> {
+    in_small_disk(
+        folder,
+        &format!("{} {arguments}", env!("CARGO_BIN_EXE_brigade")),
+    )
+}
+
+/// Runs a command with a small disk.
+fn in_small_disk(folder: &Path, command: &str) -> Option<Output> {
     fs::create_dir_all(folder.join("disk")).unwrap();
     let script = format!(
         "mount -t tmpfs -o size={DISK} tmpfs disk || exit 77; \
-         {} {arguments}; code=$?; rm -rf kept; cp -a disk kept; exit $code",
-        env!("CARGO_BIN_EXE_brigade")
+         {command}; code=$?; rm -rf kept; cp -a disk kept; exit $code"
     );
     let output = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
@@ -102,6 +109,35 @@ fn a_full_disk_ends_the_run_where_that_is_asked_for() {
     assert!(said.contains("bytes more are needed"), "{said}");
     assert!(lines_of(&output) < 24);
     assert!(!whole(&folder.path().join("kept/run")).is_empty());
+}
+
+/// Others fill the disk, and make room again: no line of what the run writes down is lost.
+#[test]
+fn a_disk_that_is_full_for_a_while_costs_nothing() {
+    let folder = folder_with_text();
+    let steps = "--steps 4000 --save-every 0 --trace-steps 0 --nodes 1";
+    let network = "--layers 1 --width 8 --heads 1 --context 4 --batch-size 2";
+    let program = env!("CARGO_BIN_EXE_brigade");
+    let filled = format!(
+        "sh -c '{program} train text.txt {network} {steps} --json --out disk/run & \\
+         while ! test -s disk/run/losses.csv; do sleep 0.01; done; \\
+         dd if=/dev/zero of=disk/filler bs=4k 2>/dev/null; sleep 0.3; rm disk/filler; wait $!'"
+    );
+    let Some(output) = in_small_disk(folder.path(), &filled) else {
+        return;
+    };
+    let said = error_of(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("losses.csv: No space left"), "{said}");
+    assert_eq!(
+        said.matches("training goes on").count(),
+        1,
+        "said once: {said}"
+    );
+    let losses = fs::read_to_string(folder.path().join("kept/run/losses.csv")).unwrap();
+    let step = |line: &str| line.split(',').next().unwrap().parse::<u64>().unwrap();
+    let found: Vec<_> = losses.lines().skip(1).map(step).collect();
+    assert_eq!(found, (0..4000).collect::<Vec<_>>());
 }
 
 /// Steps that were told.

@@ -6,7 +6,7 @@
 use brigade::checkpoint::NamedTensor;
 use brigade::layer::{Network, Precision, Random, TensorSpec};
 use brigade::nn::{AdamW, Gpt, Linear, MeanSquaredError};
-use brigade::outside::{header, message, verdict, word};
+use brigade::outside::{header, message, word};
 use brigade::planner::{LayersFile, NodeSpec, Planner, layout_string};
 use brigade::profile::Profile;
 use brigade::schedule::csv::{CsvSchedule, Dialect};
@@ -47,6 +47,22 @@ fn network() -> Network {
         ..Gpt::default()
     };
     gpt.network().unwrap()
+}
+
+/// Makes the plans of the corpus anew where `BRIGADE_BLESS` asks for it: after a change of what a
+/// plan says.
+fn bless() {
+    if std::env::var_os("BRIGADE_BLESS").is_none() {
+        return;
+    }
+    for (path, bytes) in corpus("plan") {
+        let saved = SavedPlan::parse("plan.json", str::from_utf8(&bytes).unwrap()).unwrap();
+        let config = saved.config(&Config::default());
+        let plan = Plan::with_schedule(&network(), &config, &AdamW::new(1e-3), &saved);
+        let mut plan = plan.unwrap();
+        plan.predicted = saved.predicted();
+        plan.save(path).unwrap();
+    }
 }
 
 /// Reads a plan and plans it again.
@@ -100,6 +116,7 @@ fn plan_described(layers: &LayersFile, nodes: Vec<NodeSpec>) -> Result<(), PlanE
 
 #[test]
 fn damaged_files_are_read_or_refused() {
+    bless();
     let targets = [
         "config",
         "plan",
@@ -370,51 +387,4 @@ fn weights_whose_sizes_no_number_holds_are_refused() {
     let weights = Weights::new(vec![NamedTensor::new("a", vec![1, 1], vec![nan])]);
     let again = Weights::from_safetensors(&weights.to_safetensors().unwrap()).unwrap();
     assert_eq!(bits(&again), bits(&weights));
-}
-
-/// Files without an end, and files that are longer than they may be.
-#[test]
-#[cfg(target_os = "linux")]
-fn no_file_is_read_without_an_end() {
-    let endless = Path::new("/dev/zero");
-    let longer = |error: Error| assert!(error.to_string().contains("longer than"), "{error}");
-    longer(SavedPlan::load(endless).unwrap_err().into());
-    longer(LayersFile::read(endless).unwrap_err().into());
-    longer(NodeSpec::read_file(endless).unwrap_err().into());
-    longer(Profile::load(endless).unwrap_err());
-    assert!(matches!(Weights::load(endless), Err(Error::Read { .. })));
-    assert!(CsvSchedule::read(endless, Dialect::Current).is_err());
-    let folder = tempfile::tempdir().unwrap();
-    let large = folder.path().join("large");
-    fs::File::create(&large)
-        .unwrap()
-        .set_len((1 << 43) + 1)
-        .unwrap();
-    longer(Weights::load(&large).unwrap_err());
-}
-
-#[test]
-fn words_and_headers_promise_nothing_that_is_not_there() {
-    // Both nodes are as far as numbers go.
-    let far = [&[0xfd][..], &[0xff; 8]].concat();
-    let beat = |node| [&[node][..], &far, &far, &far].concat();
-    let beats = [&[0, 1, 0, 2][..], &beat(0), &beat(1)].concat();
-    assert_eq!(word(&beats).unwrap(), beats);
-    // Of a node, and of a trainer, that are not there.
-    word(&[&[0, 1, 9, 1][..], &beat(200)].concat()).unwrap();
-    // A list and a text of 2^62 of something.
-    let many = [&[0xfd][..], &(1u64 << 62).to_le_bytes()].concat();
-    assert!(word(&[&[0][..], &many].concat()).is_err());
-    let failed = of_corpus("wire", "failed");
-    let at = failed.windows(3).position(|three| three == b"2F0").unwrap() - 1;
-    let text = [&failed[1..at], &many, &failed[at + 1..]].concat();
-    assert!(word(&text).is_err());
-    // More than any word has, though it could be held.
-    let text = [&failed[1..at], &[0xfc, 0, 0, 0, 15], &failed[at + 1..]].concat();
-    let error = word(&text).unwrap_err();
-    assert!(error.contains("LimitExceeded"), "{error}");
-    let mut other = verdict();
-    header(&other).unwrap();
-    other[4] ^= 1;
-    assert!(header(&other).is_err());
 }

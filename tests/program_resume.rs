@@ -1,5 +1,5 @@
-//! Promise: nothing lost. What `brigade train` saves, `brigade train --resume` goes on from: after a
-//! polite request to end, with other nodes, past a damaged checkpoint, from an older one.
+//! Promise: nothing lost. What `brigade train` saves, `brigade train --resume` goes on from: after
+//! a polite request to end, with other nodes, past a damaged checkpoint, from an older one.
 #![cfg(all(feature = "cli", unix))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -222,4 +222,54 @@ fn the_newest_run_goes_on_by_itself() {
         (0..9).collect::<Vec<_>>()
     );
     assert_eq!(steps_in(&folder.path().join("runs/1")).len(), 4);
+}
+
+/// A run is alone in its folder, from its first file to its last.
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let folder = folder_with_text();
+    let run = RUN.replace("--steps 24", "--steps 1000000");
+    let arguments = format!("train {run} --json --out step-5");
+    let mut child = command(folder.path(), &arguments).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap()).lines();
+    reader.by_ref().take(40).for_each(drop);
+    for second in [
+        "train --resume step-5",
+        &format!("train {RUN} --out step-5"),
+    ] {
+        let refused = brigade(folder.path(), second);
+        assert_fails(&refused, second, 1, "another run is at work in step-5");
+    }
+    reader.by_ref().take(10).for_each(drop);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let steps = steps_in(&folder.path().join("step-5"));
+    assert!(steps.len() >= 50, "{}", steps.len());
+    assert_eq!(steps, (0..steps.len() as u64).collect::<Vec<_>>());
+    // Its name is that of a checkpoint, and it is none.
+    let listed = text(&brigade(folder.path(), "checkpoint list step-5"));
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+}
+
+/// A checkpoint whose damage only reading it all can tell does not use up the retries.
+#[test]
+fn a_retry_takes_the_newest_that_is_whole() {
+    let folder = folder_with_text();
+    let wanted = whole(folder.path());
+    let mut first = command(folder.path(), &format!("train {RUN} --json --out run"));
+    first.env("BRIGADE_DRILL", "0:230").output().unwrap();
+    let run = folder.path().join("run");
+    let newest = *listed(&run).last().unwrap();
+    let file = run.join(format!("checkpoints/step-{newest}/node-0.safetensors"));
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let refused = brigade(folder.path(), "train --resume run");
+    assert_fails(&refused, "damaged", 1, "node-0.safetensors: damaged");
+    let output = brigade(folder.path(), "train --resume run --retries 1");
+    assert_eq!(sha(&output), wanted);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("node-0.safetensors: damaged"), "{said}");
+    assert_eq!(steps_in(&run), (0..24).collect::<Vec<_>>());
 }

@@ -273,3 +273,96 @@ fn what_does_not_fit_is_refused_with_what_differs() {
     let wanted = ["clip is none, it was 0.5", "seed is 8, it was 1"];
     assert_eq!(resumed.differs, wanted);
 }
+
+/// What is loaded while a checkpoint is being written is not in it.
+#[test]
+fn a_checkpoint_is_of_the_step_it_was_begun_after() {
+    let (network, data) = small_gpt();
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        saving_bytes: 1,
+        ..with(2, ScheduleKind::OneFOneB, Cuts::Balanced, 1)
+    };
+    let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
+    let first = trainer.weights().unwrap();
+    steps(&mut trainer, &data, 2);
+    let wanted = trainer.weights_sha256().unwrap();
+    trainer.save_beside(folder.path()).unwrap();
+    trainer.evaluate(&data).unwrap();
+    trainer.predict(&data).unwrap();
+    trainer.load_weights(&first).unwrap();
+    let report = trainer.step(&data).unwrap();
+    let path = report.saved.unwrap().unwrap();
+    let checkpoint = Checkpoint::open(path).unwrap();
+    assert_eq!(checkpoint.manifest().step, 2);
+    assert_eq!(checkpoint.manifest().weights_sha256, wanted);
+    assert_eq!(checkpoint.weights().unwrap().sha256(), wanted);
+}
+
+/// State that a layer changes by itself, whenever it likes, is as it was after the step.
+#[test]
+fn state_that_is_not_trained_is_saved_as_it_was() {
+    let network = chain_with(Toy {
+        params: 2,
+        counts: true,
+        ..toy()
+    });
+    let data = numbers(13);
+    let folder = tempfile::tempdir().unwrap();
+    let mut found = Vec::new();
+    for (nodes, saving_bytes) in [(1, 0), (1, 1), (3, 1), (5, 1 << 20)] {
+        let config = Config {
+            saving_bytes,
+            ..with(nodes, ScheduleKind::OneFOneB, Cuts::Uniform, 1)
+        };
+        let to = folder.path().join(format!("{nodes}-{saving_bytes}"));
+        let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
+        steps(&mut trainer, &data, 2);
+        trainer.save_beside(&*to).unwrap();
+        steps(&mut trainer, &data, 2);
+        trainer.finish_saving().unwrap();
+        let newest = Checkpoint::newest(&to).unwrap().unwrap();
+        let weights = newest.weights().unwrap();
+        // Five micro-batches a step.
+        assert_eq!(weights.get("toy.p0").unwrap().values, [11.0, 1.0, 1.0]);
+        found.push(trainer.weights_sha256().unwrap());
+        let mut other = Trainer::start(&network, &config, adamw()).unwrap();
+        other.resume(&newest).unwrap();
+        steps(&mut other, &data, 2);
+        found.push(other.weights_sha256().unwrap());
+    }
+    assert!(found.iter().all(|one| *one == found[0]), "{found:?}");
+}
+
+/// Whatever a killed run has left, the next one finds what is whole and removes the rest.
+#[test]
+fn a_checkpoint_that_was_to_give_way_is_not_lost() {
+    let (network, data) = small_gpt();
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(2, ScheduleKind::OneFOneB, Cuts::Balanced, 1);
+    let at = |name: &str| folder.path().join(name);
+    let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
+    for _ in 0..2 {
+        trainer.step(&data).unwrap();
+        trainer.save(folder.path()).unwrap();
+    }
+    drop(trainer);
+    // Killed between the two names, and while an old one and a new one were there.
+    std::fs::rename(at("step-1"), at(".step-1.old")).unwrap();
+    std::fs::create_dir(at(".step-1.part")).unwrap();
+    std::fs::create_dir(at(".step-2.old")).unwrap();
+    std::fs::create_dir(at(".step-9.gone")).unwrap();
+    std::fs::write(at(".step-9.gone/node-0.safetensors"), "half").unwrap();
+    let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
+    let newest = Checkpoint::newest(folder.path()).unwrap().unwrap();
+    trainer.resume(&newest).unwrap();
+    trainer.save(folder.path()).unwrap();
+    let list = Checkpoint::list(folder.path()).unwrap();
+    let kept: Vec<_> = list.iter().map(|(step, _)| *step).collect();
+    assert_eq!(kept, [1, 2]);
+    for (_, path) in list {
+        Checkpoint::open(path).unwrap().verify().unwrap();
+    }
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 3, "two checkpoints and the lock");
+}

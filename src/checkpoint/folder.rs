@@ -5,6 +5,7 @@
 //! checkpoints/.step-120.part/   node-0.safetensors node-1.safetensors, then manifest.json
 //!             step-120/         the same, renamed: it exists wholly or not at all
 //!             .step-100.gone/   on its way out
+//!             .step-120.old/    gives way to another one of the same step
 //! ```
 
 use super::manifest::{MANIFEST, Manifest};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = "step-";
 const PART: &str = ".part";
 const GONE: &str = ".gone";
+const OLD: &str = ".old";
 const LOCK: &str = ".lock";
 
 /// Where checkpoints go.
@@ -102,7 +104,7 @@ pub(crate) fn step_of(path: &Path) -> Option<u64> {
 /// Whether it is a checkpoint on its way in or out.
 fn is_half(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let half = name.ends_with(PART) || name.ends_with(GONE);
+    let half = [PART, GONE, OLD].iter().any(|end| name.ends_with(end));
     half && name.starts_with(&format!(".{PREFIX}"))
 }
 
@@ -132,10 +134,11 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// Makes the folder if it is not there, claims it, and removes what killed runs left half done.
+    /// Makes the folder if it is not there, claims it, and tidies up what killed runs left half
+    /// done.
     pub(crate) fn new(folder: &Path) -> Result<Self, Error> {
         let fail = |path: &Path, error: &io::Error| write_error(path, error);
-        fs::create_dir_all(folder).map_err(|error| fail(folder, &error))?;
+        make(folder).map_err(|error| fail(folder, &error))?;
         let path = folder.join(LOCK);
         let lock = File::create(&path).map_err(|error| fail(&path, &error))?;
         match lock.try_lock() {
@@ -151,7 +154,7 @@ impl Claimed {
         for entry in fs::read_dir(folder).map_err(|error| fail(folder, &error))? {
             let path = entry.map_err(|error| fail(folder, &error))?.path();
             if is_half(&path) {
-                fs::remove_dir_all(&path).map_err(|error| fail(&path, &error))?;
+                tidy(&path).map_err(|error| fail(&path, &error))?;
             }
         }
         Ok(Self {
@@ -194,15 +197,28 @@ impl Claimed {
             }
         }
         manifest.save(&part)?;
-        let renamed = sync(&part).and_then(|()| {
-            // Saved before, by a run that this one repeats.
-            self.dismiss(step)?;
-            fs::rename(&part, &path)?;
-            sync(&self.folder)
-        });
+        let renamed = sync(&part).and_then(|()| self.replace(step));
         renamed.map_err(|error| write_error(&path, &error))?;
-        (self.keep(keep, step)).map_err(|error| write_error(&self.folder, &error))?;
+        // This one is whole, whether an older one can be removed or not.
+        if let Err(error) = self.keep(keep, step) {
+            tracing::warn!(folder = %self.folder.display(), %error, "an old checkpoint stays");
+        }
         Ok(path)
+    }
+
+    /// Gives a checkpoint its name. One that was saved before, by a run that this one repeats, is
+    /// removed when the new one is there.
+    fn replace(&self, step: u64) -> io::Result<()> {
+        let (part, path) = (part(&self.folder, step), whole(&self.folder, step));
+        let old = hidden(&self.folder, step, OLD);
+        match fs::rename(&path, &old) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::rename(&part, &path)?,
+        }
+        sync(&self.folder)?;
+        // What cannot be removed now is removed by the next run.
+        let _ = fs::remove_dir_all(&old);
+        Ok(())
     }
 
     /// Removes the oldest checkpoints until so many are left of those up to this step; 0 for all.
@@ -231,9 +247,18 @@ impl Claimed {
         let _ = fs::remove_dir_all(part(&self.folder, step));
     }
 
+    /// Removes all checkpoints.
+    #[cfg(feature = "cli")]
+    pub(crate) fn clear(&self) -> Result<(), Error> {
+        let all = list(&self.folder).map(|all| all.into_iter().map(|(step, _)| step));
+        let cleared = all.and_then(|mut all| all.try_for_each(|step| self.dismiss(step)));
+        cleared.map_err(|error| write_error(&self.folder, &error))
+    }
+
     /// Removes a checkpoint, if it is there: nobody finds half of it.
     fn dismiss(&self, step: u64) -> io::Result<()> {
-        let (path, gone) = (whole(&self.folder, step), gone(&self.folder, step));
+        let path = whole(&self.folder, step);
+        let gone = hidden(&self.folder, step, GONE);
         match fs::rename(&path, &gone) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             renamed => renamed.and_then(|()| fs::remove_dir_all(&gone)),
@@ -248,11 +273,35 @@ pub(crate) fn whole(folder: &Path, step: u64) -> PathBuf {
 
 /// Where a checkpoint is made.
 pub(crate) fn part(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!(".{PREFIX}{step}{PART}"))
+    hidden(folder, step, PART)
 }
 
-fn gone(folder: &Path, step: u64) -> PathBuf {
-    folder.join(format!(".{PREFIX}{step}{GONE}"))
+fn hidden(folder: &Path, step: u64, end: &str) -> PathBuf {
+    folder.join(format!(".{PREFIX}{step}{end}"))
+}
+
+/// Makes a folder, and has its name on the disk.
+fn make(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        fs::create_dir_all(folder)?;
+        // A relative path ends where this process is.
+        let above = folder.ancestors().skip(1);
+        let named = above.filter(|above| !above.as_os_str().is_empty());
+        named.take(2).try_for_each(sync)?;
+    }
+    Ok(())
+}
+
+/// Removes what is half done; what was to give way to another that never came gets its name back.
+fn tidy(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(OLD));
+    match name.map(|name| path.with_file_name(name)) {
+        Some(whole) if !whole.exists() => fs::rename(path, whole),
+        _ => fs::remove_dir_all(path),
+    }
 }
 
 /// What was made or renamed in a folder is on the disk.

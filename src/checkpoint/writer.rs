@@ -72,7 +72,7 @@ impl NodeFile {
         let failed = |error: &io::Error, missing: u64| NotWritten {
             path: self.path.display().to_string(),
             problem: error.to_string(),
-            missing_bytes: (error.kind() == io::ErrorKind::StorageFull).then_some(missing),
+            missing_bytes: full(error).then_some(missing),
         };
         let shapes = self.tensors.iter().map(|t| (t.name(), t.shape.clone()));
         let header = header(shapes).map_err(|problem| self.refused(problem))?;
@@ -128,6 +128,14 @@ impl NodeFile {
             missing_bytes: None,
         }
     }
+}
+
+/// Whether there is no room.
+fn full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn name_of(path: &Path) -> String {

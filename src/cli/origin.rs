@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::place::Place;
-use crate::Checkpoint;
+use crate::{Checkpoint, Error};
 use std::path::{Path, PathBuf};
 
 /// What a training goes on from.
@@ -23,7 +23,7 @@ impl Origin {
         let place = Place::of(wanted)?;
         let (checkpoint, damaged) = match &place.one {
             Some(one) => (Some(Checkpoint::open(one)?), Vec::new()),
-            None => newest_whole(&place.folder)?,
+            None => newest_whole(&place.folder, Checkpoint::look)?,
         };
         let run = place.run();
         match checkpoint {
@@ -46,12 +46,15 @@ impl Origin {
     }
 }
 
-/// The newest checkpoint of a folder that is not damaged, as far as a look can tell, and what is
-/// wrong with newer ones.
-pub(super) fn newest_whole(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>), Failure> {
+/// The newest checkpoint of a folder that stands this examination, and what is wrong with newer
+/// ones.
+pub(super) fn newest_whole(
+    folder: &Path,
+    examine: fn(&Checkpoint) -> Result<(), Error>,
+) -> Result<(Option<Checkpoint>, Vec<String>), Failure> {
     let mut damaged = Vec::new();
     for (_, path) in Checkpoint::list(folder)?.into_iter().rev() {
-        let looked = Checkpoint::open(path).and_then(|found| found.look().map(|()| found));
+        let looked = Checkpoint::open(path).and_then(|found| examine(&found).map(|()| found));
         match looked {
             Ok(found) => return Ok((Some(found), damaged)),
             Err(error) => damaged.push(error.to_string()),

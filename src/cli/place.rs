@@ -33,10 +33,11 @@ impl Place {
             let problem = "is no folder; give a run folder, or the folder of a checkpoint";
             return Err(Failure::Other(format!("{} {problem}", named.display())));
         }
-        let (folder, one) = if named.join(MANIFEST).exists() || step_of(&named).is_some() {
-            (parent(&named), Some(named.clone()))
-        } else if named.join(CHECKPOINTS).is_dir() {
+        // A run folder may be called step-5, too.
+        let (folder, one) = if named.join(CHECKPOINTS).is_dir() {
             (named.join(CHECKPOINTS), None)
+        } else if named.join(MANIFEST).exists() || step_of(&named).is_some() {
+            (parent(&named), Some(named.clone()))
         } else {
             (named.clone(), None)
         };

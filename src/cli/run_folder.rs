@@ -3,10 +3,11 @@
 
 use super::failure::Failure;
 use super::output::StepLine;
+use crate::checkpoint::Claimed;
 use crate::files::write_whole;
 use crate::trace::{StepTrace, save_perfetto};
 use crate::{Checkpoint, Plan};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,12 @@ const HEADING: &str = "step,loss,grad_norm,lr,step_ms,val_loss";
 pub(super) struct RunFolder {
     path: PathBuf,
     losses: File,
+    /// Bytes of whole lines.
+    written: u64,
+    /// Lines that could not be written yet.
+    waiting: String,
+    /// Locked until this is dropped, also by the process's end.
+    _lock: File,
 }
 
 impl RunFolder {
@@ -38,8 +45,9 @@ impl RunFolder {
             }
             None => next(Path::new("runs"))?,
         };
+        let lock = lock(&path)?;
         give_way(&path)?;
-        Self::write(path, plan, settings, earlier)
+        Self::write((path, lock), plan, settings, earlier)
     }
 
     /// Opens the folder of a run that goes on: `earlier` steps stay.
@@ -50,11 +58,12 @@ impl RunFolder {
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
-        Self::write(path.to_owned(), plan, settings, earlier)
+        let lock = lock(path)?;
+        Self::write((path.to_owned(), lock), plan, settings, earlier)
     }
 
     fn write(
-        path: PathBuf,
+        (path, lock): (PathBuf, File),
         plan: &Plan,
         settings: &str,
         earlier: &[StepLine],
@@ -74,20 +83,38 @@ impl RunFolder {
         let file = path.join(LOSSES);
         let lines = earlier.iter().map(line);
         let lines: Vec<_> = std::iter::once(HEADING.to_owned()).chain(lines).collect();
-        write_whole(&file, (lines.join("\n") + "\n").as_bytes())?;
+        let text = lines.join("\n") + "\n";
+        write_whole(&file, text.as_bytes())?;
         let losses = File::options().append(true).open(&file);
         let losses = losses.map_err(|error| Failure::file("write", &file, &error))?;
-        Ok(Self { path, losses })
+        Ok(Self {
+            path,
+            losses,
+            written: text.len() as u64,
+            waiting: String::new(),
+            _lock: lock,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Adds a step, handed over at once.
+    /// Adds a step, handed over at once. Where it cannot be written, it comes with the next one.
     pub(super) fn step(&mut self, step: &StepLine) -> Result<(), Failure> {
-        let written = self.losses.write_all((line(step) + "\n").as_bytes());
-        written.map_err(|error| Failure::file("write", &self.path.join(LOSSES), &error))
+        self.waiting += &(line(step) + "\n");
+        match self.losses.write_all(self.waiting.as_bytes()) {
+            Ok(()) => {
+                self.written += self.waiting.len() as u64;
+                self.waiting.clear();
+                Ok(())
+            }
+            Err(error) => {
+                // No half a line stays.
+                let _ = self.losses.set_len(self.written);
+                Err(Failure::file("write", &self.path.join(LOSSES), &error))
+            }
+        }
     }
 
     /// Adds traced steps.
@@ -117,7 +144,21 @@ fn give_way(path: &Path) -> Result<(), Failure> {
             path.display()
         )));
     }
-    fs::remove_dir_all(&old).map_err(|error| Failure::file("remove", &old, &error))
+    Ok(Claimed::new(&old)?.clear()?)
+}
+
+/// Nobody else is at work in this folder from here on.
+fn lock(path: &Path) -> Result<File, Failure> {
+    let file = path.join(".lock");
+    let lock = File::create(&file).map_err(|error| Failure::file("write", &file, &error))?;
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(Failure::Other(format!(
+            "another run is at work in {}; wait for its end, or give another folder",
+            path.display()
+        ))),
+        // Where files cannot be locked, nobody is kept out.
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(lock),
+    }
 }
 
 fn line(step: &StepLine) -> String {

@@ -4,7 +4,7 @@ use super::config_file::Decided;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
 use super::options::{OutputOptions, RunOptions, TrainOptions};
-use super::output::{Output, StepLine};
+use super::output::{Output, StepLine, warn};
 use super::run_folder::RunFolder;
 use super::starting::Starting;
 use super::summary::{describe, tokens_per_second};
@@ -52,14 +52,20 @@ pub(super) fn train(
     let mut left = decided.saving.retries;
     let mut fault = drill::wanted(starting.config.nodes)?;
     if left > 0 && process::count() > 1 {
-        let problem = "--retries is for one process; over MPI the whole job starts again: \
-                       docs/launch/again does that";
-        return Err(Failure::Usage(problem.into()));
+        if process::is_first() {
+            warn(
+                "--retries is for one process; over MPI a job ends as a whole, and \
+                 docs/launch/again starts it again",
+            );
+        }
+        left = 0;
     }
+    let interrupt = Interrupt::listen()?;
     loop {
         let starting = (starting.clone(), fault.take());
-        let failure = match attempt(&decided, starting, (&settings, &mut from), to) {
-            Err(failure @ Failure::Node(_)) if left > 0 => failure,
+        let how = (&*settings, &mut from, &interrupt);
+        let failure = match attempt(&decided, starting, how, to) {
+            Err(failure @ Failure::Node(_)) if left > 0 && !interrupt.asked() => failure,
             ended => return ended,
         };
         left -= 1;
@@ -71,10 +77,10 @@ pub(super) fn train(
 fn attempt(
     options: &RunOptions,
     (starting, fault): (Starting, Option<Fault>),
-    (settings, from): (&str, &mut From),
+    (settings, from, interrupt): (&str, &mut From, &Interrupt),
     to: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut run = Run::start(options, (starting, fault), to)?;
+    let mut run = Run::start(options, (starting, fault), (to, interrupt))?;
     let trained = run.open(settings, from).and_then(|()| run.steps());
     run.output.end_progress();
     let cut_short = trained.is_err();
@@ -106,7 +112,9 @@ struct Run<'a> {
     source: String,
     /// What it trains on, with its digest.
     data: String,
-    interrupt: Interrupt,
+    interrupt: &'a Interrupt,
+    /// Whether it was said that something cannot be written.
+    warned: bool,
     /// Where checkpoints go, if the run leaves a folder behind.
     saves: Option<SaveTo>,
     /// The last checkpoint, and after how many steps it was saved.
@@ -122,9 +130,8 @@ impl<'a> Run<'a> {
     fn start(
         options: &'a RunOptions,
         (starting, fault): (Starting, Option<Fault>),
-        to: &'a mut dyn Write,
+        (to, interrupt): (&'a mut dyn Write, &'a Interrupt),
     ) -> Result<Self, Failure> {
-        let interrupt = Interrupt::listen()?;
         let Starting {
             network,
             config,
@@ -155,6 +162,7 @@ impl<'a> Run<'a> {
             validation: corpus.validation,
             source: corpus.source,
             interrupt,
+            warned: false,
             saves: None,
             saved: None,
             earlier: Vec::new(),
@@ -202,10 +210,8 @@ impl<'a> Run<'a> {
             self.steps.push(report);
             let saved = saved.map_or(Ok(()), |saved| self.heed_saved(saved, &mut line));
             if step + 1 == traced.end || stop && step + 1 < traced.end {
-                self.save_traces()?;
-            }
-            if self.options.saves_after(step + 1) && !stop {
-                self.save_beside()?;
+                let written = self.save_traces();
+                self.mind(written)?;
             }
             let every = self.options.output.eval_every;
             let validated = match every > 0 && (step + 1) % every == 0 && step + 1 < steps {
@@ -214,6 +220,10 @@ impl<'a> Run<'a> {
             };
             self.note(&line, step + 1)?;
             saved.and(validated)?;
+            // Its line is there before it is.
+            if self.options.saves_after(step + 1) && !stop {
+                self.save_beside()?;
+            }
             if stop {
                 break;
             }
@@ -254,14 +264,14 @@ impl<'a> Run<'a> {
         let loss = self.trainer.evaluate(&windows)?.loss;
         self.validations.push((line.step, loss));
         line.val_loss = Some(loss);
-        self.report(None, None)
+        let written = self.report(None, None);
+        self.mind(written)
     }
 
     /// A step is written down and shown.
     fn note(&mut self, line: &StepLine, done: u64) -> Result<(), Failure> {
-        if let Some(folder) = &mut self.folder {
-            folder.step(line)?;
-        }
+        let written = self.folder.as_mut().map(|folder| folder.step(line));
+        self.mind(written.unwrap_or(Ok(())))?;
         self.output.tell(line)?;
         let recent = &self.steps[self.steps.len().saturating_sub(RECENT)..];
         let recent: Vec<_> = recent

@@ -27,6 +27,9 @@ pub(crate) struct Wanted {
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     pub(crate) wanted: Arc<[Wanted]>,
+    /// So many of them, the first ones, are copied at once: a layer may change by itself, in its
+    /// forward pass, what is not trained.
+    pub(crate) at_once: usize,
     /// Hung up before all of them have come, what came is of no use.
     pub(crate) copies: Sender<Tensor>,
     /// Tensors that were written, one after the other.
@@ -109,24 +112,38 @@ impl Copying {
     ) -> Result<(), Cause> {
         let WorkerSetup { pool, link, .. } = setup;
         match all {
-            true => self.complete(stages, pool, |allowed| {
+            true => self.complete(stages, (pool, usize::MAX), |allowed| {
                 if let Some(entry) = entry {
                     link.progress(entry, Instant::now(), allowed);
                 }
             }),
-            false => self.go_on(stages, pool).map(|_| ()),
+            false => self.go_on(stages, (pool, usize::MAX)).map(|_| ()),
         }
     }
 
-    /// Copies what there is room for. Gives what has to be waited for before it can go on.
-    fn go_on(
+    /// Copies what a layer may change by itself.
+    pub(super) fn begin(
         &mut self,
         stages: &mut [(StageId, Stage)],
         pool: &Pool,
+    ) -> Result<(), Cause> {
+        let at_once = self.outbox.as_ref().map_or(0, |outbox| outbox.at_once);
+        self.complete(stages, (pool, at_once), |_| {})
+    }
+
+    /// Copies what there is room for of the first so many. Gives what has to be waited for before
+    /// it can go on.
+    fn go_on(
+        &mut self,
+        stages: &mut [(StageId, Stage)],
+        (pool, until): (&Pool, usize),
     ) -> Result<Option<(Receiver<()>, Duration)>, Cause> {
         while let Some(outbox) = &self.outbox {
             while let Ok(()) = outbox.written.try_recv() {
                 self.under_way.pop_front();
+            }
+            if self.at >= until {
+                break;
             }
             let Some(wanted) = outbox.wanted.get(self.at) else {
                 self.outbox = None;
@@ -167,10 +184,10 @@ impl Copying {
     fn complete(
         &mut self,
         stages: &mut [(StageId, Stage)],
-        pool: &Pool,
+        to: (&Pool, usize),
         mut beat: impl FnMut(Duration),
     ) -> Result<(), Cause> {
-        while let Some((written, patience)) = self.go_on(stages, pool)? {
+        while let Some((written, patience)) = self.go_on(stages, to)? {
             beat(patience);
             match written.recv_timeout(patience) {
                 Ok(()) => drop(self.under_way.pop_front()),

@@ -151,7 +151,8 @@ impl Worker {
             Command::Digests => answers::digests(&mut self.stages).map(Reply::Digests),
             Command::Report => self.report().map(|report| Reply::Report(Box::new(report))),
             Command::Save(outbox) => {
-                self.copying = Some(Copying::new(outbox));
+                let copying = self.copying.insert(Copying::new(outbox));
+                copying.begin(&mut self.stages, &self.setup.pool)?;
                 Ok(Reply::Done)
             }
             Command::Complete => {

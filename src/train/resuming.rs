@@ -28,7 +28,7 @@ impl Trainer {
     /// When it is of another network or optimizer: what differs. When a file cannot be read or has
     /// changed: which; the trainer is of no use then.
     pub fn resume(&mut self, checkpoint: &Checkpoint) -> Result<Resumed, Error> {
-        self.finish_saving()?;
+        self.finish_in_report()?;
         let manifest = checkpoint.manifest();
         let fits = self
             .suits(checkpoint)

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use crate::checkpoint::{
-    Claimed, Manifest, NodeFile, NotWritten, SaveTo, TensorEntry, Written, part,
+    Claimed, Manifest, NodeFile, NotWritten, SaveTo, TensorEntry, Written, part, whole,
 };
 use crate::config::Config;
 use crate::error::Error;
@@ -11,11 +11,14 @@ use crate::process;
 use crate::stage::{Command, Outbox, State, Wanted};
 use crate::wire::Patience;
 use brigade_layer::{LayerIndex, Optimizer, Part, Pool};
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long those that write are waited for when nobody wants what they write any more.
+const WELL: Duration = Duration::from_secs(5);
 
 /// What saving needs to know, and what is under way.
 pub(super) struct Saves {
@@ -89,6 +92,11 @@ impl Drop for Saves {
     /// What was not finished is of no use.
     fn drop(&mut self) {
         if let Some(pending) = &self.pending {
+            // Who writes hears that nothing comes any more, and ends.
+            let until = Instant::now() + WELL;
+            for (_, outcome) in &pending.outcomes {
+                let _ = outcome.recv_deadline(until);
+            }
             self.give_up(pending.step);
         }
     }
@@ -104,12 +112,11 @@ impl Trainer {
     /// When it cannot be written: which file, why, and how much was missing where the disk is
     /// full. Checkpoints that were there before stay, and training may go on.
     pub fn save(&mut self, to: impl Into<SaveTo>) -> Result<PathBuf, Error> {
-        self.finish_saving()?;
-        self.begin_saving(to.into())?;
-        match self.finish_pending()? {
-            Some(path) => Ok(path),
-            None => unreachable!("one was just begun"),
-        }
+        self.finish_in_report()?;
+        let to = to.into();
+        let path = whole(&to.folder, self.steps);
+        self.begin_saving(to)?;
+        self.finish_pending().map(|_| path)
     }
 
     /// Begins to save a checkpoint of the steps done so far, which is written next to the training
@@ -117,13 +124,14 @@ impl Trainer {
     /// most [`Config::saving_bytes`](crate::Config::saving_bytes) at once, so that a step hardly
     /// notices. The report of the step in which it becomes whole says so, or why not.
     ///
-    /// One that is still being written is waited for. Dropping the trainer gives up what is not
-    /// whole: [`finish_saving`](Self::finish_saving) waits for it.
+    /// One that is still being written is waited for first; the next report says what became of it.
+    /// Dropping the trainer gives up what is not whole: [`finish_saving`](Self::finish_saving)
+    /// waits for it.
     ///
     /// # Errors
-    /// When it, or the one before it, cannot be written. Training may go on.
+    /// When it cannot be begun. Training may go on.
     pub fn save_beside(&mut self, to: impl Into<SaveTo>) -> Result<(), Error> {
-        self.finish_saving()?;
+        self.finish_in_report()?;
         self.begin_saving(to.into())?;
         if self.saves.budget_bytes == 0 {
             self.finish_in_report()?;
@@ -145,7 +153,8 @@ impl Trainer {
     /// Waits for what is being written; the next report says what became of it.
     pub(super) fn finish_in_report(&mut self) -> Result<(), Error> {
         match self.finish_pending() {
-            Ok(path) => self.saves.finished = path.map(Ok),
+            Ok(None) => {}
+            Ok(Some(path)) => self.saves.finished = Some(Ok(path)),
             Err(error @ (Error::Write { .. } | Error::Elsewhere { .. })) => {
                 self.saves.finished = Some(Err(error));
             }
@@ -184,7 +193,7 @@ impl Trainer {
 
     /// Starts the thread that writes a node's file.
     fn writer(&self, node: NodeId, path: PathBuf) -> Result<(Outbox, Receiver<Written>), Error> {
-        let wanted = self.wanted(node);
+        let (wanted, at_once) = self.wanted(node);
         let names = self.optimizer.state_names();
         let tensors = wanted.iter().map(|wanted| TensorEntry {
             key: wanted.key.clone(),
@@ -217,6 +226,7 @@ impl Trainer {
         })?;
         let outbox = Outbox {
             wanted: wanted.into(),
+            at_once,
             copies,
             written,
             state,
@@ -227,31 +237,37 @@ impl Trainer {
         Ok((outbox, outcome))
     }
 
-    /// What a node holds that is to be saved: of shared parameters the first holder's.
-    fn wanted(&self, node: NodeId) -> Vec<Wanted> {
+    /// What a node holds that is to be saved: of shared parameters the first holder's. What is not
+    /// trained comes first, and how many those are.
+    fn wanted(&self, node: NodeId) -> (Vec<Wanted>, usize) {
         let (network, plan, pool) = (&self.network, &self.plan, Pool::default());
         let states = self.optimizer.state_names().len();
-        let mut wanted = Vec::new();
+        let (mut kept, mut trained) = (Vec::new(), Vec::new());
         let stages = plan.layout.placement.stages_on(node);
         for layer in stages.flat_map(|stage| plan.partition.layers_of(stage)) {
             let layer = LayerIndex::new(layer as u32);
             let cx = network.build_ctx(layer, &pool, 0);
             for spec in network.layers()[layer.index()].spec.param_specs() {
                 let info = cx.info(&spec);
-                if !info.primary {
-                    continue;
-                }
-                let states = if info.trains { states } else { 0 };
-                let parts = std::iter::once(Part::Value).chain((0..states).map(Part::State));
-                wanted.extend(parts.map(|part| Wanted {
+                let of = |part| Wanted {
                     layer,
                     key: info.key.clone(),
                     part,
                     shape: info.shape,
-                }));
+                };
+                match (info.primary, info.trains) {
+                    (false, _) => {}
+                    (true, false) => kept.push(of(Part::Value)),
+                    (true, true) => {
+                        trained.push(of(Part::Value));
+                        trained.extend((0..states).map(|number| of(Part::State(number))));
+                    }
+                }
             }
         }
-        wanted
+        let at_once = kept.len();
+        kept.append(&mut trained);
+        (kept, at_once)
     }
 
     /// Has the nodes copy what is left, waits until it is written, and makes a checkpoint of it.
@@ -261,15 +277,22 @@ impl Trainer {
         };
         let outcomes = pending.outcomes.clone();
         self.nodes.ask(&Command::Complete)?;
-        let patience = self.saves.patience;
+        // In time for the others, who wait for what this process says.
+        let patience = self.saves.patience / 2;
+        let until = Instant::now() + patience;
         let own: Vec<Written> = (outcomes.iter())
             .map(|(path, outcome)| {
-                let late = |_| NotWritten {
+                let none = |error| NotWritten {
                     path: path.display().to_string(),
-                    problem: format!("the disk does not answer for {patience:?}"),
+                    problem: match error {
+                        RecvTimeoutError::Timeout => {
+                            format!("the disk does not answer for {patience:?}")
+                        }
+                        RecvTimeoutError::Disconnected => "whoever wrote it is gone".into(),
+                    },
                     missing_bytes: None,
                 };
-                outcome.recv_timeout(patience).map_err(late).flatten()
+                outcome.recv_deadline(until).map_err(none).flatten()
             })
             .collect();
         let all = self.nodes.share("checkpoint", own)?.into_iter().flatten();
@@ -294,6 +317,6 @@ impl Trainer {
         };
         let made = made.inspect_err(|_| self.saves.give_up(step));
         self.alike(made)?;
-        Ok(Some(crate::checkpoint::whole(&to.folder, step)))
+        Ok(Some(whole(&to.folder, step)))
     }
 }

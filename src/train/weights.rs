@@ -111,6 +111,8 @@ impl Trainer {
     /// # Errors
     /// When a parameter is missing, unknown, or has another shape. Nothing has changed then.
     pub fn load_weights(&mut self, weights: &Weights) -> Result<(), Error> {
+        // What is being saved is to be as it was.
+        self.finish_in_report()?;
         let shapes = weights.params.iter();
         let shapes = shapes.map(|param| (param.key.as_str(), param.shape.as_slice()));
         self.fits(shapes)?;
@@ -133,6 +135,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::load_weights`], and when the file cannot be read, or is no such file.
     pub fn load_weights_file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.finish_in_report()?;
         let opened = WeightsSource::open(path.as_ref()).and_then(|source| {
             let shapes = source.shapes();
             let shapes = shapes.iter();

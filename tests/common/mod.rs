@@ -123,6 +123,8 @@ pub struct Toy {
     pub infinite_gradient_at: Option<u64>,
     pub params: usize,
     pub untrained: bool,
+    /// Counts its forward passes in training in its parameters, which are not trained.
+    pub counts: bool,
 }
 
 pub struct ToyLayer {
@@ -138,7 +140,7 @@ impl LayerSpec for Toy {
         let params = (0..self.params).map(name);
         params
             .map(|param| {
-                if self.untrained {
+                if self.untrained || self.counts {
                     param.untrained()
                 } else {
                     param
@@ -198,6 +200,13 @@ impl Layer for ToyLayer {
                 .zip(more.f32()?)
                 .for_each(|(sum, more)| *sum += more);
         }
+        if self.toy.counts && cx.mode == Mode::Train {
+            for param in &mut self.params {
+                let mut values = param.value().to_vec();
+                values[0] += 1.0;
+                param.write(Part::Value, &values, cx.pool())?;
+            }
+        }
         if self.toy.not_a_number_at == Some((cx.step.get(), cx.micro_batch.get())) {
             sum.data().fill(f32::NAN);
         }
@@ -220,7 +229,8 @@ impl Layer for ToyLayer {
     fn backward_weight(&mut self, (): (), cx: &mut Ctx<'_>) -> Result<(), LayerError> {
         std::thread::sleep(self.toy.sleep[2]);
         let infinite = self.toy.infinite_gradient_at == Some(cx.step.get());
-        for param in self.params.iter_mut().filter(|_| !self.toy.untrained) {
+        for param in { self.params.iter_mut() }.filter(|_| !self.toy.untrained && !self.toy.counts)
+        {
             param.gradient_add(cx.pool())?[0] += if infinite { f32::INFINITY } else { 1.0 };
         }
         Ok(())

@@ -14,11 +14,15 @@ pub(super) fn list(options: &Options, to: &mut dyn Write) -> Result<(), Failure>
     let all = Place::of(&options.dir)?.all()?;
     let mut problems = Vec::new();
     for path in &all {
-        let bytes = Checkpoint::bytes_in(path)?;
-        let saved = Checkpoint::saved(path)?;
         let opened = Checkpoint::open(path);
         let looked = opened.as_ref().map_err(Clone::clone);
         let looked = looked.and_then(Checkpoint::look);
+        let (bytes, saved) = (Checkpoint::bytes_in(path), Checkpoint::saved(path));
+        if !path.exists() {
+            // Its run has removed it meanwhile.
+            continue;
+        }
+        let (bytes, saved) = (bytes?, saved?);
         let found = opened.as_ref().ok();
         let step = step(path, found);
         let files = found.map(|found| found.manifest().files.len());

@@ -16,6 +16,10 @@ pub(super) fn verify(options: &Options, to: &mut dyn Write) -> Result<(), Failur
         let opened = Checkpoint::open(path);
         let verified = opened.as_ref().map_err(Clone::clone);
         let verified = verified.and_then(Checkpoint::verify);
+        if verified.is_err() && !path.exists() {
+            // Its run has removed it meanwhile.
+            continue;
+        }
         let seconds = started.elapsed().as_secs_f64();
         let found = opened.as_ref().ok();
         let bytes = found.map_or(0, Checkpoint::bytes);

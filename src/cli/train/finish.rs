@@ -198,7 +198,8 @@ impl Run<'_> {
         ))?;
         if *skipped_steps > 0 {
             self.output.say(&format!(
-                "{skipped_steps} of {steps} steps skipped: their loss or a gradient was not finite"
+                "{skipped_steps} of {} steps skipped: their loss or a gradient was not finite",
+                self.steps.len()
             ))?;
         }
         if let Some(bubble) = summary.bubble {

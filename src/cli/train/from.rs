@@ -69,7 +69,7 @@ impl From {
             ));
             return Ok(self);
         };
-        let (own, damaged) = newest_whole(&folder.join(CHECKPOINTS))?;
+        let (own, damaged) = newest_whole(&folder.join(CHECKPOINTS), Checkpoint::verify)?;
         for damaged in damaged {
             warn(&damaged);
         }

@@ -2,6 +2,7 @@
 
 use super::Run;
 use crate::Error;
+use crate::checkpoint::step_of;
 use crate::cli::failure::Failure;
 use crate::cli::options::OnSaveError;
 use crate::cli::output::StepLine;
@@ -29,7 +30,7 @@ impl Run<'_> {
         match saved {
             Ok(path) => {
                 line.checkpoint = Some(path.display().to_string());
-                self.saved = Some((step_of(&path), path));
+                self.saved = step_of(&path).map(|step| (step, path));
                 Ok(())
             }
             Err(error) => self.not_saved(error),
@@ -43,9 +44,8 @@ impl Run<'_> {
         };
         match self.trainer.finish_saving() {
             Ok(path) => {
-                self.saved = path
-                    .map(|path| (step_of(&path), path))
-                    .or(self.saved.take());
+                let saved = path.and_then(|path| Some((step_of(&path)?, path)));
+                self.saved = saved.or(self.saved.take());
             }
             Err(error) => self.not_saved(error)?,
         }
@@ -61,6 +61,22 @@ impl Run<'_> {
             Err(error) => self.not_saved(error)?,
         }
         Ok(())
+    }
+
+    /// What the run writes about itself is not worth its end, where a checkpoint is not: that it
+    /// cannot be written is said once.
+    pub(super) fn mind(&mut self, written: Result<(), Failure>) -> Result<(), Failure> {
+        match written {
+            Err(Failure::Other(problem))
+                if self.options.saving.on_save_error == OnSaveError::GoOn =>
+            {
+                if !std::mem::replace(&mut self.warned, true) {
+                    self.output.warn(&format!("{problem}; training goes on"));
+                }
+                Ok(())
+            }
+            written => written,
+        }
     }
 
     /// A checkpoint that could not be written: the run ends or goes on, as was asked.
@@ -81,11 +97,4 @@ impl Run<'_> {
         }
         Ok(())
     }
-}
-
-/// A checkpoint's folder has the number of its step.
-fn step_of(path: &std::path::Path) -> u64 {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let step = name.and_then(|name| name.rsplit('-').next()?.parse().ok());
-    step.unwrap_or(0)
 }
