@@ -10,7 +10,7 @@ use brigade::outside::{header, message, word};
 use brigade::planner::{LayersFile, NodeSpec, Planner, layout_string};
 use brigade::profile::Profile;
 use brigade::schedule::csv::{CsvSchedule, Dialect};
-use brigade::{Config, Error, Plan, PlanError, Recompute, SavedPlan, ScheduleKind, Weights};
+use brigade::{Config, Plan, PlanError, Recompute, SavedPlan, ScheduleKind, Weights};
 use std::path::{Path, PathBuf};
 use std::{fs, str};
 
