@@ -48,7 +48,11 @@ pub fn word(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let nodes = NodeCount::new(2);
     let hub = Hub::new(nodes, &Layout::chain(Placement::straight(nodes)));
     let word = match Word::read(bytes)? {
-        Word::Failed(session, told) => Word::Failed(session, Told::from(&RunError::from(told))),
+        Word::Failed(session, told) => {
+            let error = RunError::from(told);
+            let _ = (error.to_string(), error.root().to_string());
+            Word::Failed(session, Told::from(&error))
+        }
         word => word,
     };
     if let Word::Beats(sessions) = &word {

@@ -11,7 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let numbers: usize = weights.params.iter().map(|param| param.values.len()).sum();
     assert!(4 * numbers <= bytes.len());
-    let written = weights.to_safetensors().expect("what was read can be written");
+    let written = weights
+        .to_safetensors()
+        .expect("what was read can be written");
     let again = Weights::from_safetensors(&written).expect("what was written is read");
     assert_eq!(again.params.len(), weights.params.len());
     for param in &weights.params {
