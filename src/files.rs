@@ -78,7 +78,7 @@ pub(crate) fn write_error(path: &Path, error: &io::Error) -> Error {
 pub(crate) fn read_error(path: &Path, problem: impl ToString) -> Error {
     Error::Read {
         path: path.display().to_string(),
-        problem: problem.to_string(),
+        problem: brief(&problem.to_string()),
     }
 }
 

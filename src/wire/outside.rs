@@ -49,7 +49,11 @@ pub fn word(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let layout = Layout::chain(Placement::straight(nodes));
     let hub = Hub::new(&layout, vec![0, 1]);
     let word = match Word::read(bytes)? {
-        Word::Failed(session, told) => Word::Failed(session, Told::from(&RunError::from(told))),
+        Word::Failed(session, told) => {
+            let error = RunError::from(told);
+            let _ = (error.to_string(), error.root().to_string());
+            Word::Failed(session, Told::from(&error))
+        }
         word => word,
     };
     if let Word::Beats(sessions) = &word {

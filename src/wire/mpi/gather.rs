@@ -14,6 +14,8 @@ const TAG: i32 = 1;
 /// What comes ahead: how many bytes, and what they are.
 const LENGTH_BYTES: usize = 8;
 const NAME_BYTES: usize = 24;
+/// The most that one process may bring: more than any keeps to give away.
+const MOST_BYTES: u64 = 1 << 36;
 
 /// What is gathered, and by whom.
 pub(super) struct Gather {
@@ -137,13 +139,15 @@ impl Gathering {
             let ours = self.what.to_owned();
             return Err(Cause::Diverged { rank, theirs, ours });
         }
+        let too_much = |why: String| Cause::Machine {
+            what: "receiving from another process",
+            problem: format!("{length} bytes: {why}"),
+        };
+        if length > MOST_BYTES {
+            return Err(too_much(format!("more than {MOST_BYTES}")));
+        }
         let (mut buffer, length) = (Vec::new(), length as usize);
-        buffer
-            .try_reserve_exact(length)
-            .map_err(|error| Cause::Machine {
-                what: "receiving from another process",
-                problem: format!("{length} bytes: {error}"),
-            })?;
+        (buffer.try_reserve_exact(length)).map_err(|error| too_much(error.to_string()))?;
         buffer.resize(length, 0);
         Ok(buffer)
     }

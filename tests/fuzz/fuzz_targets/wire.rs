@@ -20,7 +20,10 @@ fuzz_target!(|bytes: &[u8]| {
         1 => {
             if header(bytes).is_ok() {
                 let wanted = verdict();
-                let read = wanted.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+                let read = wanted
+                    .iter()
+                    .rposition(|byte| *byte != 0)
+                    .map_or(0, |at| at + 1);
                 assert_eq!(bytes[..read], wanted[..read]);
             }
         }
