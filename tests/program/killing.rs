@@ -32,16 +32,21 @@ pub fn kills(few: usize) -> usize {
     wanted.map_or(few, |wanted| wanted.parse().unwrap())
 }
 
-/// Kills runs until there are so many kills, each at a random moment within so long; whatever comes
-/// to its end has the weights of a run that was never interrupted. `start` starts number n of the
-/// starts in the folder `run` with these arguments.
+/// Kills runs until there are so many kills, each at a random moment within a little longer than a
+/// run takes that nobody interrupts; whatever comes to its end has the weights of that one. `start`
+/// starts number n of the starts with these arguments.
 pub fn kill_again_and_again(
     folder: &Path,
-    (count, longest): (usize, Duration),
-    wanted: &str,
+    count: usize,
     mut start: impl FnMut(usize, &str) -> Child,
     mut kill: impl FnMut(usize, &mut Child),
 ) -> Killed {
+    let whole = brigade(folder, &format!("train {RUN} --nodes 1 --out whole"));
+    let wanted = sha(&whole);
+    let begun = Instant::now();
+    let first = start(0, &format!("train {RUN} --out first"));
+    assert_eq!(sha(&first.wait_with_output().unwrap()), wanted);
+    let longest = begun.elapsed().mul_f64(1.2);
     let random = Random::named(5, "moments");
     let (mut found, mut starts, mut run) = (Killed::default(), 0, 0);
     while found.kills < count {
