@@ -139,11 +139,20 @@ fn what_the_system_refuses_is_named() {
         let out = folder.path().join(named.replace('.', "-"));
         fs::create_dir(&out).unwrap();
         symlink("/dev/full", out.join(file)).unwrap();
-        let output = run(&format!("--out {}", out.display()));
+        let output = run(&format!("--on-save-error stop --out {}", out.display()));
         let wanted = format!("{named}: No space left on device");
         assert_fails(&output, named, 1, &wanted);
         assert!(!out.join(named).exists(), "{named} is not half there");
     }
+    // What is said of steps on the way is not worth the run's end, unless that is asked for.
+    let out = folder.path().join("goes-on");
+    fs::create_dir(&out).unwrap();
+    symlink("/dev/full", out.join(".trace.json.part")).unwrap();
+    let output = run(&format!("--out {}", out.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let wanted = "trace.json: No space left on device (os error 28); training goes on";
+    assert!(said.contains(wanted), "{said}");
 }
 
 /// Where errors cannot be printed, the exit code still says that there was one.

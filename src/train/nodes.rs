@@ -330,17 +330,14 @@ impl Drop for Nodes {
 /// A node's thread: pinned where that fits, member of a pool of its own, so that nothing lands in a
 /// global one.
 fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
-    if let Some(own) = cores.as_ref().and_then(|cores| cores.first()) {
-        core_affinity::set_for_current(*own);
-    }
     let (node, replies) = (setup.node, setup.replies.clone());
     let panicked = setup.panicked.clone();
-    let others = cores.unwrap_or_default();
+    let cores = cores.unwrap_or_default();
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(setup.threads)
         .thread_name(move |thread| format!("brigade-node-{node}.{thread}"))
         .start_handler(move |thread| {
-            if let Some(own) = others.get(thread) {
+            if let Some(own) = cores.get(thread) {
                 core_affinity::set_for_current(*own);
             }
         })
@@ -348,10 +345,10 @@ fn node_thread(setup: WorkerSetup, cores: Option<Vec<CoreId>>) {
         .panic_handler(move |payload| {
             let _ = panicked.set(panic_text(payload.as_ref()));
         })
-        .use_current_thread()
         .build();
     match pool {
-        Ok(_pool) => Worker::run(setup),
+        // In the pool, not beside it: a thread that joins a pool is never given back.
+        Ok(pool) => pool.install(|| Worker::run(setup)),
         Err(error) => {
             let cause = Cause::Machine {
                 what: "starting the threads of a node",
