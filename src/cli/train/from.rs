@@ -108,15 +108,14 @@ impl Run<'_> {
         if !self.options.writes() {
             return Ok(());
         }
-        if process::is_first() {
-            let (plan, out) = (self.trainer.plan(), self.options.output.out.as_deref());
-            self.folder = Some(match &from.folder {
-                Some(folder) => RunFolder::reopen(folder, plan, settings, &lines)?,
-                None => RunFolder::open(out, plan, settings, &lines)?,
-            });
-        }
-        let own = self.folder.as_ref().map(|folder| folder.path().to_owned());
-        let folder = self.shared(own)?;
+        let (plan, out) = (self.trainer.plan(), self.options.output.out.as_deref());
+        let opened = process::is_first().then(|| match &from.folder {
+            Some(folder) => RunFolder::reopen(folder, plan, settings, &lines),
+            None => RunFolder::open(out, plan, settings, &lines),
+        });
+        let (folder, path) = self.shared(opened)?;
+        self.folder = folder;
+        let folder = path;
         from.folder = Some(folder.clone());
         let to = SaveTo::new(folder.join(CHECKPOINTS)).keep(self.options.saving.keep);
         self.saves = Some(to.note("data", &self.data));
@@ -148,15 +147,25 @@ impl Run<'_> {
         Ok(step)
     }
 
-    /// The run folder that the first process has made.
-    fn shared(&self, own: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    /// The run folder that the first process has opened, and where it is; or why there is none, on
+    /// all processes.
+    fn shared(
+        &self,
+        opened: Option<Result<RunFolder, Failure>>,
+    ) -> Result<(Option<RunFolder>, PathBuf), Failure> {
+        let told = opened.as_ref().map(|opened| match opened {
+            Ok(folder) => Ok(folder.path().to_string_lossy().into_owned()),
+            Err(failure) => Err(failure.to_string()),
+        });
         let deadline = self.config.deadline();
-        let own = own.as_deref().map(Path::to_string_lossy);
-        let own = own.map(String::from);
-        let all = Processes::meet(deadline)?.share("run folder", own, deadline);
+        let all = Processes::meet(deadline)?.share("run folder", told, deadline);
         let all = all.map_err(|cause| Failure::Other(cause.to_string()))?;
-        let first = all.into_iter().flatten().next();
-        Ok(first.unwrap_or_default().into())
+        let folder = opened.transpose()?;
+        match all.into_iter().flatten().next() {
+            Some(Ok(path)) => Ok((folder, path.into())),
+            Some(Err(problem)) => Err(Failure::Other(problem)),
+            None => Err(Failure::Other("no process has opened a run folder".into())),
+        }
     }
 }
 
