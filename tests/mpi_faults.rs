@@ -151,7 +151,9 @@ fn long_jobs_need_no_more_memory_than_short_ones() {
         signal(pid, "-INT");
     };
     // Few and small micro-batches: it is about the messages.
-    let quick = "--layers 1 --width 8 --heads 1 --batch-size 8 --micro-batch-size 1";
+    // Checkpoints come before, too, so that what the first one takes is there.
+    let quick =
+        "--layers 1 --width 8 --heads 1 --batch-size 8 --micro-batch-size 1 --save-every 100";
     let (output, _) = disturbed(folder.path(), quick, watch, 1);
     assert!(output.status.success());
     // Some 40 messages a step: 16 bytes each would be more.
