@@ -164,7 +164,7 @@ fn train(
         let Ok(report) = trainer.step(data) else {
             return Ended::Failed;
         };
-        saving &= report.saved.map(Result::unwrap).is_none();
+        saving &= report.saved.map(|saved| saved.unwrap()).is_none();
         if trainer.steps().is_multiple_of(5) {
             if trainer.save_beside(to.clone()).is_err() {
                 return Ended::Failed;

@@ -208,7 +208,7 @@ impl<'a> Run<'a> {
             let mut line = StepLine::from(&report);
             let (stop, saved) = (report.stop, report.saved.clone());
             self.steps.push(report);
-            let saved = saved.map_or(Ok(()), |saved| self.heed_saved(saved, &mut line));
+            let saved = saved.map_or(Ok(()), |saved| self.heed_saved(*saved, &mut line));
             if step + 1 == traced.end || stop && step + 1 < traced.end {
                 let written = self.save_traces();
                 self.mind(written)?;

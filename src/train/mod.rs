@@ -221,9 +221,9 @@ impl Trainer {
             loss,
             gradient_norm,
             learning_rate: self.optimizer.learning_rate(step),
-            skipped: nonfinite,
+            skipped: nonfinite.map(Box::new),
             stop: flags.stop,
-            saved: self.saves.finished.take(),
+            saved: self.saves.finished.take().map(Box::new),
             duration: started.elapsed(),
         };
         Ok((report, answer.traces))

@@ -5,7 +5,8 @@ use crate::ids::StepId;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What a training step did.
+/// What a training step did. What is there seldom is boxed, so that the reports of millions of
+/// steps can be kept.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct StepReport {
@@ -19,13 +20,13 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Why nothing was updated, where such steps are skipped
     /// ([`OnNonFinite::Skip`](crate::OnNonFinite::Skip)): the same step on any number of nodes.
-    pub skipped: Option<NonFinite>,
+    pub skipped: Option<Box<NonFinite>>,
     /// Somebody asked some process to stop ([`Trainer::stop_on`](crate::Trainer::stop_on)): the
     /// same on all processes.
     pub stop: bool,
     /// The folder of a checkpoint that became whole in this step
     /// ([`Trainer::save_beside`](crate::Trainer::save_beside)), or why there is none.
-    pub saved: Option<Result<PathBuf, Error>>,
+    pub saved: Option<Box<Result<PathBuf, Error>>>,
     /// How long it took.
     pub duration: Duration,
 }
