@@ -209,13 +209,10 @@ fn report(seen: &[(f64, Held)], trainers: u64, ends: &BTreeMap<Ended, u32>) {
     println!("memory of the first half {first}, of the second {second}");
     let allowed = (first as f64 * MOST_GROWTH) as u64 + ARENAS;
     assert!(second < allowed, "memory grows from {first} to {second}");
-    let files = |some: &[Held]| most(some, |held| held.files as u64);
-    assert!(
-        files(late) <= files(early),
-        "{} files, then {}",
-        files(early),
-        files(late)
-    );
-    let threads = |some: &[Held]| most(some, |held| held.threads as u64);
-    assert!(threads(late) <= threads(early) + 8, "threads grow");
+    // Some are open for as long as somebody writes; what is never given back is always there.
+    let least = |some: &[Held], of: fn(&Held) -> usize| some.iter().map(of).min().unwrap_or(0);
+    let files = [early, late].map(|some| least(some, |held| held.files));
+    assert!(files[1] <= files[0], "file handles stay open: {files:?}");
+    let threads = [early, late].map(|some| least(some, |held| held.threads));
+    assert!(threads[1] <= threads[0] + 1, "threads stay: {threads:?}");
 }
