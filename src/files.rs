@@ -5,7 +5,7 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,16 @@ impl Drop for WholeFile {
             // A full disk is not to stay full because of us.
             let _ = fs::remove_file(&self.part);
         }
+    }
+}
+
+/// Locks a file, made if it is not there, until it is dropped or the process ends: nothing if
+/// somebody else has it. Where files cannot be locked, nobody is kept out.
+pub(crate) fn lock(path: &Path) -> Result<Option<File>, Error> {
+    let lock = File::create(path).map_err(|error| write_error(path, &error))?;
+    match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(_)) | Ok(()) => Ok(Some(lock)),
     }
 }
 

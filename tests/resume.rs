@@ -207,16 +207,7 @@ fn what_does_not_fit_is_refused_with_what_differs() {
     trainer.step(&data).unwrap();
     let path = trainer.save(folder.path()).unwrap();
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let gpt = Gpt {
-        vocab: 29,
-        context: 8,
-        width: 16,
-        heads: 2,
-        blocks: 2,
-        tied: true,
-        biases: true,
-        dropout: 0.1,
-    };
+    let gpt = small();
     let refused = |gpt: Gpt, wanted: &[&str]| {
         let network = gpt.network().unwrap();
         let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
@@ -365,4 +356,24 @@ fn a_checkpoint_that_was_to_give_way_is_not_lost() {
     }
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 3, "two checkpoints and the lock");
+}
+
+/// Of two that follow each other the second is waited for, and the first one is told of, too.
+#[test]
+fn the_last_one_is_waited_for() {
+    let (network, data) = small_gpt();
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        saving_bytes: 1,
+        ..with(2, ScheduleKind::OneFOneB, Cuts::Balanced, 1)
+    };
+    let mut trainer = Trainer::start(&network, &config, adamw()).unwrap();
+    let at = |name: &str| folder.path().join(name);
+    trainer.save_beside(at("a")).unwrap();
+    trainer.save_beside(at("b")).unwrap();
+    assert_eq!(trainer.finish_saving().unwrap(), Some(at("b/step-0")));
+    Checkpoint::open(at("b/step-0")).unwrap().verify().unwrap();
+    let report = trainer.step(&data).unwrap();
+    assert_eq!(report.saved.unwrap().unwrap(), at("a/step-0"));
+    assert_eq!(trainer.finish_saving().unwrap(), None);
 }

@@ -10,9 +10,9 @@
 
 use super::manifest::{MANIFEST, Manifest};
 use crate::error::Error;
-use crate::files::write_error;
+use crate::files::{lock, write_error};
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -139,18 +139,10 @@ impl Claimed {
     pub(crate) fn new(folder: &Path) -> Result<Self, Error> {
         let fail = |path: &Path, error: &io::Error| write_error(path, error);
         make(folder).map_err(|error| fail(folder, &error))?;
-        let path = folder.join(LOCK);
-        let lock = File::create(&path).map_err(|error| fail(&path, &error))?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let path = folder.display().to_string();
-                let problem = "another run saves its checkpoints there; give another folder";
-                let problem = problem.to_owned();
-                return Err(Error::Write { path, problem });
-            }
-            // Where files cannot be locked, nobody is kept out.
-            Err(TryLockError::Error(_)) | Ok(()) => {}
-        }
+        let lock = lock(&folder.join(LOCK))?.ok_or_else(|| Error::Write {
+            path: folder.display().to_string(),
+            problem: "another run saves its checkpoints there; give another folder".into(),
+        })?;
         for entry in fs::read_dir(folder).map_err(|error| fail(folder, &error))? {
             let path = entry.map_err(|error| fail(folder, &error))?.path();
             if is_half(&path) {
@@ -211,10 +203,15 @@ impl Claimed {
     fn replace(&self, step: u64) -> io::Result<()> {
         let (part, path) = (part(&self.folder, step), whole(&self.folder, step));
         let old = hidden(&self.folder, step, OLD);
-        match fs::rename(&path, &old) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => fs::rename(&part, &path)?,
+        if path.exists() {
+            // What could not be removed before.
+            let _ = fs::remove_dir_all(&old);
+            fs::rename(&path, &old)?;
         }
+        fs::rename(&part, &path).inspect_err(|_| {
+            // The one before is better than none.
+            let _ = fs::rename(&old, &path);
+        })?;
         sync(&self.folder)?;
         // What cannot be removed now is removed by the next run.
         let _ = fs::remove_dir_all(&old);

@@ -4,10 +4,10 @@
 use super::failure::Failure;
 use super::output::StepLine;
 use crate::checkpoint::Claimed;
-use crate::files::write_whole;
+use crate::files::{lock, write_whole};
 use crate::trace::{StepTrace, save_perfetto};
 use crate::{Checkpoint, Plan};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ impl RunFolder {
             }
             None => next(Path::new("runs"))?,
         };
-        let lock = lock(&path)?;
+        let lock = alone(&path)?;
         give_way(&path)?;
         Self::write((path, lock), plan, settings, earlier)
     }
@@ -58,7 +58,7 @@ impl RunFolder {
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
-        let lock = lock(path)?;
+        let lock = alone(path)?;
         Self::write((path.to_owned(), lock), plan, settings, earlier)
     }
 
@@ -148,17 +148,13 @@ fn give_way(path: &Path) -> Result<(), Failure> {
 }
 
 /// Nobody else is at work in this folder from here on.
-fn lock(path: &Path) -> Result<File, Failure> {
-    let file = path.join(".lock");
-    let lock = File::create(&file).map_err(|error| Failure::file("write", &file, &error))?;
-    match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Failure::Other(format!(
+fn alone(path: &Path) -> Result<File, Failure> {
+    lock(&path.join(".lock"))?.ok_or_else(|| {
+        Failure::Other(format!(
             "another run is at work in {}; wait for its end, or give another folder",
             path.display()
-        ))),
-        // Where files cannot be locked, nobody is kept out.
-        Err(TryLockError::Error(_)) | Ok(()) => Ok(lock),
-    }
+        ))
+    })
 }
 
 fn line(step: &StepLine) -> String {

@@ -9,8 +9,7 @@ use crate::sync::Saving;
 use brigade_layer::{Part, Pool, Shape, Tensor, TensorMut};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A tensor to be copied.
@@ -43,35 +42,50 @@ pub(crate) struct Outbox {
 
 /// How far a node's file is.
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    code: AtomicU8,
-    why: Mutex<Option<String>>,
+pub(crate) struct State(Mutex<Known>);
+
+#[derive(Debug, Default)]
+enum Known {
+    #[default]
+    Busy,
+    Done,
+    Failed(String),
 }
 
 impl State {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn get(&self) -> Saving {
-        match self.code.load(Ordering::Acquire) {
-            0 => Saving::Busy,
-            1 => Saving::Done,
-            _ => Saving::Failed,
+        match *self.known() {
+            Known::Busy => Saving::Busy,
+            Known::Done => Saving::Done,
+            Known::Failed(_) => Saving::Failed,
         }
     }
 
     pub(crate) fn done(&self) {
-        let _ = { &self.code }.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire);
+        let mut known = self.known();
+        if matches!(*known, Known::Busy) {
+            *known = Known::Done;
+        }
     }
 
     /// It will not be. The first reason counts.
     pub(crate) fn failed(&self, why: impl ToString) {
-        let mut known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get_or_insert_with(|| why.to_string());
-        self.code.store(2, Ordering::Release);
+        let mut known = self.known();
+        if !matches!(*known, Known::Failed(_)) {
+            *known = Known::Failed(why.to_string());
+        }
     }
 
     /// Why it will not be.
     pub(crate) fn why(&self) -> Option<String> {
-        let known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
+        match &*self.known() {
+            Known::Failed(why) => Some(why.clone()),
+            Known::Busy | Known::Done => None,
+        }
     }
 }
 

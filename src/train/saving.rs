@@ -139,14 +139,15 @@ impl Trainer {
         Ok(())
     }
 
-    /// Waits for a checkpoint that is being written, if there is one: its folder.
+    /// Waits for a checkpoint that is being written: its folder. Without one, the folder of the
+    /// last that no report has told of, if there is one.
     ///
     /// # Errors
     /// As [`Trainer::save`].
     pub fn finish_saving(&mut self) -> Result<Option<PathBuf>, Error> {
-        match self.saves.finished.take() {
-            Some(finished) => finished.map(Some),
-            None => self.finish_pending(),
+        match self.finish_pending()? {
+            None => self.saves.finished.take().transpose(),
+            path => Ok(path),
         }
     }
 

@@ -281,8 +281,8 @@ pub fn config(nodes: usize) -> Config {
 }
 
 /// A small tied GPT with dropout: 8 layers.
-pub fn small_gpt() -> (Network, Tokens) {
-    let gpt = nn::Gpt {
+pub fn small() -> nn::Gpt {
+    nn::Gpt {
         vocab: 29,
         context: 8,
         width: 16,
@@ -291,9 +291,13 @@ pub fn small_gpt() -> (Network, Tokens) {
         tied: true,
         biases: true,
         dropout: 0.1,
-    };
+    }
+}
+
+/// It, and data for it.
+pub fn small_gpt() -> (Network, Tokens) {
     (
-        gpt.network().unwrap(),
+        small().network().unwrap(),
         Tokens {
             rows: 13,
             context: 8,
