@@ -79,6 +79,7 @@ fn gpts_hold_no_more_than_planned_on_any_number_of_nodes() {
             tied,
             biases: true,
             dropout,
+            ..nn::Gpt::default()
         };
         let (network, data) = (
             gpt.network().unwrap(),
@@ -128,6 +129,7 @@ fn gpts_that_recompute_hold_no_more_than_planned() {
         tied: false,
         biases: true,
         dropout: 0.1,
+        ..nn::Gpt::default()
     };
     let (network, context) = (gpt.network().unwrap(), gpt.context);
     let data = Tokens {

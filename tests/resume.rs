@@ -21,6 +21,7 @@ fn network() -> (Network, Tokens) {
         tied: true,
         biases: true,
         dropout: 0.1,
+        ..Gpt::default()
     };
     let data = Tokens {
         rows: 16,

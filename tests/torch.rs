@@ -92,6 +92,7 @@ fn trains_as_pytorch(name: &str, tied: bool, biases: bool) {
         tied,
         biases,
         dropout: 0.0,
+        ..nn::Gpt::default()
     };
     let rate = nn::LearningRate::Cosine {
         peak: 1e-2,

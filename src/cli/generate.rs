@@ -126,7 +126,7 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
         config.nodes = nodes;
         config.cuts = crate::Cuts::Balanced;
     }
-    let network = options.network.gpt(BYTES).network()?;
+    let network = options.network.decoder(BYTES)?.network()?;
     let mut trainer = Trainer::start(&network, &config, options.training.optimizer()?)?;
     trainer
         .load_weights_file(&file)

@@ -267,7 +267,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
 fn checked(options: &RunOptions) -> Result<(), Failure> {
     options.checked_config()?;
     options.training.optimizer()?;
-    options.network.gpt(text::BYTES).network()?;
+    options.network.decoder(text::BYTES)?.network()?;
     Ok(())
 }
 

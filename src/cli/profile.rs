@@ -18,8 +18,8 @@ pub(super) fn profile(options: &ProfileOptions, to: &mut dyn Write) -> Result<()
     let config = run.checked_config()?;
     let optimizer = run.training.optimizer()?;
     let corpus = Corpus::of(run)?;
-    let gpt = run.network.gpt(corpus.vocab);
-    let network = gpt.network()?;
+    let decoder = run.network.decoder(corpus.vocab)?;
+    let network = decoder.network()?;
     let sizes = match &options.micro_batch_sizes {
         Some(sizes) => sizes.0.clone(),
         None => vec![config.mini_batch().largest()],
@@ -59,8 +59,11 @@ pub(super) fn profile(options: &ProfileOptions, to: &mut dyn Write) -> Result<()
         })).collect::<Vec<_>>(),
         "file": out.map(|path| path.display().to_string()),
     }))?;
-    let (parameters, source) = (gpt.parameters(), &corpus.source);
-    output.say(&format!("A GPT of {parameters} parameters on {source}"))?;
+    let (family, parameters) = (decoder.family(), decoder.parameters());
+    let source = &corpus.source;
+    output.say(&format!(
+        "A {family} of {parameters} parameters on {source}"
+    ))?;
     let machine = &profile.machine;
     output.say(&format!("Measured now in {seconds:.2} s on {machine}"))?;
     for (size, rows) in &sizes {

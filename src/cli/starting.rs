@@ -10,7 +10,7 @@ use crate::planner::Planner;
 use crate::process;
 use crate::{Config, Plan, Predicted, SavedPlan, ScheduleKind};
 use brigade_layer::{Network, Optimizer};
-use brigade_nn::TokenWindows;
+use brigade_nn::{Decoder, TokenWindows};
 use std::sync::Arc;
 
 /// What a training starts from.
@@ -21,7 +21,7 @@ pub(super) struct Starting {
     pub(super) optimizer: Arc<dyn Optimizer>,
     pub(super) plan: Plan,
     pub(super) corpus: Corpus,
-    pub(super) parameters: u64,
+    pub(super) decoder: Decoder,
     /// What was measured to plan, in words.
     pub(super) known: Option<String>,
 }
@@ -33,8 +33,8 @@ impl Starting {
         let optimizer = run.training.optimizer()?;
         let corpus = Corpus::of(run)?;
         let windows = corpus.windows(run)?;
-        let gpt = run.network.gpt(corpus.vocab);
-        let network = gpt.network()?;
+        let decoder = run.network.decoder(corpus.vocab)?;
+        let network = decoder.network()?;
         let (config, plan, known) = match &options.plan {
             Some(path) => {
                 let saved = SavedPlan::load(path)?;
@@ -51,7 +51,7 @@ impl Starting {
             }
         };
         Ok(Self {
-            parameters: gpt.parameters(),
+            decoder,
             network,
             config,
             optimizer,

@@ -13,8 +13,8 @@ use brigade_layer::{Data, Network, Optimizer};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Layers of our GPT before its blocks, of a block, and after its blocks.
-const GPT_LAYERS: [usize; 3] = [1, 2, 3];
+/// Layers of our decoders before its blocks, of a block, and after its blocks.
+const DECODER_LAYERS: [usize; 3] = [1, 2, 3];
 
 /// What is planned.
 pub(super) struct Subject {
@@ -25,7 +25,7 @@ pub(super) struct Subject {
     pub(super) nodes: Option<Vec<NodeSpec>>,
     /// What it is, in words.
     pub(super) what: String,
-    /// Tokens of a step, where it is a GPT.
+    /// Tokens of a step, where it is a decoder.
     pub(super) tokens: Option<usize>,
 }
 
@@ -84,13 +84,13 @@ impl Subject {
             });
         }
         if let Some(layout) = &options.layout {
-            let [before, each, after] = GPT_LAYERS;
+            let [before, each, after] = DECODER_LAYERS;
             let blocks = run.network.layers;
             config.cuts = Cuts::Before(layout_string::cuts(layout, before, blocks, each, after)?);
         }
         let corpus = Corpus::of(run)?;
-        let gpt = run.network.gpt(corpus.vocab);
-        let network = gpt.network()?;
+        let decoder = run.network.decoder(corpus.vocab)?;
+        let network = decoder.network()?;
         // What is wrong with the setting is said before anything is measured.
         config.validate()?;
         let windows = corpus.windows(run)?;
@@ -105,8 +105,9 @@ impl Subject {
         };
         Ok(Self {
             what: format!(
-                "A GPT of {} parameters on {}",
-                gpt.parameters(),
+                "A {} of {} parameters on {}",
+                decoder.family(),
+                decoder.parameters(),
                 corpus.source
             ),
             tokens: Some(run.tokens_per_step()),

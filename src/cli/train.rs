@@ -12,7 +12,7 @@ use crate::process;
 use crate::trace::StepTrace;
 use crate::{Config, Fault, SaveTo, StepReport, Trainer};
 use brigade_layer::{Network, Optimizer};
-use brigade_nn::TokenWindows;
+use brigade_nn::{Decoder, TokenWindows};
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -103,7 +103,7 @@ struct Run<'a> {
     network: Network,
     config: Config,
     optimizer: Arc<dyn Optimizer>,
-    parameters: u64,
+    decoder: Decoder,
     /// What was measured to plan, in words.
     known: Option<String>,
     folder: Option<RunFolder>,
@@ -138,7 +138,7 @@ impl<'a> Run<'a> {
             optimizer,
             plan,
             corpus,
-            parameters,
+            decoder,
             known,
             ..
         } = starting;
@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
             network,
             config,
             optimizer,
-            parameters,
+            decoder,
             known,
             folder: None,
             windows,
@@ -177,8 +177,10 @@ impl<'a> Run<'a> {
         self.go_on_from(settings, from)?;
         let (options, plan) = (self.options, self.trainer.plan());
         self.output.say(&format!(
-            "A GPT of {} parameters on {}\n",
-            self.parameters, self.source
+            "A {} of {} parameters on {}\n",
+            self.decoder.family(),
+            self.decoder.parameters(),
+            self.source
         ))?;
         if let Some(known) = &self.known {
             self.output.say(&format!("{known}\n"))?;

@@ -291,6 +291,7 @@ pub fn small() -> nn::Gpt {
         tied: true,
         biases: true,
         dropout: 0.1,
+        ..nn::Gpt::default()
     }
 }
 

@@ -1,13 +1,17 @@
 //! Which network.
 
 use super::{number, whole};
-use brigade_nn::Gpt;
-use clap::{ArgAction, Args};
+use crate::cli::failure::Failure;
+use brigade_nn::{Decoder, Gpt, Llama};
+use clap::{ArgAction, Args, ValueEnum};
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Network")]
 pub(in crate::cli) struct NetworkOptions {
-    /// Blocks of the GPT; each is two layers, attention and MLP.
+    /// The network's family.
+    #[arg(long, value_enum, default_value_t = FamilyArg::Gpt, value_name = "NAME")]
+    family: FamilyArg,
+    /// Blocks; each is two layers, attention and MLP.
     #[arg(
         long, default_value = "4", value_name = "N",
         allow_negative_numbers = true, value_parser = whole::<usize>
@@ -25,6 +29,13 @@ pub(in crate::cli) struct NetworkOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) heads: usize,
+    /// Of a Llama, heads of keys and values, each for a group of heads; as many as --heads unless
+    /// given.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    kv_heads: Option<usize>,
+    /// Width within the MLP; unless given 4 times the width, of a Llama 8 thirds of it.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    inner: Option<usize>,
     /// Tokens of a sequence.
     #[arg(
         long, default_value = "64", value_name = "N",
@@ -53,18 +64,65 @@ pub(in crate::cli) struct NetworkOptions {
     pub(in crate::cli) dropout: f32,
 }
 
+/// Families by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FamilyArg {
+    // GPT-2: learned positions, LayerNorm, GELU.
+    Gpt,
+    // Llama: rotary positions, RMSNorm, gated SiLU, grouped heads.
+    Llama,
+}
+
 impl NetworkOptions {
     /// The network that the options describe.
-    pub(in crate::cli) fn gpt(&self, vocab: usize) -> Gpt {
-        Gpt {
+    pub(in crate::cli) fn decoder(&self, vocab: usize) -> Result<Decoder, Failure> {
+        match self.family {
+            FamilyArg::Gpt => self.gpt(vocab).map(Decoder::Gpt),
+            FamilyArg::Llama => self.llama(vocab).map(Decoder::Llama),
+        }
+    }
+
+    fn gpt(&self, vocab: usize) -> Result<Gpt, Failure> {
+        if self.kv_heads.is_some() {
+            let problem = "--kv-heads is for --family llama: GPT-2 does not group its heads";
+            return Err(Failure::Usage(problem.into()));
+        }
+        Ok(Gpt {
             vocab,
             context: self.context,
             width: self.width,
             heads: self.heads,
+            inner: self.inner,
             blocks: self.layers,
             tied: self.tied,
             biases: self.biases,
             dropout: self.dropout,
+            ..Gpt::default()
+        })
+    }
+
+    fn llama(&self, vocab: usize) -> Result<Llama, Failure> {
+        let (width, heads) = (self.width, self.heads.max(1));
+        if !width.is_multiple_of(heads) {
+            let problem = format!("a width of {width} cannot be shared by {heads} heads");
+            return Err(Failure::Usage(problem));
         }
+        // Three matrices where others have two: as many parameters, in whole strips of 16.
+        let inner = (width.saturating_mul(8) / 3).next_multiple_of(16);
+        Ok(Llama {
+            vocab,
+            context: self.context,
+            width,
+            inner: self.inner.unwrap_or(inner),
+            heads: self.heads,
+            kv_heads: self.kv_heads.unwrap_or(self.heads),
+            head_width: width / heads,
+            blocks: self.layers,
+            tied: self.tied,
+            attention_biases: self.biases,
+            mlp_biases: self.biases,
+            dropout: self.dropout,
+            ..Llama::default()
+        })
     }
 }

@@ -8,7 +8,7 @@
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`] | networks |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks |
 //! | [`TokenWindows`], [`Sampling`] | tokens in and out |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
@@ -42,6 +42,7 @@ mod networks;
 mod norm;
 mod optim;
 mod position;
+mod rotary;
 mod sampling;
 mod self_attention;
 mod shapes;
@@ -57,10 +58,11 @@ pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
-pub use networks::{Gpt, Mlp};
+pub use networks::{Decoder, Gpt, Llama, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};
+pub use rotary::{Rotary, RotaryScaling};
 pub use sampling::Sampling;
 pub use self_attention::CausalSelfAttention;
 

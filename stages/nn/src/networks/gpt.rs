@@ -44,6 +44,12 @@ pub struct Gpt {
     pub width: usize,
     /// Heads of attention, which share the width: 4 by default.
     pub heads: usize,
+    /// Width within a block's second half: 4 times the width by default (`None`).
+    pub inner: Option<usize>,
+    /// Between the linear layers of a block's second half: GELU by tanh by default.
+    pub activation: Activation,
+    /// Added to variances by norms: 1e-5 by default.
+    pub eps: f32,
     /// Blocks, of two layers each: 2 by default.
     pub blocks: usize,
     /// Whether the head's weight is the token table: by default.
@@ -62,6 +68,9 @@ impl Default for Gpt {
             context: 64,
             width: 64,
             heads: 4,
+            inner: None,
+            activation: Activation::GeluTanh,
+            eps: 1e-5,
             blocks: 2,
             tied: true,
             biases: true,
@@ -83,9 +92,11 @@ impl Gpt {
     pub fn parameters(&self) -> u64 {
         let [vocab, context, width] = [self.vocab, self.context, self.width].map(|n| n as u64);
         let norm = if self.biases { 2 * width } else { width };
-        let biases = if self.biases { 9 * width } else { 0 };
+        let inner = self.inner() as u64;
+        let biases = if self.biases { 5 * width + inner } else { 0 };
         let tables = vocab * width * if self.tied { 1 } else { 2 } + context * width;
-        tables + self.blocks as u64 * (12 * width * width + biases + 2 * norm) + norm
+        let matrices = 4 * width * width + 2 * width * inner;
+        tables + self.blocks as u64 * (matrices + biases + 2 * norm) + norm
     }
 
     /// The network, ending in cross-entropy, with accuracy beside it.
@@ -120,6 +131,7 @@ impl Gpt {
             ("context", self.context, MOST_CONTEXT),
             ("width", self.width, MOST_WIDTH),
             ("heads", self.heads, MOST_WIDTH),
+            ("inner", self.inner(), 4 * MOST_WIDTH),
         ];
         for (name, size, most) in sizes {
             if !(1..=most).contains(&size) {
@@ -146,6 +158,11 @@ impl Gpt {
         Ok(())
     }
 
+    /// Width within a block's second half.
+    fn inner(&self) -> usize {
+        self.inner.unwrap_or(self.width.saturating_mul(4))
+    }
+
     fn embed(&self) -> impl LayerSpec {
         let mut tokens = Embedding::new(self.vocab, self.width).init(Init::Normal(DEVIATION));
         if self.tied {
@@ -169,9 +186,9 @@ impl Gpt {
 
     fn mlp_half(&self) -> impl LayerSpec {
         let mlp = FeedForward::new(
-            self.linear(self.width, 4 * self.width, Init::Normal(DEVIATION)),
-            Activation::GeluTanh,
-            self.linear(4 * self.width, self.width, self.residual_init()),
+            self.linear(self.width, self.inner(), Init::Normal(DEVIATION)),
+            self.activation,
+            self.linear(self.inner(), self.width, self.residual_init()),
         );
         let half = Chain::new("ln_2", self.norm(), "mlp", mlp);
         Residual::new(half.then("", Dropout::new(self.dropout)))
@@ -200,7 +217,7 @@ impl Gpt {
     }
 
     fn norm(&self) -> LayerNorm {
-        let norm = LayerNorm::new(self.width);
+        let norm = LayerNorm::new(self.width).eps(self.eps);
         if self.biases {
             norm
         } else {

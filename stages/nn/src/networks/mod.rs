@@ -1,7 +1,11 @@
 //! Ready networks: configurations that describe themselves as a [`brigade_layer::Network`].
 
+mod decoder;
 mod gpt;
+mod llama;
 mod mlp;
 
+pub use decoder::Decoder;
 pub use gpt::Gpt;
+pub use llama::Llama;
 pub use mlp::Mlp;

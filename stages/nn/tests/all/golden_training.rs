@@ -168,6 +168,7 @@ fn check(family: &str, tied: bool, biases: bool) {
         tied,
         biases,
         dropout: 0.0,
+        ..Gpt::default()
     };
     let mut plain = Plain::new(gpt.network().unwrap());
     plain.visit(|param, pool| {

@@ -34,6 +34,7 @@ fn small(tied: bool, biases: bool) -> Gpt {
         tied,
         biases,
         dropout: 0.0,
+        ..Gpt::default()
     }
 }
 
