@@ -8,9 +8,11 @@
 
 mod bench;
 mod errors;
+mod generation;
 mod golden_optimizers;
 mod golden_training;
 mod goldens;
 mod laws;
+mod llama;
 mod networks;
 mod threads;
