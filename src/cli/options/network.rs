@@ -102,27 +102,18 @@ impl NetworkOptions {
     }
 
     fn llama(&self, vocab: usize) -> Result<Llama, Failure> {
-        let (width, heads) = (self.width, self.heads.max(1));
-        if !width.is_multiple_of(heads) {
-            let problem = format!("a width of {width} cannot be shared by {heads} heads");
-            return Err(Failure::Usage(problem));
-        }
-        // Three matrices where others have two: as many parameters, in whole strips of 16.
-        let inner = (width.saturating_mul(8) / 3).next_multiple_of(16);
+        let llama = Llama::of_width(self.width, self.heads)?;
         Ok(Llama {
             vocab,
             context: self.context,
-            width,
-            inner: self.inner.unwrap_or(inner),
-            heads: self.heads,
-            kv_heads: self.kv_heads.unwrap_or(self.heads),
-            head_width: width / heads,
+            inner: self.inner.unwrap_or(llama.inner),
+            kv_heads: self.kv_heads.unwrap_or(llama.kv_heads),
             blocks: self.layers,
             tied: self.tied,
             attention_biases: self.biases,
             mlp_biases: self.biases,
             dropout: self.dropout,
-            ..Llama::default()
+            ..llama
         })
     }
 }

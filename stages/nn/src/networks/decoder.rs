@@ -31,6 +31,27 @@ pub(super) fn check_sizes<const N: usize>(
     Ok(())
 }
 
+/// Whether so many heads can share the width.
+pub(super) fn check_shared(family: &str, width: usize, heads: usize) -> Result<(), LayerError> {
+    if heads == 0 {
+        return Err(LayerError::spec(
+            family,
+            "heads is 0; it must be at least 1",
+        ));
+    }
+    if width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    let below = width / heads * heads;
+    let above = below.saturating_add(heads);
+    let wider = match below {
+        0 => format!("{above}"),
+        _ => format!("{below} or {above}"),
+    };
+    let problem = format!("a width of {width} cannot be shared by {heads} heads; make it {wider}");
+    Err(LayerError::spec(family, problem))
+}
+
 /// Projections into the stream start smaller the more of them there are: their sum keeps its size.
 pub(super) fn residual_init(blocks: usize) -> Init {
     Init::Normal(DEVIATION / libm::sqrtf(2.0 * blocks.max(1) as f32))

@@ -1,6 +1,8 @@
 //! The decoder of GPT-2.
 
-use super::decoder::{DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_sizes, residual_init};
+use super::decoder::{
+    DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_shared, check_sizes, residual_init,
+};
 use crate::{
     Accuracy, Activation, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding,
     FeedForward, LayerNorm, Linear, PositionEmbedding, Residual,
@@ -127,19 +129,7 @@ impl Gpt {
             ("inner", self.inner(), 4 * MOST_WIDTH),
         ];
         check_sizes("gpt", sizes, self.blocks)?;
-        if !self.width.is_multiple_of(self.heads) {
-            let (width, heads) = (self.width, self.heads);
-            let below = width / heads * heads;
-            let above = below.saturating_add(heads);
-            let wider = match below {
-                0 => format!("{above}"),
-                _ => format!("{below} or {above}"),
-            };
-            let problem =
-                format!("a width of {width} cannot be shared by {heads} heads; make it {wider}");
-            return Err(LayerError::spec("gpt", problem));
-        }
-        Ok(())
+        check_shared("gpt", self.width, self.heads)
     }
 
     /// Width within a block's second half.
