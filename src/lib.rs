@@ -103,7 +103,9 @@ pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;
 pub use stage::NodeReport;
-pub use train::{Evaluation, Resumed, StepReport, Trainer};
+pub use train::{
+    Evaluation, Generated, Generation, Resumed, Sequence, StepReport, Trainer, WhenFull,
+};
 #[doc(hidden)]
 pub use wire::Fault;
 

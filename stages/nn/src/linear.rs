@@ -147,6 +147,7 @@ impl LayerSpec for Linear {
             backward_working_bytes: (x.bytes() + input_scratch).max(weight_scratch),
             thread_bytes: forward_scratch.max(input_scratch).max(weight_scratch),
             prepared_bytes: self.prepared_bytes(),
+            ..Cost::default()
         }
     }
 
