@@ -9,6 +9,7 @@
 mod bench;
 mod errors;
 mod golden_optimizers;
+mod golden_sampling;
 mod golden_training;
 mod goldens;
 mod laws;
