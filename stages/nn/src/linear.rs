@@ -228,6 +228,23 @@ impl LinearLayer {
         Ok(dx.freeze())
     }
 
+    /// Adds its dx to that of other layers that take the same x.
+    pub(crate) fn add_input_gradient(
+        &mut self,
+        dx: Tensor,
+        dy: &Tensor,
+        cx: &mut Ctx<'_>,
+    ) -> Result<Tensor, LayerError> {
+        let mut dx = cx.writable::<f32>(dx)?;
+        let weight = weight_view(&self.spec, self.weight.value());
+        let [_, prepared] = &mut self.prepared;
+        prepare(prepared, weight, cx)?;
+        let product = Product::new(dx.matrix_mut(), [dy.matrix()?, weight]);
+        let product = product.prepared(prepared.as_ref()).onto(Onto::Present);
+        multiply(["product dx"; 2], product, cx)?;
+        Ok(dx.freeze())
+    }
+
     /// Adds to the gradients of weight and bias.
     pub(crate) fn weight_gradients(
         &mut self,

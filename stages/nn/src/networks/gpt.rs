@@ -1,10 +1,11 @@
 //! The decoder of GPT-2.
 
+use super::decoder::{DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_sizes, residual_init};
 use crate::{
     Accuracy, Activation, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding,
     FeedForward, LayerNorm, Linear, PositionEmbedding, Residual,
 };
-use brigade_layer::{Init, LayerError, LayerSpec, Network, SharedId, TensorSpec};
+use brigade_layer::{Init, LayerError, LayerSpec, Network, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 /// A decoder-only transformer, as GPT-2: learned positions, normalisation before each half of a
@@ -79,14 +80,6 @@ impl Default for Gpt {
     }
 }
 
-/// The token table, held by the embedding and a tied head.
-const TOKENS: SharedId = SharedId::new(0);
-const DEVIATION: f32 = 0.02;
-/// Beyond these a size is taken for a mistake.
-const MOST_BLOCKS: usize = 100_000;
-const MOST_CONTEXT: usize = 1 << 24;
-const MOST_WIDTH: usize = 1 << 20;
-
 impl Gpt {
     /// How many parameters it has; a tied table counts once.
     pub fn parameters(&self) -> u64 {
@@ -133,16 +126,7 @@ impl Gpt {
             ("heads", self.heads, MOST_WIDTH),
             ("inner", self.inner(), 4 * MOST_WIDTH),
         ];
-        for (name, size, most) in sizes {
-            if !(1..=most).contains(&size) {
-                let problem = format!("{name} is {size}; it must be between 1 and {most}");
-                return Err(LayerError::spec("gpt", problem));
-            }
-        }
-        if self.blocks > MOST_BLOCKS {
-            let problem = format!("{} blocks; the most is {MOST_BLOCKS}", self.blocks);
-            return Err(LayerError::spec("gpt", problem));
-        }
+        check_sizes("gpt", sizes, self.blocks)?;
         if !self.width.is_multiple_of(self.heads) {
             let (width, heads) = (self.width, self.heads);
             let below = width / heads * heads;
@@ -179,7 +163,7 @@ impl Gpt {
             dropout: self.dropout,
             ..CausalSelfAttention::new(self.width, self.heads)
         };
-        let attention = attention.init(Init::Normal(DEVIATION), self.residual_init());
+        let attention = attention.init(Init::Normal(DEVIATION), residual_init(self.blocks));
         let half = Chain::new("ln_1", self.norm(), "attn", attention);
         Residual::new(half.then("", Dropout::new(self.dropout)))
     }
@@ -188,7 +172,7 @@ impl Gpt {
         let mlp = FeedForward::new(
             self.linear(self.width, self.inner(), Init::Normal(DEVIATION)),
             self.activation,
-            self.linear(self.inner(), self.width, self.residual_init()),
+            self.linear(self.inner(), self.width, residual_init(self.blocks)),
         );
         let half = Chain::new("ln_2", self.norm(), "mlp", mlp);
         Residual::new(half.then("", Dropout::new(self.dropout)))
@@ -199,12 +183,6 @@ impl Gpt {
             .linear(self.width, self.vocab, Init::Normal(DEVIATION))
             .without_bias();
         if self.tied { head.shared(TOKENS) } else { head }
-    }
-
-    /// Projections into the stream start smaller the more of them there are: their sum keeps its
-    /// size.
-    fn residual_init(&self) -> Init {
-        Init::Normal(DEVIATION / libm::sqrtf(2.0 * self.blocks.max(1) as f32))
     }
 
     fn linear(&self, inputs: usize, outputs: usize, init: Init) -> Linear {

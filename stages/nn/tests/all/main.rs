@@ -8,10 +8,12 @@
 
 mod bench;
 mod errors;
+mod generation;
 mod golden_optimizers;
 mod golden_sampling;
 mod golden_training;
 mod goldens;
 mod laws;
+mod llama;
 mod networks;
 mod threads;

@@ -1,6 +1,6 @@
 //! Causal self-attention with its projections.
 
-use crate::attention::{CausalAttention, CausalAttentionLayer};
+use super::causal::{CausalAttention, CausalAttentionLayer};
 use crate::compose::{Chain, ChainLayer};
 use crate::linear::{Linear, LinearLayer};
 use crate::shapes::one_input;

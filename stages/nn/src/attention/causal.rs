@@ -1,14 +1,15 @@
 //! Causal attention of queries, keys and values.
 
-use crate::kernels::attention::{Attention, scratch};
+use super::cache::{self, KeyValueCache, Piece};
+use super::sizes::Sizes;
+use crate::kernels::attention::{Attention, Sequences};
 use crate::kernels::random::{Mask, check_probability};
-use crate::kernels::softmax::STATS;
 use crate::shapes::one_input;
 use brigade_layer::{
     BuildCtx, Cost, Ctx, KernelWork, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec,
     Tensors,
 };
-use ndarray::{ArrayView4, ArrayViewMut4, ArrayViewMut5};
+use ndarray::{ArrayView4, Axis};
 use serde::{Deserialize, Serialize};
 
 /// Attention of every position to itself and those before it, in heads:
@@ -57,7 +58,7 @@ impl CausalAttention {
                 Ok(Sizes {
                     batch,
                     length,
-                    heads,
+                    heads: [heads, heads],
                     columns: last / (3 * heads),
                 })
             }
@@ -69,74 +70,29 @@ impl CausalAttention {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Sizes {
-    batch: usize,
-    length: usize,
-    heads: usize,
-    columns: usize,
-}
-
-impl Sizes {
-    fn output(&self) -> [usize; 3] {
-        [self.batch, self.length, self.heads * self.columns]
-    }
-
-    fn stats(&self) -> [usize; 4] {
-        [self.batch, self.heads, self.length, STATS]
-    }
-
-    /// Queries with the keys that they see, of all heads.
-    fn pairs(&self) -> u64 {
-        let [batch, heads, length] = [self.batch, self.heads, self.length].map(|n| n as u64);
-        let each = length.saturating_mul(length + 1) / 2;
-        (batch * heads).saturating_mul(each)
-    }
-
-    /// Floating-point operations of so many products over all pairs.
-    fn product_flops(&self, products: u64) -> u64 {
-        let each = 2 * products * self.columns as u64;
-        each.saturating_mul(self.pairs())
-    }
-
-    /// Of all threads, for so many matrices of scores.
-    fn scratch(&self, matrices: usize, threads: usize) -> [usize; 2] {
-        [threads.max(1), scratch(self.length, self.columns, matrices)]
-    }
-
-    fn split<'a>(&self, qkv: &'a Tensor, parts: usize) -> Result<ArrayView4<'a, f32>, LayerError> {
-        let shape = (self.batch, self.length, parts * self.heads, self.columns);
-        Ok(ArrayView4::from_shape(shape, qkv.f32()?).expect("a shape taken from the tensor's"))
-    }
-}
-
 impl LayerSpec for CausalAttention {
     type Layer = CausalAttentionLayer;
 
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
         check_probability("causal attention", self.dropout)?;
         let sizes = self.sizes(one_input("causal attention", inputs)?.shape)?;
-        Ok(vec![TensorSpec::f32(sizes.output())])
+        Ok(vec![TensorSpec::f32(sizes.rows()[0])])
     }
 
     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
         let Ok(sizes) = self.sizes(inputs[0].shape) else {
             return Cost::default();
         };
-        let others = |flops: u64| flops.saturating_mul(sizes.pairs());
-        let scratch = |matrices| TensorSpec::f32(sizes.scratch(matrices, 1)).bytes();
-        let dropping = if self.dropout > 0.0 { 20 } else { 0 };
+        let [forward_flops, input_flops] = sizes.flops(self.dropout > 0.0);
+        let stats = TensorSpec::f32(sizes.stats()).bytes();
         Cost {
-            forward_flops: (sizes.product_flops(2)).saturating_add(others(20 + dropping)),
-            input_flops: (sizes.product_flops(5)).saturating_add(others(25 + 2 * dropping)),
-            weight_flops: 0,
-            stash_bytes: inputs[0].bytes() + TensorSpec::f32(sizes.stats()).bytes(),
-            kept_bytes: 0,
-            forward_working_bytes: inputs[0].bytes() / 3
-                + TensorSpec::f32(sizes.stats()).bytes()
-                + scratch(1),
-            backward_working_bytes: inputs[0].bytes() + scratch(2),
-            thread_bytes: scratch(2),
+            forward_flops,
+            input_flops,
+            stash_bytes: inputs[0].bytes() + stats,
+            forward_working_bytes: inputs[0].bytes() / 3 + stats + sizes.scratch_bytes(1),
+            backward_working_bytes: inputs[0].bytes() + sizes.scratch_bytes(2),
+            thread_bytes: sizes.scratch_bytes(2),
+            sequence_bytes: cache::bytes(sizes),
             ..Cost::default()
         }
     }
@@ -161,6 +117,61 @@ impl CausalAttentionLayer {
             threads: cx.threads,
         }
     }
+
+    /// What a whole sequence gives, and two numbers per query and head.
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        sizes: Sizes,
+        cx: &mut Ctx<'_>,
+    ) -> Result<[Tensor; 2], LayerError> {
+        let (mut y, mut stats) = (cx.f32(sizes.rows()[0])?, cx.f32(sizes.stats())?);
+        let mut scratch = cx.f32(sizes.scratch(1, cx.threads))?;
+        let sequences = split(sizes.view(qkv)?, sizes);
+        let work = KernelWork::new("attention", sizes.product_flops(2), qkv.bytes() / 3 * 4);
+        cx.timed(work, |cx| {
+            let (into, scratch) = (sizes.view_mut(&mut y), scratch.data());
+            (self.attention(cx)).forward(into, stats.data(), sequences, scratch);
+        });
+        Ok([y.freeze(), stats.freeze()])
+    }
+
+    /// What the next piece of a sequence gives. Nothing comes back through it: for the stash, that
+    /// stands for itself.
+    fn go_on(
+        &self,
+        qkv: &Tensor,
+        sizes: Sizes,
+        cx: &mut Ctx<'_>,
+    ) -> Result<[Tensor; 2], LayerError> {
+        let first = KeyValueCache::positions(cx);
+        let [rows, _] = sizes.rows();
+        let parts = [cx.f32(rows)?, cx.f32(rows)?, cx.f32(rows)?];
+        let mut sequences = split(sizes.view(qkv)?, sizes).into_iter();
+        let parts = parts.map(|mut part| {
+            if let Some(of) = sequences.next() {
+                sizes.view_mut(&mut part).assign(&of);
+            }
+            part.freeze()
+        });
+        let [q, k, v] = &parts;
+        let piece = Piece::new([q.f32()?, k.f32()?, v.f32()?], sizes);
+        KeyValueCache::append(piece, cx)?;
+        if first == 0 {
+            return self.attend(qkv, sizes, cx);
+        }
+        let mut y = cx.f32(rows)?;
+        KeyValueCache::attend(&mut y, piece, cx)?;
+        let y = y.freeze();
+        Ok([y.clone(), y])
+    }
+}
+
+/// Queries, keys and values of [B, T, 3 H, C].
+fn split(qkv: ArrayView4<'_, f32>, sizes: Sizes) -> Sequences<'_> {
+    let (q, rest) = qkv.split_at(Axis(2), sizes.heads[0]);
+    let (k, v) = rest.split_at(Axis(2), sizes.heads[1]);
+    [q, k, v]
 }
 
 impl Layer for CausalAttentionLayer {
@@ -173,22 +184,13 @@ impl Layer for CausalAttentionLayer {
         qkv: Tensors,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Stash), LayerError> {
-        if cx.mode == Mode::Generate {
-            return Err(crate::no_generation("causal attention"));
-        }
         let [qkv] = qkv.take()?;
         let sizes = self.0.sizes(qkv.shape())?;
-        let (mut y, mut stats) = (cx.f32(sizes.output())?, cx.f32(sizes.stats())?);
-        let mut scratch = cx.f32(sizes.scratch(1, cx.threads))?;
-        let shape = (sizes.batch, sizes.length, sizes.heads, sizes.columns);
-        let out = ArrayViewMut4::from_shape(shape, y.data()).expect("the output's own sizes");
-        let (stats_data, qkv_view) = (stats.data(), sizes.split(&qkv, 3)?);
-        let work = KernelWork::new("attention", sizes.product_flops(2), qkv.bytes() / 3 * 4);
-        cx.timed(work, |cx| {
-            self.attention(cx)
-                .forward(out, stats_data, qkv_view, scratch.data());
-        });
-        Ok((y.freeze().into(), (qkv, stats.freeze())))
+        let [y, stats] = match cx.mode {
+            Mode::Generate => self.go_on(&qkv, sizes, cx)?,
+            _ => self.attend(&qkv, sizes, cx)?,
+        };
+        Ok((y.into(), (qkv, stats)))
     }
 
     fn backward_input(
@@ -204,13 +206,13 @@ impl Layer for CausalAttentionLayer {
         let sizes = self.0.sizes(qkv.shape())?;
         let mut dqkv = cx.f32(qkv.shape())?;
         let mut scratch = cx.f32(sizes.scratch(2, cx.threads))?;
-        let shape = (sizes.batch, sizes.length, 3, sizes.heads, sizes.columns);
-        let out = ArrayViewMut5::from_shape(shape, dqkv.data()).expect("the input's own sizes");
-        let saved = (stats.f32()?, sizes.split(&qkv, 3)?);
-        let dy = sizes.split(&dy, 1)?;
+        let saved = (stats.f32()?, split(sizes.view(&qkv)?, sizes));
+        let dy = sizes.view(&dy)?;
         let work = KernelWork::new("attention", sizes.product_flops(5), qkv.bytes() / 3 * 7);
         cx.timed(work, |cx| {
-            self.attention(cx).backward(out, dy, saved, scratch.data());
+            let (dq, rest) = sizes.view_mut(&mut dqkv).split_at(Axis(2), sizes.heads[0]);
+            let (dk, dv) = rest.split_at(Axis(2), sizes.heads[1]);
+            (self.attention(cx)).backward([dq, dk, dv], dy, saved, scratch.data());
         });
         Ok((dqkv.freeze().into(), ()))
     }
