@@ -73,10 +73,7 @@ fn what_generating_takes_is_known_before() {
 #[test]
 fn a_training_without_room_for_a_sequence_trains() {
     let network = storyteller(4000, History::default());
-    let config = Config {
-        cuts: Cuts::Balanced,
-        ..one_row()
-    };
+    let config = one_row();
     let plan = brigade::Plan::new(&network, &config, &adamw()).unwrap();
     let needs = plan.generating(&network, &config, Some(&adamw())).unwrap();
     let (training, generating) = (plan.memory[0].peak_bytes(), needs[0].peak_bytes());
