@@ -142,10 +142,7 @@ impl Plan {
     pub(crate) fn pieces_of(&self, network: &Network) -> Result<(usize, usize), LayerError> {
         let context = network.context()?;
         let length = context.clamp(1, PIECE);
-        Ok((
-            length,
-            context.div_ceil(length).clamp(1, self.most_pieces()),
-        ))
+        Ok((length, (context / length).clamp(1, self.most_pieces())))
     }
 
     /// The most micro-batches of any pass.
