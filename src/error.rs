@@ -72,6 +72,21 @@ pub enum PlanError {
         /// Predicted peaks of all nodes.
         all_needed_bytes: Vec<u64>,
     },
+    /// A node would need more memory to generate than it may hold.
+    #[error(
+        "to generate, node {node} needs {needed_bytes} bytes, {sequence_bytes} of them for what is kept along a sequence, and may hold {limit_bytes}; use more nodes, a shorter context, a trainer for inference only, or allow {} more",
+        .needed_bytes.saturating_sub(*.limit_bytes)
+    )]
+    NoRoomToGenerate {
+        /// The node.
+        node: NodeId,
+        /// Predicted peak: parameters, caches, and what is worked with.
+        needed_bytes: u64,
+        /// What of it is kept along a sequence.
+        sequence_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// More rows than the plan's batch.
     #[error(
         "the data have {rows} rows for a step, the plan is for 1 to {most}; raise batch_size or give smaller batches"

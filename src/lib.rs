@@ -103,7 +103,9 @@ pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;
 pub use stage::NodeReport;
-pub use train::{Evaluation, Resumed, StepReport, Trainer};
+pub use train::{
+    Evaluation, Generated, Generation, Resumed, Sequence, StepReport, Trainer, WhenFull,
+};
 #[doc(hidden)]
 pub use wire::Fault;
 
@@ -133,6 +135,8 @@ mod documents {
     struct WhatIsPromised;
     #[doc = include_str!("../docs/book/6-several-machines.md")]
     struct SeveralMachines;
+    #[doc = include_str!("../docs/book/10-generation.md")]
+    struct Generation;
     #[doc = include_str!("../docs/planner.md")]
     struct ThePlanner;
     #[doc = include_str!("../docs/RELIABILITY.md")]

@@ -328,6 +328,8 @@ fn other_commands_are_as_clear() {
         ("generate hollow", 1, "cannot read hollow/config.toml"),
         ("generate --temperature -1", 2, "--temperature is -1"),
         ("generate --temperature nan", 2, "--temperature is NaN"),
+        ("generate --top-p 0", 2, "--top-p is 0; it must be above 0"),
+        ("generate --top-p 1.5", 2, "--top-p is 1.5"),
         ("generate --tokens -1", 2, "'-1'"),
         ("completions tcsh", 2, "bash"),
         ("config --nodes 0", 2, "--nodes is 0"),

@@ -4,12 +4,15 @@ use super::failure::Failure;
 use super::options::{number, whole};
 use super::run_folder::{CONFIG, WEIGHTS, newest};
 use super::text::BYTES;
-use crate::{Error, Trainer};
-use brigade_layer::{Batch, Tensor};
+use super::vocabulary::Vocabulary;
+use crate::{Error, Generation, Trainer, process};
 use brigade_nn::Sampling;
 use clap::{Args, ValueHint};
+use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct GenerateOptions {
@@ -25,7 +28,7 @@ pub(super) struct GenerateOptions {
         allow_hyphen_values = true
     )]
     prompt: String,
-    /// Bytes to generate.
+    /// Tokens to generate, at most; a token is a byte.
     #[arg(
         long, value_name = "N", default_value = "500",
         allow_negative_numbers = true, value_parser = whole::<usize>
@@ -43,58 +46,174 @@ pub(super) struct GenerateOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     top_k: usize,
+    /// Draw only from the likeliest, as few as reach this probability together; 1 for all.
+    #[arg(
+        long, value_name = "P", default_value = "1", allow_negative_numbers = true,
+        value_parser = number::<f64>
+    )]
+    top_p: f64,
     /// Seed of the draws.
     #[arg(
         long, value_name = "N", default_value = "1",
         allow_negative_numbers = true, value_parser = whole::<u64>
     )]
     seed: u64,
+    /// The text ends behind this.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    stop: Option<String>,
     /// Pipeline nodes; as many as the run had unless given. The text is the same.
     #[arg(long, value_name = "P", allow_negative_numbers = true, value_parser = whole::<usize>)]
     nodes: Option<usize>,
+    /// Threads of each node; as many as the run had unless given. The text is the same.
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
+    threads_per_node: Option<usize>,
+    /// One JSON object at the end instead of the text as it comes.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<(), Failure> {
-    let sampling = Sampling {
-        temperature: options.temperature,
-        top_k: options.top_k,
-        seed: options.seed,
-    };
-    if sampling.validate().is_err() {
-        let problem = format!(
-            "--temperature is {}; it must be 0 or more",
-            options.temperature
-        );
-        return Err(Failure::Usage(problem));
-    }
+    let sampling = options.sampling()?;
     let run = match &options.run {
         Some(run) => run.clone(),
         None => newest(Path::new("runs"))?,
     };
-    let (mut trainer, context) = load(&run, options.nodes)?;
+    let (mut trainer, vocabulary) = load(&run, (options.nodes, options.threads_per_node))?;
+    let mut prompt = vocabulary.tokens_of(&options.prompt);
+    if prompt.is_empty() {
+        prompt = vocabulary.tokens_of("\n");
+    }
     let mut print = |bytes: &[u8]| {
+        if options.json {
+            return Ok(());
+        }
         let printed = to.write_all(bytes).and_then(|()| to.flush());
         printed.map_err(|error| Failure::printing(&error))
     };
     let to_terminal = io::stdout().is_terminal();
-    let prompt = options.prompt.as_bytes();
-    let mut printed = print(prompt);
-    go_on(
-        &mut trainer,
-        context,
-        prompt,
-        (options.tokens, sampling),
-        |byte| {
-            if printed.is_ok() {
-                printed = print(&[match to_terminal {
-                    true => harmless(byte),
-                    false => byte,
-                }]);
-            }
-            printed.is_ok()
-        },
-    )?;
-    printed.and_then(|()| print(b"\n"))
+    let (mut printed, mut text) = (print(options.prompt.as_bytes()), Vec::new());
+    let mut speed = Speed::new(prompt.len());
+    let tokens = go_on(&mut trainer, &prompt, (options.tokens, sampling), |token| {
+        speed.saw_token();
+        let mut new = vocabulary.text_of(&[token]);
+        text.extend(&new);
+        if to_terminal {
+            new.iter_mut().for_each(|byte| *byte = harmless(*byte));
+        }
+        if printed.is_ok() {
+            printed = print(&new);
+        }
+        let stop = options.stop.as_ref().filter(|stop| !stop.is_empty());
+        printed.is_ok() && !stop.is_some_and(|stop| text.ends_with(stop.as_bytes()))
+    })?;
+    printed.and_then(|()| print(b"\n"))?;
+    speed.say();
+    if options.json {
+        let text = String::from_utf8_lossy(&text);
+        let line = speed.line(&options.prompt, &text, &tokens);
+        let line = serde_json::to_string(&line);
+        super::output::print(
+            to,
+            &line.map_err(|error| Failure::Other(error.to_string()))?,
+        )?;
+    }
+    Ok(())
+}
+
+impl GenerateOptions {
+    fn sampling(&self) -> Result<Sampling, Failure> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            seed: self.seed,
+        };
+        if sampling.validate().is_ok() {
+            return Ok(sampling);
+        }
+        let wrong = |option, value, allowed| format!("--{option} is {value}; it must be {allowed}");
+        Err(Failure::Usage(match sampling.temperature >= 0.0 {
+            true => wrong("top-p", self.top_p, "above 0 and at most 1"),
+            false => wrong("temperature", self.temperature, "0 or more"),
+        }))
+    }
+}
+
+/// How fast it goes.
+struct Speed {
+    prompt: usize,
+    started: Instant,
+    /// When the first and the last token came, and how many.
+    came: Option<(Instant, Instant, usize)>,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Line<'a> {
+    prompt: &'a str,
+    text: &'a str,
+    tokens: &'a [i32],
+    prompt_tokens: usize,
+    /// From the beginning to the first token.
+    prompt_tokens_per_s: Option<f64>,
+    /// From the first token to the last.
+    tokens_per_s: Option<f64>,
+}
+
+impl Speed {
+    fn new(prompt: usize) -> Self {
+        let (started, came) = (Instant::now(), None);
+        Self {
+            prompt,
+            started,
+            came,
+        }
+    }
+
+    fn saw_token(&mut self) {
+        let now = Instant::now();
+        let (first, _, count) = self.came.unwrap_or((now, now, 0));
+        self.came = Some((first, now, count + 1));
+    }
+
+    /// Tokens a second of the prompt and of what follows, where there was enough of it.
+    fn per_second(&self) -> [Option<f64>; 2] {
+        let Some((first, last, count)) = self.came else {
+            return [None; 2];
+        };
+        let rate = |tokens: usize, seconds: f64| {
+            (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
+        };
+        [
+            rate(self.prompt, (first - self.started).as_secs_f64()),
+            rate(count - 1, (last - first).as_secs_f64()),
+        ]
+    }
+
+    /// A line for people who watch.
+    fn say(&self) {
+        let [prompt, rest] = self.per_second().map(|rate| match rate {
+            Some(rate) => format!("{rate:.0} tokens/s"),
+            None => "too short to measure".into(),
+        });
+        let line = format!("prompt {prompt}, then {rest}");
+        match io::stderr().is_terminal() && process::is_first() {
+            true => drop(writeln!(io::stderr(), "{line}")),
+            false => tracing::info!("{line}"),
+        }
+    }
+
+    fn line<'a>(&self, prompt: &'a str, text: &'a str, tokens: &'a [i32]) -> Line<'a> {
+        let [prompt_tokens_per_s, tokens_per_s] = self.per_second();
+        Line {
+            prompt,
+            text,
+            tokens,
+            prompt_tokens: self.prompt,
+            prompt_tokens_per_s,
+            tokens_per_s,
+        }
+    }
 }
 
 /// A byte as a terminal may see it: without control characters other than ends of lines and tabs.
@@ -106,8 +225,11 @@ pub(super) fn harmless(byte: u8) -> u8 {
     }
 }
 
-/// The trained network of a run, and its context.
-fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
+/// The trained network of a run, and what its tokens stand for.
+fn load(
+    run: &Path,
+    (nodes, threads): (Option<usize>, Option<usize>),
+) -> Result<(Trainer, Vocabulary), Failure> {
     let mut options = super::options_of_run(&run.join(CONFIG))?;
     if options.output.synthetic_vocab.is_some() {
         let problem = "it was trained on random tokens: there is no text to generate";
@@ -121,13 +243,14 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
     // Cuts of a run fit its own number of nodes only; where they are does not change the text.
     let own = options.pipeline.nodes;
     let mut config = options.checked_config()?;
+    config.threads_per_node = threads.unwrap_or(config.threads_per_node);
     if let Some(nodes) = nodes.filter(|nodes| *nodes != own) {
         options.pipeline.nodes = nodes;
         config.nodes = nodes;
         config.cuts = crate::Cuts::Balanced;
     }
     let network = options.network.decoder(BYTES)?.network()?;
-    let mut trainer = Trainer::start(&network, &config, options.training.optimizer()?)?;
+    let mut trainer = Trainer::start_inference(&network, &config)?;
     trainer
         .load_weights_file(&file)
         .map_err(|error| match error {
@@ -137,39 +260,25 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
             }
             other => other.into(),
         })?;
-    Ok((trainer, options.network.context))
+    Ok((trainer, Vocabulary::Bytes))
 }
 
-/// Goes on where `prompt` ends, byte by byte, for as long as `each` wants more, on all processes if
-/// there are several. The network sees
-/// the last `context` bytes; behind the end of a shorter text stand zeros, which what comes before
-/// them does not see.
+/// Goes on where `prompt` ends, token by token, for as long as `each` wants more, on all processes
+/// if there are several.
 pub(super) fn go_on(
     trainer: &mut Trainer,
-    context: usize,
-    prompt: &[u8],
-    (count, sampling): (usize, Sampling),
-    mut each: impl FnMut(u8) -> bool,
-) -> Result<(), Failure> {
-    let mut tokens: Vec<i32> = prompt.iter().map(|byte| i32::from(*byte)).collect();
-    if tokens.is_empty() {
-        tokens.push(i32::from(b'\n'));
-    }
-    for draw in 0..count as u64 {
-        let seen = &tokens[tokens.len().saturating_sub(context)..];
-        let mut window = seen.to_vec();
-        window.resize(context, 0);
-        let window = Tensor::from_vec([1, context], window)?;
-        let logits = trainer.predict(&Batch::new(window.clone(), window)?)?;
-        let vocab = logits.shape().last();
-        let row = &logits.f32()?[(seen.len() - 1) * vocab..][..vocab];
-        let token = sampling.choose(row, draw);
-        let token = token.map_err(|error| Failure::Other(error.to_string()))?;
-        tokens.push(token);
-        let enough = !each(token as u8);
-        if trainer.any(enough)? {
-            break;
-        }
-    }
-    Ok(())
+    prompt: &[i32],
+    (tokens, sampling): (usize, Sampling),
+    mut each: impl FnMut(i32) -> bool,
+) -> Result<Vec<i32>, Failure> {
+    let generation = Generation {
+        tokens,
+        ..Generation::default()
+    };
+    let choose = |logits: &[f32], draw| sampling.choose(logits, draw);
+    let generated = trainer.generate(prompt, &generation, choose, |token| match each(token) {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    });
+    Ok(generated?.tokens)
 }

@@ -31,6 +31,7 @@ mod subject;
 mod summary;
 mod text;
 mod train;
+mod vocabulary;
 
 use crate::process;
 use config_file::Decided;
@@ -100,7 +101,8 @@ them. A profile is of one network, one precision and one number of threads a nod
     #[command(after_help = "\
 Examples:
   brigade generate
-  brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8")]
+  brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8
+  brigade generate --top-p 0.9 --stop '.' --json")]
     Generate(generate::GenerateOptions),
     /// Schedules drawn, proven, simulated, exchanged with PyTorch and compared
     #[command(subcommand_required = true)]

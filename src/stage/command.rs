@@ -25,6 +25,19 @@ pub(crate) struct Request {
     pub(crate) stop: Arc<AtomicBool>,
     /// Notes are wanted, with times since then.
     pub(crate) traced: Option<Instant>,
+    /// What is gone along, when generating.
+    pub(crate) along: Option<Along>,
+}
+
+/// A sequence whose pieces go through the nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Along {
+    /// The most positions that it gets to have.
+    pub(crate) length: usize,
+    /// Whether it starts with this pass: what was kept along another is forgotten.
+    pub(crate) starts: bool,
+    /// Whether the output for the last position of the last piece is wanted.
+    pub(crate) answers: bool,
 }
 
 /// Values of parameters, by key: every node asks for its own.
@@ -58,6 +71,8 @@ pub(crate) enum Command {
     Save(Outbox),
     /// Copy all that is left.
     Complete,
+    /// Forget what is kept along a sequence.
+    Forget,
 }
 
 /// What a node found out in a pass.

@@ -7,9 +7,10 @@ use crate::cli::generate::{go_on, harmless};
 use crate::cli::run_folder::RunFolder;
 use crate::cli::subject::Known;
 use crate::cli::summary::{Bubble, Summary, facts, peaks, sharing, tokens_per_second, usual_step};
+use crate::cli::vocabulary::Vocabulary;
 use crate::process;
 use crate::report::Report;
-use crate::{NodeReport, Predicted, StepReport};
+use crate::{Error, NodeReport, Predicted, StepReport};
 use brigade_nn::{Sampling, TokenWindows};
 use serde_json::json;
 use std::time::Duration;
@@ -123,18 +124,17 @@ impl Run<'_> {
             temperature: 0.8,
             ..Sampling::default()
         };
-        let (context, mut text) = (self.options.network.context, Vec::new());
-        let interrupt = &self.interrupt;
-        go_on(
-            &mut self.trainer,
-            context,
-            b"\n",
-            (bytes, sampling),
-            |byte| {
-                text.push(harmless(byte));
-                !interrupt.asked()
-            },
-        )?;
+        if let Err(Error::Plan(error)) = self.trainer.sequence().map(drop) {
+            self.output.warn(&format!("no text at the end: {error}"));
+            return Ok(None);
+        }
+        let (mut text, interrupt) = (Vec::new(), &self.interrupt);
+        let start = Vocabulary::Bytes.tokens_of("\n");
+        go_on(&mut self.trainer, &start, (bytes, sampling), |token| {
+            let new = Vocabulary::Bytes.text_of(&[token]);
+            text.extend(new.into_iter().map(harmless));
+            !interrupt.asked()
+        })?;
         Ok(Some(String::from_utf8_lossy(&text).into_owned()))
     }
 

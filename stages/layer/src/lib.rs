@@ -111,6 +111,7 @@ mod metric;
 mod network;
 mod optimizer;
 mod param;
+mod pieces;
 mod pool;
 mod rng;
 mod shape;

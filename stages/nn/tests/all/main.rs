@@ -10,6 +10,7 @@ mod bench;
 mod errors;
 mod generation;
 mod golden_optimizers;
+mod golden_sampling;
 mod golden_training;
 mod goldens;
 mod laws;
