@@ -60,7 +60,7 @@ pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErr
 pub use metric::Accuracy;
 pub use networks::{Decoder, Gpt, Llama, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
-pub use optim::{Adam, AdamW, LearningRate, Sgd};
+pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};
 pub use rotary::{Rotary, RotaryScaling};
 pub use sampling::Sampling;
