@@ -168,8 +168,8 @@ fn message_bytes(network: &Network, shapes: &[LayerShapes]) -> Vec<u64> {
 
 impl Profile {
     /// What traced steps of a plan took: to predict what another plan of the same network takes.
-    /// The optimizer's time of a node is shared out by the bytes of parameters that train. A plan does not say
-    /// how many threads its nodes had: they count as one.
+    /// The optimizer's time of a node is shared out by the bytes of parameters that train. A plan
+    /// does not say how many threads its nodes had: they count as one.
     pub fn of_traces(network: &Network, plan: &Plan, traces: &[StepTrace]) -> Self {
         let rows = plan.training.batch.largest();
         let shapes = network.infer(rows).unwrap_or_default();
