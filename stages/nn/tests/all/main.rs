@@ -8,6 +8,7 @@
 
 mod bench;
 mod errors;
+mod frozen;
 mod golden_optimizers;
 mod golden_training;
 mod goldens;
