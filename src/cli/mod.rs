@@ -268,8 +268,8 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
 /// Whether all that is asked for can be had.
 fn checked(options: &RunOptions) -> Result<(), Failure> {
     options.checked_config()?;
-    options.training.optimizer()?;
-    options.network.decoder(text::BYTES)?.network()?;
+    options.optimizer()?;
+    options.tuned(&options.network.decoder(text::BYTES)?)?;
     Ok(())
 }
 

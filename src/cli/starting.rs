@@ -30,11 +30,11 @@ impl Starting {
     pub(super) fn of(options: &TrainOptions) -> Result<Self, Failure> {
         let run = &options.run;
         let config = run.checked_config()?;
-        let optimizer = run.training.optimizer()?;
+        let optimizer = run.optimizer()?;
         let corpus = Corpus::of(run)?;
         let windows = corpus.windows(run)?;
         let decoder = run.network.decoder(corpus.vocab)?;
-        let network = decoder.network()?;
+        let network = run.tuned(&decoder)?;
         let (config, plan, known) = match &options.plan {
             Some(path) => {
                 let saved = SavedPlan::load(path)?;

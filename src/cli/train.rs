@@ -3,7 +3,7 @@
 use super::config_file::Decided;
 use super::failure::Failure;
 use super::interrupt::Interrupt;
-use super::options::{OutputOptions, RunOptions, TrainOptions};
+use super::options::{OutputOptions, RunOptions, TrainOptions, counted};
 use super::output::{Output, StepLine, warn};
 use super::run_folder::RunFolder;
 use super::starting::Starting;
@@ -177,9 +177,9 @@ impl<'a> Run<'a> {
         self.go_on_from(settings, from)?;
         let (options, plan) = (self.options, self.trainer.plan());
         self.output.say(&format!(
-            "A {} of {} parameters on {}\n",
+            "A {} of {} on {}\n",
             self.decoder.family(),
-            self.decoder.parameters(),
+            counted(&self.network),
             self.source
         ))?;
         if let Some(known) = &self.known {

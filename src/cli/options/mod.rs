@@ -11,6 +11,7 @@ mod pipeline;
 mod planning;
 mod saving;
 mod training;
+mod tuning;
 mod values;
 
 pub(super) use measuring::ProfileOptions;
@@ -21,6 +22,8 @@ pub(super) use planning::{PlanOptions, TrainOptions};
 pub(super) use saving::OnSaveError;
 use saving::SavingOptions;
 pub(super) use training::TrainingOptions;
+use tuning::TuningOptions;
+pub(super) use tuning::counted;
 pub(super) use values::{
     MicroBatchArg, OrderArg, RecomputeArg, ScheduleArg, number, schedule, whole,
 };
@@ -43,6 +46,8 @@ pub(super) struct RunOptions {
     pub(super) pipeline: PipelineOptions,
     #[command(flatten)]
     pub(super) training: TrainingOptions,
+    #[command(flatten)]
+    pub(super) tuning: TuningOptions,
     #[command(flatten)]
     pub(super) saving: SavingOptions,
     #[command(flatten)]

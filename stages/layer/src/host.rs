@@ -212,6 +212,7 @@ impl ParamAccess for Param {
             .read();
         optimizer.update(Update {
             step: with.step,
+            key: &self.info.key,
             role: self.info.role,
             gradient_scale: with.gradient_scale,
             threads: with.threads,

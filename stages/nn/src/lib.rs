@@ -66,7 +66,7 @@ pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErr
 pub use metric::Accuracy;
 pub use networks::{Decoder, Gpt, Llama, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
-pub use optim::{Adam, AdamW, LearningRate, Sgd};
+pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};
 pub use rms_norm::{RmsNorm, RmsNormLayer};
 pub use rotary::{Rotary, RotaryScaling};

@@ -8,6 +8,7 @@
 
 mod bench;
 mod errors;
+mod frozen;
 mod generation;
 mod golden_optimizers;
 mod golden_sampling;
