@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::options::{number, whole};
 use super::run_folder::{CONFIG, WEIGHTS, newest};
-use super::text::BYTES;
+use super::tokenizer::{BYTES, Vocabulary};
 use crate::{Error, Trainer};
 use brigade_layer::{Batch, Tensor};
 use brigade_nn::Sampling;
@@ -25,7 +25,7 @@ pub(super) struct GenerateOptions {
         allow_hyphen_values = true
     )]
     prompt: String,
-    /// Bytes to generate.
+    /// Tokens to generate.
     #[arg(
         long, value_name = "N", default_value = "500",
         allow_negative_numbers = true, value_parser = whole::<usize>
@@ -71,43 +71,45 @@ pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<
         Some(run) => run.clone(),
         None => newest(Path::new("runs"))?,
     };
-    let (mut trainer, context) = load(&run, options.nodes)?;
-    let mut print = |bytes: &[u8]| {
-        let printed = to.write_all(bytes).and_then(|()| to.flush());
+    let (mut trainer, context, vocabulary) = load(&run, options.nodes)?;
+    let mut print = |text: &str| {
+        let printed = to.write_all(text.as_bytes()).and_then(|()| to.flush());
         printed.map_err(|error| Failure::printing(&error))
     };
     let to_terminal = io::stdout().is_terminal();
-    let prompt = options.prompt.as_bytes();
-    let mut printed = print(prompt);
+    let prompt = vocabulary.encode(&options.prompt)?;
+    let mut printed = print(&options.prompt);
+    let asked = (options.tokens, sampling);
     go_on(
         &mut trainer,
         context,
-        prompt,
-        (options.tokens, sampling),
-        |byte| {
+        (&vocabulary, prompt),
+        asked,
+        |piece| {
             if printed.is_ok() {
-                printed = print(&[match to_terminal {
-                    true => harmless(byte),
-                    false => byte,
-                }]);
+                printed = match to_terminal {
+                    true => print(&piece.chars().map(harmless).collect::<String>()),
+                    false => print(piece),
+                };
             }
             printed.is_ok()
         },
     )?;
-    printed.and_then(|()| print(b"\n"))
+    printed.and_then(|()| print("\n"))
 }
 
-/// A byte as a terminal may see it: without control characters other than ends of lines and tabs.
-pub(super) fn harmless(byte: u8) -> u8 {
-    match byte {
-        b'\n' | b'\t' => byte,
-        _ if byte.is_ascii_control() => b'?',
-        _ => byte,
+/// A character as a terminal may see it: without control characters other than ends of lines and
+/// tabs.
+pub(super) fn harmless(c: char) -> char {
+    match c {
+        '\n' | '\t' => c,
+        _ if c.is_control() => '?',
+        _ => c,
     }
 }
 
-/// The trained network of a run, and its context.
-fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
+/// The trained network of a run, its context, and what its tokens are as text.
+fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize, Vocabulary), Failure> {
     let mut options = super::options_of_run(&run.join(CONFIG))?;
     if options.output.synthetic_vocab.is_some() {
         let problem = "it was trained on random tokens: there is no text to generate";
@@ -118,6 +120,14 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
         let problem = "has no weights: the run ended before they were saved";
         return Err(Failure::Other(format!("{} {problem}", run.display())));
     }
+    let vocabulary = match (Vocabulary::of_folder(run)?, options.tokens.vocab) {
+        (Some(vocabulary), _) => vocabulary,
+        (None, None) => Vocabulary::Bytes,
+        (None, Some(_)) => {
+            let problem = "was trained on token ids: put the tokenizer.json that they are of there";
+            return Err(Failure::Other(format!("{} {problem}", run.display())));
+        }
+    };
     // Cuts of a run fit its own number of nodes only; where they are does not change the text.
     let own = options.pipeline.nodes;
     let mut config = options.checked_config()?;
@@ -126,7 +136,8 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
         config.nodes = nodes;
         config.cuts = crate::Cuts::Balanced;
     }
-    let network = options.network.decoder(BYTES)?.network()?;
+    let vocab = options.tokens.vocab.unwrap_or(BYTES);
+    let network = options.network.decoder(vocab)?.network()?;
     let mut trainer = Trainer::start(&network, &config, options.training.optimizer()?)?;
     trainer
         .load_weights_file(&file)
@@ -137,23 +148,24 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
             }
             other => other.into(),
         })?;
-    Ok((trainer, options.network.context))
+    Ok((trainer, options.network.context, vocabulary))
 }
 
-/// Goes on where `prompt` ends, byte by byte, for as long as `each` wants more, on all processes if
-/// there are several. The network sees
-/// the last `context` bytes; behind the end of a shorter text stand zeros, which what comes before
-/// them does not see.
+/// Goes on where the prompt ends, token by token, for as long as `each` wants more of the text, on
+/// all processes if there are several. The network sees the last `context` tokens; behind the end
+/// of a shorter text stand zeros, which what comes before them does not see.
 pub(super) fn go_on(
     trainer: &mut Trainer,
     context: usize,
-    prompt: &[u8],
+    (vocabulary, prompt): (&Vocabulary, Vec<i32>),
     (count, sampling): (usize, Sampling),
-    mut each: impl FnMut(u8) -> bool,
+    mut each: impl FnMut(&str) -> bool,
 ) -> Result<(), Failure> {
-    let mut tokens: Vec<i32> = prompt.iter().map(|byte| i32::from(*byte)).collect();
+    let (mut tokens, mut decoding) = (prompt, vocabulary.decoding());
     if tokens.is_empty() {
-        tokens.push(i32::from(b'\n'));
+        tokens = vocabulary.encode("\n")?;
+        tokens.truncate(1);
+        tokens.resize(1, 0);
     }
     for draw in 0..count as u64 {
         let seen = &tokens[tokens.len().saturating_sub(context)..];
@@ -166,10 +178,11 @@ pub(super) fn go_on(
         let token = sampling.choose(row, draw);
         let token = token.map_err(|error| Failure::Other(error.to_string()))?;
         tokens.push(token);
-        let enough = !each(token as u8);
+        let enough = !each(&decoding.push(token)?);
         if trainer.any(enough)? {
-            break;
+            return Ok(());
         }
     }
+    each(&decoding.finish()?);
     Ok(())
 }

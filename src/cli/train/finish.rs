@@ -114,28 +114,32 @@ impl Run<'_> {
     /// numbers at all.
     fn sample(&mut self, validation: Option<f64>) -> Result<Option<String>, Failure> {
         let sound = validation.is_some_and(f64::is_finite);
-        let bytes = self.options.output.sample;
-        let numbers = self.options.output.synthetic_vocab.is_some();
-        if !sound || numbers || self.options.output.json || bytes == 0 {
+        let count = self.options.output.sample;
+        let Some(vocabulary) = self.vocabulary.clone() else {
+            return Ok(None);
+        };
+        if !sound || self.options.output.json || count == 0 {
             return Ok(None);
         }
         let sampling = Sampling {
             temperature: 0.8,
             ..Sampling::default()
         };
-        let (context, mut text) = (self.options.network.context, Vec::new());
+        let (context, mut text) = (self.options.network.context, String::new());
         let interrupt = &self.interrupt;
+        let prompt = vocabulary.encode("\n")?;
+        let asked = (count, sampling);
         go_on(
             &mut self.trainer,
             context,
-            b"\n",
-            (bytes, sampling),
-            |byte| {
-                text.push(harmless(byte));
+            (&vocabulary, prompt),
+            asked,
+            |piece| {
+                text.extend(piece.chars().map(harmless));
                 !interrupt.asked()
             },
         )?;
-        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+        Ok(Some(text))
     }
 
     /// Writes the report, as far as the run has come.
