@@ -30,8 +30,9 @@ mod starting;
 mod subject;
 mod summary;
 mod text;
+mod tokenize;
+mod tokenizer;
 mod train;
-mod vocabulary;
 
 use crate::process;
 use config_file::Decided;
@@ -65,19 +66,30 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a small GPT on the bytes of a text, through a pipeline of nodes
+    /// Train a small GPT on a text, through a pipeline of nodes
     #[command(after_help = "\
 Examples:
   brigade train .
   brigade train book.txt --nodes 2 --layers 6 --width 192 --steps 3000
   brigade train book.txt --nodes 4 --schedule gpipe --micro-batch-size 1 --json
+  brigade train book.txt --tokenizer tokenizer.json
   brigade train --config run.toml --lr 5e-4
 
-Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes; the last tenth is
-kept for validation. The run folder has config.toml, plan.json, losses.csv, weights.safetensors,
+Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes unless there is a
+tokenizer; the last tenth is kept for validation. Token ids come as a file (.bin, as nanoGPT writes
+it), an array (.npy), or a folder with train.bin and val.bin, which `brigade tokenize` writes. The run folder has config.toml, plan.json, losses.csv, weights.safetensors,
 trace.json (for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and
 saves.")]
     Train(Box<TrainOptions>),
+    /// Turn text into token files, for `brigade train FOLDER`
+    #[command(after_help = "\
+Examples:
+  brigade tokenize book.txt --tokenizer tokenizer.json --out tokens
+  brigade train tokens
+
+The folder has train.bin, val.bin (the last tenth), tokens.json and a copy of the tokenizer.json.
+Tokens are u16 where the vocabulary allows it, else u32. It is there whole or not at all.")]
+    Tokenize(tokenize::TokenizeOptions),
     /// Say who would do what, how long it would take and what it would hold; trains nothing
     #[command(after_help = "\
 Examples:
@@ -248,6 +260,7 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
             let settings = |decided: &Decided| settings(decided).unwrap_or_default();
             train::train(options, &settings, to)
         }
+        Command::Tokenize(options) => tokenize::tokenize(options, to),
         Command::Plan(options) => plan::plan(options, to),
         Command::Profile(options) => profile::profile(options, to),
         Command::Generate(options) => generate::generate(options, to),
@@ -269,7 +282,8 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
 fn checked(options: &RunOptions) -> Result<(), Failure> {
     options.checked_config()?;
     options.optimizer()?;
-    options.tuned(&options.network.decoder(text::BYTES)?)?;
+    let vocab = options.tokens.vocab.unwrap_or(tokenizer::BYTES);
+    options.tuned(&options.network.decoder(vocab)?)?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 const LOSSES: &str = "losses.csv";
 const HEADING: &str = "step,loss,grad_norm,lr,step_ms,val_loss";
@@ -70,13 +71,7 @@ impl RunFolder {
     ) -> Result<Self, Failure> {
         // Of an earlier run in the same folder nothing stays: it would pass for this one's.
         for left in [WEIGHTS, "trace.json", "report.html"] {
-            let file = path.join(left);
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Failure::file("remove", &file, &error));
-                }
-                _ => {}
-            }
+            remove(&path.join(left))?;
         }
         write_whole(&path.join(CONFIG), settings.as_bytes())?;
         plan.save(path.join("plan.json"))?;
@@ -122,9 +117,29 @@ impl RunFolder {
         Ok(save_perfetto(self.path.join("trace.json"), plan, traces)?)
     }
 
+    /// Keeps a copy of the tokenizer, so that the run's text can be made from here; none of an
+    /// earlier run stays.
+    pub(super) fn tokenizer(&self, json: Option<&[u8]>) -> Result<(), Failure> {
+        let file = self.path.join(TOKENIZER);
+        match json {
+            Some(json) => Ok(write_whole(&file, json)?),
+            None => remove(&file),
+        }
+    }
+
     /// Where the weights belong.
     pub(super) fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
+    }
+}
+
+/// A file that need not be there.
+fn remove(file: &Path) -> Result<(), Failure> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::file("remove", file, &error))
+        }
+        _ => Ok(()),
     }
 }
 

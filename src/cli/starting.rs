@@ -65,6 +65,9 @@ impl Starting {
     /// again.
     pub(super) fn settings(&self, options: &TrainOptions) -> Decided {
         let mut decided = Decided::from([("out", None), ("plan", None), ("resume", None)]);
+        if self.corpus.has_ids() && options.run.output.synthetic_vocab.is_none() {
+            decided.insert("vocab", Some(self.corpus.vocab.to_string()));
+        }
         if options.plan.is_none() && !options.run.leaves_open() {
             return decided;
         }

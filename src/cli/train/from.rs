@@ -109,9 +109,14 @@ impl Run<'_> {
             return Ok(());
         }
         let (plan, out) = (self.trainer.plan(), self.options.output.out.as_deref());
-        let opened = process::is_first().then(|| match &from.folder {
-            Some(folder) => RunFolder::reopen(folder, plan, settings, &lines),
-            None => RunFolder::open(out, plan, settings, &lines),
+        let opened = process::is_first().then(|| {
+            let folder = match &from.folder {
+                Some(folder) => RunFolder::reopen(folder, plan, settings, &lines),
+                None => RunFolder::open(out, plan, settings, &lines),
+            }?;
+            let vocabulary = self.vocabulary.as_ref();
+            folder.tokenizer(vocabulary.and_then(|vocabulary| vocabulary.json()))?;
+            Ok(folder)
         });
         let (folder, path) = self.shared(opened)?;
         self.folder = folder;

@@ -10,7 +10,8 @@
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks |
-//! | [`TokenWindows`], [`Sampling`] | tokens in and out |
+//! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
+//! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
 //! several, because the order of every sum follows from shapes, and random numbers from the
@@ -55,7 +56,10 @@ pub use attention::{
     GroupedQueryAttentionLayer,
 };
 pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
-pub use data::TokenWindows;
+pub use data::{
+    Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
+    Tokens,
+};
 pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};

@@ -1,4 +1,4 @@
-//! The promises of the crate, from outside: laws, goldens of PyTorch, equal bits on any number of
+//! The promises of the crate, from outside: laws, goldens of PyTorch and NumPy, equal bits on any number of
 //! threads.
 
 #![allow(
@@ -7,6 +7,8 @@
 )]
 
 mod bench;
+mod data_files;
+mod datasets;
 mod errors;
 mod frozen;
 mod generation;

@@ -3,16 +3,16 @@
 use super::failure::Failure;
 use super::options::{number, whole};
 use super::run_folder::{CONFIG, WEIGHTS, newest};
-use super::text::BYTES;
-use super::vocabulary::Vocabulary;
-use crate::{Error, Generation, Trainer, process};
+use super::tokenizer::{BYTES, Vocabulary};
+use crate::{Error, Generation, Trainer};
 use brigade_nn::Sampling;
 use clap::{Args, ValueHint};
-use serde::Serialize;
+use speed::Speed;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+
+mod speed;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct GenerateOptions {
@@ -28,7 +28,7 @@ pub(super) struct GenerateOptions {
         allow_hyphen_values = true
     )]
     prompt: String,
-    /// Tokens to generate, at most; a token is a byte.
+    /// Tokens to generate, at most.
     #[arg(
         long, value_name = "N", default_value = "500",
         allow_negative_numbers = true, value_parser = whole::<usize>
@@ -79,48 +79,50 @@ pub(super) fn generate(options: &GenerateOptions, to: &mut dyn Write) -> Result<
         None => newest(Path::new("runs"))?,
     };
     let (mut trainer, vocabulary) = load(&run, (options.nodes, options.threads_per_node))?;
-    let mut prompt = vocabulary.tokens_of(&options.prompt);
-    if prompt.is_empty() {
-        prompt = vocabulary.tokens_of("\n");
-    }
-    let mut print = |bytes: &[u8]| {
+    let prompt = beginning(&vocabulary, &options.prompt)?;
+    let mut print = |text: &str| {
         if options.json {
             return Ok(());
         }
-        let printed = to.write_all(bytes).and_then(|()| to.flush());
+        let printed = to.write_all(text.as_bytes()).and_then(|()| to.flush());
         printed.map_err(|error| Failure::printing(&error))
     };
     let to_terminal = io::stdout().is_terminal();
-    let (mut printed, mut text) = (print(options.prompt.as_bytes()), Vec::new());
+    let (mut printed, mut text) = (print(&options.prompt), String::new());
     let mut speed = Speed::new(prompt.len());
-    let tokens = go_on(&mut trainer, &prompt, (options.tokens, sampling), |token| {
+    let asked = (options.tokens, sampling);
+    let tokens = go_on(&mut trainer, &vocabulary, &prompt, asked, |piece| {
         speed.saw_token();
-        let mut new = vocabulary.text_of(&[token]);
-        text.extend(&new);
-        if to_terminal {
-            new.iter_mut().for_each(|byte| *byte = harmless(*byte));
-        }
+        let before = text.len();
+        text.push_str(piece);
+        let stopped = options.stopped_at(&text);
+        text.truncate(stopped.unwrap_or(text.len()));
         if printed.is_ok() {
-            printed = print(&new);
+            let new = text.get(before..).unwrap_or_default();
+            printed = match to_terminal {
+                true => print(&new.chars().map(harmless).collect::<String>()),
+                false => print(new),
+            };
         }
-        let stop = options.stop.as_ref().filter(|stop| !stop.is_empty());
-        printed.is_ok() && !stop.is_some_and(|stop| text.ends_with(stop.as_bytes()))
+        printed.is_ok() && stopped.is_none()
     })?;
-    printed.and_then(|()| print(b"\n"))?;
+    printed.and_then(|()| print("\n"))?;
     speed.say();
     if options.json {
-        let text = String::from_utf8_lossy(&text);
-        let line = speed.line(&options.prompt, &text, &tokens);
-        let line = serde_json::to_string(&line);
-        super::output::print(
-            to,
-            &line.map_err(|error| Failure::Other(error.to_string()))?,
-        )?;
+        let line = serde_json::to_string(&speed.line(&options.prompt, &text, &tokens));
+        let line = line.map_err(|error| Failure::Other(error.to_string()))?;
+        super::output::print(to, &line)?;
     }
     Ok(())
 }
 
 impl GenerateOptions {
+    /// Where the text is to end, if that has come.
+    fn stopped_at(&self, text: &str) -> Option<usize> {
+        let stop = self.stop.as_ref().filter(|stop| !stop.is_empty())?;
+        Some(text.find(stop.as_str())? + stop.len())
+    }
+
     fn sampling(&self) -> Result<Sampling, Failure> {
         let sampling = Sampling {
             temperature: self.temperature,
@@ -139,89 +141,26 @@ impl GenerateOptions {
     }
 }
 
-/// How fast it goes.
-struct Speed {
-    prompt: usize,
-    started: Instant,
-    /// When the first and the last token came, and how many.
-    came: Option<(Instant, Instant, usize)>,
+/// The tokens of what a text begins with: of nothing, those of a new line.
+pub(super) fn beginning(vocabulary: &Vocabulary, prompt: &str) -> Result<Vec<i32>, Failure> {
+    let mut tokens = vocabulary.encode(prompt)?;
+    if tokens.is_empty() {
+        tokens = vocabulary.encode("\n")?;
+    }
+    if tokens.is_empty() {
+        // A tokenizer that makes nothing of a new line.
+        tokens.push(0);
+    }
+    Ok(tokens)
 }
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Line<'a> {
-    prompt: &'a str,
-    text: &'a str,
-    tokens: &'a [i32],
-    prompt_tokens: usize,
-    /// From the beginning to the first token.
-    prompt_tokens_per_s: Option<f64>,
-    /// From the first token to the last.
-    tokens_per_s: Option<f64>,
-}
-
-impl Speed {
-    fn new(prompt: usize) -> Self {
-        let (started, came) = (Instant::now(), None);
-        Self {
-            prompt,
-            started,
-            came,
-        }
-    }
-
-    fn saw_token(&mut self) {
-        let now = Instant::now();
-        let (first, _, count) = self.came.unwrap_or((now, now, 0));
-        self.came = Some((first, now, count + 1));
-    }
-
-    /// Tokens a second of the prompt and of what follows, where there was enough of it.
-    fn per_second(&self) -> [Option<f64>; 2] {
-        let Some((first, last, count)) = self.came else {
-            return [None; 2];
-        };
-        let rate = |tokens: usize, seconds: f64| {
-            (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
-        };
-        [
-            rate(self.prompt, (first - self.started).as_secs_f64()),
-            rate(count - 1, (last - first).as_secs_f64()),
-        ]
-    }
-
-    /// A line for people who watch.
-    fn say(&self) {
-        let [prompt, rest] = self.per_second().map(|rate| match rate {
-            Some(rate) => format!("{rate:.0} tokens/s"),
-            None => "too short to measure".into(),
-        });
-        let line = format!("prompt {prompt}, then {rest}");
-        match io::stderr().is_terminal() && process::is_first() {
-            true => drop(writeln!(io::stderr(), "{line}")),
-            false => tracing::info!("{line}"),
-        }
-    }
-
-    fn line<'a>(&self, prompt: &'a str, text: &'a str, tokens: &'a [i32]) -> Line<'a> {
-        let [prompt_tokens_per_s, tokens_per_s] = self.per_second();
-        Line {
-            prompt,
-            text,
-            tokens,
-            prompt_tokens: self.prompt,
-            prompt_tokens_per_s,
-            tokens_per_s,
-        }
-    }
-}
-
-/// A byte as a terminal may see it: without control characters other than ends of lines and tabs.
-pub(super) fn harmless(byte: u8) -> u8 {
-    match byte {
-        b'\n' | b'\t' => byte,
-        _ if byte.is_ascii_control() => b'?',
-        _ => byte,
+/// A character as a terminal may see it: without control characters other than ends of lines and
+/// tabs.
+pub(super) fn harmless(c: char) -> char {
+    match c {
+        '\n' | '\t' => c,
+        _ if c.is_control() => '?',
+        _ => c,
     }
 }
 
@@ -240,6 +179,14 @@ fn load(
         let problem = "has no weights: the run ended before they were saved";
         return Err(Failure::Other(format!("{} {problem}", run.display())));
     }
+    let vocabulary = match (Vocabulary::of_folder(run)?, options.tokens.vocab) {
+        (Some(vocabulary), _) => vocabulary,
+        (None, None) => Vocabulary::Bytes,
+        (None, Some(_)) => {
+            let problem = "was trained on token ids: put the tokenizer.json that they are of there";
+            return Err(Failure::Other(format!("{} {problem}", run.display())));
+        }
+    };
     // Cuts of a run fit its own number of nodes only; where they are does not change the text.
     let own = options.pipeline.nodes;
     let mut config = options.checked_config()?;
@@ -249,7 +196,8 @@ fn load(
         config.nodes = nodes;
         config.cuts = crate::Cuts::Balanced;
     }
-    let network = options.network.decoder(BYTES)?.network()?;
+    let vocab = options.tokens.vocab.unwrap_or(BYTES);
+    let network = options.network.decoder(vocab)?.network()?;
     let mut trainer = Trainer::start_inference(&network, &config)?;
     trainer
         .load_weights_file(&file)
@@ -260,25 +208,40 @@ fn load(
             }
             other => other.into(),
         })?;
-    Ok((trainer, Vocabulary::Bytes))
+    Ok((trainer, vocabulary))
 }
 
-/// Goes on where `prompt` ends, token by token, for as long as `each` wants more, on all processes
-/// if there are several.
+/// Goes on where `prompt` ends, token by token, for as long as `each` wants more of the text, on
+/// all processes if there are several. What a token adds is nothing where a character goes on in
+/// the next one.
 pub(super) fn go_on(
     trainer: &mut Trainer,
+    vocabulary: &Vocabulary,
     prompt: &[i32],
     (tokens, sampling): (usize, Sampling),
-    mut each: impl FnMut(i32) -> bool,
+    mut each: impl FnMut(&str) -> bool,
 ) -> Result<Vec<i32>, Failure> {
     let generation = Generation {
         tokens,
         ..Generation::default()
     };
+    let (mut decoding, mut failed) = (vocabulary.decoding(), None);
     let choose = |logits: &[f32], draw| sampling.choose(logits, draw);
-    let generated = trainer.generate(prompt, &generation, choose, |token| match each(token) {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
+    let generated = trainer.generate(prompt, &generation, choose, |token| {
+        match decoding.push(token) {
+            Ok(piece) if each(&piece) => return ControlFlow::Continue(()),
+            Ok(_) => {}
+            Err(failure) => failed = Some(failure),
+        }
+        ControlFlow::Break(())
     });
-    Ok(generated?.tokens)
+    let tokens = generated?.tokens;
+    if let Some(failure) = failed {
+        return Err(failure);
+    }
+    let rest = decoding.finish()?;
+    if !rest.is_empty() {
+        each(&rest);
+    }
+    Ok(tokens)
 }
