@@ -8,7 +8,7 @@
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`TokenWindows`], [`Sampling`] | tokens in and out |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
@@ -33,6 +33,7 @@ mod data;
 mod dropout;
 mod embedding;
 mod feed_forward;
+mod hugging_face;
 mod kernels;
 mod limits;
 mod linear;
@@ -54,6 +55,7 @@ pub use data::TokenWindows;
 pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
+pub use hugging_face::HuggingFaceError;
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};

@@ -38,6 +38,12 @@ pub enum RotaryScaling {
         /// What positions are divided by.
         factor: f64,
     },
+    /// Not at all up to the positions that were trained on, which is as far as sequences go; beyond
+    /// them other libraries raise theta.
+    Dynamic {
+        /// How much longer sequences were to become.
+        factor: f64,
+    },
     /// Slow pairs by a factor, fast ones not, as Llama 3.1 has it.
     Llama3 {
         /// What slow pairs are divided by.
