@@ -1,10 +1,10 @@
 //! `brigade generate`, and the sample at the end of a training.
 
 use super::failure::Failure;
+use super::model::Model;
 use super::options::{number, whole};
-use super::run_folder::{CONFIG, WEIGHTS, newest};
-use super::text::BYTES;
-use crate::{Error, Trainer};
+use super::run_folder::newest;
+use crate::Trainer;
 use brigade_layer::{Batch, Tensor};
 use brigade_nn::Sampling;
 use clap::{Args, ValueHint};
@@ -108,15 +108,14 @@ pub(super) fn harmless(byte: u8) -> u8 {
 
 /// The trained network of a run, and its context.
 fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
-    let mut options = super::options_of_run(&run.join(CONFIG))?;
+    let model = Model::of(run)?;
+    let mut options = model.options.clone();
     if options.output.synthetic_vocab.is_some() {
         let problem = "it was trained on random tokens: there is no text to generate";
         return Err(Failure::Other(format!("{}: {problem}", run.display())));
     }
-    let file = run.join(WEIGHTS);
-    if !file.exists() {
-        let problem = "has no weights: the run ended before they were saved";
-        return Err(Failure::Other(format!("{} {problem}", run.display())));
+    if model.is_run {
+        model.weights()?;
     }
     // Cuts of a run fit its own number of nodes only; where they are does not change the text.
     let own = options.pipeline.nodes;
@@ -126,18 +125,10 @@ fn load(run: &Path, nodes: Option<usize>) -> Result<(Trainer, usize), Failure> {
         config.nodes = nodes;
         config.cuts = crate::Cuts::Balanced;
     }
-    let network = options.network.decoder(BYTES)?.network()?;
+    let network = model.decoder.network()?;
     let mut trainer = Trainer::start(&network, &config, options.training.optimizer()?)?;
-    trainer
-        .load_weights_file(&file)
-        .map_err(|error| match error {
-            Error::Plan(error) => {
-                let file = file.display();
-                Failure::Other(format!("{file} is not of this run's network: {error}"))
-            }
-            other => other.into(),
-        })?;
-    Ok((trainer, options.network.context))
+    model.load(&mut trainer)?;
+    Ok((trainer, model.decoder.context()))
 }
 
 /// Goes on where `prompt` ends, byte by byte, for as long as `each` wants more, on all processes if

@@ -13,10 +13,13 @@ mod breakdown;
 mod checkpoint;
 mod config_file;
 mod ending;
+mod export;
 mod failure;
 mod generate;
+mod import;
 mod interrupt;
 mod logging;
+mod model;
 mod options;
 mod ordering;
 mod origin;
@@ -102,6 +105,25 @@ Examples:
   brigade generate
   brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8")]
     Generate(generate::GenerateOptions),
+    /// A model of Hugging Face as a run folder
+    #[command(after_help = "\
+Examples:
+  brigade import gpt2
+  brigade import llama --out runs/llama --json
+
+FOLDER has config.json (GPT-2 or Llama) and model.safetensors, or several files with
+model.safetensors.index.json; files of tokenizers are carried along. Without importing it first,
+`brigade train --from FOLDER` reads it, too.")]
+    Import(import::ImportOptions),
+    /// A run as a folder that Hugging Face's transformers reads
+    #[command(after_help = "\
+Examples:
+  brigade export --out tuned
+  brigade export runs/3 --out tuned --dtype bf16 --shard-size 2GB
+
+The folder has config.json and model.safetensors, or several files with
+model.safetensors.index.json, and the files of tokenizers that the run has.")]
+    Export(export::ExportOptions),
     /// Schedules drawn, proven, simulated, exchanged with PyTorch and compared
     #[command(subcommand_required = true)]
     Schedule {
@@ -129,6 +151,19 @@ Examples:
         /// For which shell.
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// The options of a run, where it has any.
+    fn run_options(&mut self) -> Option<&mut RunOptions> {
+        match self {
+            Self::Train(options) => Some(&mut options.run),
+            Self::Plan(options) => Some(&mut options.run),
+            Self::Profile(options) => Some(&mut options.run),
+            Self::Config(options) => Some(options),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the program with these arguments (the first is its name). Exit code 2 for wrong usage, 1
@@ -177,7 +212,10 @@ fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
         arguments.splice(at..at, more);
         matches = self::matches(&arguments)?;
     }
-    let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+    if let Some(run) = cli.command.run_options() {
+        run.network.settle()?;
+    }
     Ok((cli, matches))
 }
 
@@ -249,11 +287,14 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
         Command::Plan(options) => plan::plan(options, to),
         Command::Profile(options) => profile::profile(options, to),
         Command::Generate(options) => generate::generate(options, to),
+        Command::Import(options) => import::import(options, to),
+        Command::Export(options) => export::export(options, to),
         Command::Schedule { command } => schedule::schedule(command, to),
         Command::Checkpoint { command } => checkpoint::checkpoint(command, to),
         Command::Config(options) => {
             checked(options)?;
-            output::print(to, settings(&Decided::new()).unwrap_or_default().trim_end())
+            let decided = options.network.left_to_its_origin();
+            output::print(to, settings(&decided).unwrap_or_default().trim_end())
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -267,7 +308,8 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
 fn checked(options: &RunOptions) -> Result<(), Failure> {
     options.checked_config()?;
     options.training.optimizer()?;
-    options.network.decoder(text::BYTES)?.network()?;
+    // Of which tokens is not known yet.
+    options.network.decoder(1)?.network()?;
     Ok(())
 }
 
@@ -310,6 +352,23 @@ fn options_of_run(file: &std::path::Path) -> Result<RunOptions, Failure> {
         Command::Train(options) => Ok(options.run),
         _ => Err(Failure::Other("a run folder is of `brigade train`".into())),
     }
+}
+
+/// The options of a run that are not given.
+fn default_options() -> Result<RunOptions, Failure> {
+    match Cli::try_parse_from(["brigade", "train"]).map_err(usage)?.command {
+        Command::Train(options) => Ok(options.run),
+        _ => Err(Failure::Other("`brigade train` has options of a run".into())),
+    }
+}
+
+/// The options of a run as a file, where only these were decided.
+fn settings_of_train(decided: &Decided) -> Result<String, Failure> {
+    let matches = matches(&["brigade", "train"].map(OsString::from))?;
+    let (name, own) = matches.subcommand().expect("it was just given");
+    let command = Cli::command();
+    let command = command.find_subcommand(name).expect("it was just matched");
+    Ok(config_file::text(command, own, decided))
 }
 
 #[cfg(test)]

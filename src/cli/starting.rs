@@ -65,6 +65,10 @@ impl Starting {
     /// again.
     pub(super) fn settings(&self, options: &TrainOptions) -> Decided {
         let mut decided = Decided::from([("out", None), ("plan", None), ("resume", None)]);
+        decided.insert("from", None);
+        if options.run.network.from.is_some() {
+            decided.extend(options.run.network.described());
+        }
         if options.plan.is_none() && !options.run.leaves_open() {
             return decided;
         }

@@ -34,7 +34,7 @@ mod source;
 pub use convert::FloatType;
 pub use export::{Export, Exported, export};
 pub use folder::TensorFolder;
-pub use import::import;
+pub use import::{check, import};
 pub(crate) use source::TensorSource;
 
 use crate::error::{Error, TensorError};
