@@ -100,7 +100,9 @@ pub use ndarray;
 
 pub use checkpoint::{Checkpoint, SaveTo, Weights};
 pub use config::{Config, OnNonFinite, Pinning, Recompute, Transport};
-pub use error::{Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings, TensorError};
+pub use error::{
+    Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings, TensorError,
+};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;
@@ -115,6 +117,7 @@ pub use wire::Fault;
 pub mod outside {
     #[cfg(feature = "cli")]
     pub use crate::cli::configuration;
+    pub use crate::interchange::outside::{index, tensors};
     pub use crate::wire::outside::{header, message, verdict, word};
 }
 
@@ -135,6 +138,8 @@ mod documents {
     struct WhatIsPromised;
     #[doc = include_str!("../docs/book/6-several-machines.md")]
     struct SeveralMachines;
+    #[doc = include_str!("../docs/book/7-weights.md")]
+    struct TheWeights;
     #[doc = include_str!("../docs/planner.md")]
     struct ThePlanner;
     #[doc = include_str!("../docs/RELIABILITY.md")]

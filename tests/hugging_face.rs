@@ -113,7 +113,12 @@ impl Case {
             weight_decay: 0.1,
             ..AdamW::new(1e-2)
         };
-        let network = self.decoder.with_context(LENGTH).unwrap().network().unwrap();
+        let network = self
+            .decoder
+            .with_context(LENGTH)
+            .unwrap()
+            .network()
+            .unwrap();
         let mut trainer = Trainer::start(&network, &config, optimizer).unwrap();
         trainer.load_tensors(&self.folder, &self.names).unwrap();
         trainer
@@ -128,7 +133,9 @@ impl Case {
         for nodes in [1, 2, 4] {
             let mut trainer = self.trainer(nodes);
             let rows = |part| data.part(part, StepId::new(0), 0..2).unwrap();
-            let found = trainer.predict(&Batch::new(rows(0), rows(1)).unwrap()).unwrap();
+            let found = trainer
+                .predict(&Batch::new(rows(0), rows(1)).unwrap())
+                .unwrap();
             let found = found.f32().unwrap();
             assert_eq!(found.len(), logits.len());
             let apart = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
@@ -157,11 +164,25 @@ impl Case {
         let mut original = raw(files.clone());
         original.retain(|name, _| {
             let copies = self.names.copies.iter().any(|(copy, _)| copy == name);
-            let ignored = self.names.ignored.iter().any(|end| format!(".{name}").ends_with(end));
+            let ignored = self
+                .names
+                .ignored
+                .iter()
+                .any(|end| format!(".{name}").ends_with(end));
             !copies && !ignored
         });
-        let bare = !original.keys().any(|name| name.starts_with(&self.names.prefix));
-        let float = original.values().next().unwrap().0.split('[').next().unwrap().to_lowercase();
+        let bare = !original
+            .keys()
+            .any(|name| name.starts_with(&self.names.prefix));
+        let float = original
+            .values()
+            .next()
+            .unwrap()
+            .0
+            .split('[')
+            .next()
+            .unwrap()
+            .to_lowercase();
         let how = Export::default().float(float.parse::<FloatType>().unwrap());
         let how = match files.len() {
             1 => how,
@@ -180,13 +201,24 @@ impl Case {
             assert!(fs::metadata(file).unwrap().len() < limit);
         }
         for (name, found) in raw(tensors) {
-            let own = if bare { name.trim_start_matches(&self.names.prefix) } else { &name };
-            assert!(original.remove(own).as_ref() == Some(&found), "{}: {name}", self.name);
+            let own = if bare {
+                name.trim_start_matches(&self.names.prefix)
+            } else {
+                &name
+            };
+            assert!(
+                original.remove(own).as_ref() == Some(&found),
+                "{}: {name}",
+                self.name
+            );
         }
         assert!(original.is_empty(), "{:?}", original.keys());
         // It can be read again, and is the same network.
         TensorFolder::open(&out).unwrap();
-        let config = self.decoder.to_hugging_face(how.float.torch_name()).unwrap();
+        let config = self
+            .decoder
+            .to_hugging_face(how.float.torch_name())
+            .unwrap();
         assert_eq!(Decoder::from_hugging_face(&config).unwrap(), self.decoder);
         assert!(export(&from, (&self.names, &network), &out, &how).is_err());
     }
@@ -263,7 +295,9 @@ fn a_gpt_without_biases_is_one_with_zeros_there() {
     assert!(matches!(&there, Decoder::Gpt(gpt) if gpt.biases));
     let mut again = start(&there);
     let folder = TensorFolder::open(&out).unwrap();
-    again.load_tensors(&folder, &there.hugging_face_names().unwrap()).unwrap();
+    again
+        .load_tensors(&folder, &there.hugging_face_names().unwrap())
+        .unwrap();
     let rows = || Tensor::from_vec([1, 4], vec![3i32, 1, 4, 1]).unwrap();
     let data = Batch::new(rows(), rows()).unwrap();
     let [one, other] = [trainer, again].map(|mut trainer| trainer.predict(&data).unwrap());

@@ -41,7 +41,9 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
         return Ok(());
     }
     if options.shard_size == 0 {
-        return Err(Failure::Usage("--shard-size is 0; it must be at least 1".into()));
+        return Err(Failure::Usage(
+            "--shard-size is 0; it must be at least 1".into(),
+        ));
     }
     let run = match &options.run {
         Some(run) => run.clone(),
@@ -54,7 +56,10 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
     }
     let config = model.decoder.to_hugging_face(options.dtype.torch_name());
     let config = config.map_err(|error| Failure::Other(error.to_string()))?;
-    let names = (&model.decoder.hugging_face_names()?, &model.decoder.network()?);
+    let names = (
+        &model.decoder.hugging_face_names()?,
+        &model.decoder.network()?,
+    );
     let weights = TensorFolder::open(model.weights()?)?;
     let how = Export::default();
     let how = how.float(options.dtype).shard_bytes(options.shard_size);
@@ -65,7 +70,10 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
     write_whole(&options.out.join(HUGGING_FACE), config.as_bytes())?;
 
     let mut output = Output::new(to, options.json);
-    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
     let files: Vec<_> = written.files.iter().filter_map(name).collect();
     let out = options.out.display().to_string();
     output.tell(&json!({ "exported": {

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::model::{Model, carry, network_json};
 use super::output::Output;
 use super::run_folder::{CONFIG, NETWORK, WEIGHTS, vacant};
+use super::run_options::settings_of_train;
 use crate::files::write_whole;
 use crate::interchange::{TensorFolder, check, import as write};
 use crate::process;
@@ -49,7 +50,7 @@ pub(super) fn import(options: &ImportOptions, to: &mut dyn Write) -> Result<(), 
     options_of_run.network.describe(&model.decoder);
     let mut decided = Decided::from([("from", None)]);
     decided.extend(options_of_run.network.described());
-    write_whole(&run.join(CONFIG), super::settings_of_train(&decided)?.as_bytes())?;
+    write_whole(&run.join(CONFIG), settings_of_train(&decided)?.as_bytes())?;
 
     let mut output = Output::new(to, options.json);
     let (family, parameters) = (model.decoder.family(), model.decoder.parameters());

@@ -28,6 +28,7 @@ mod place;
 mod plan;
 mod profile;
 mod run_folder;
+mod run_options;
 mod schedule;
 mod starting;
 mod subject;
@@ -74,11 +75,12 @@ Examples:
   brigade train book.txt --nodes 2 --layers 6 --width 192 --steps 3000
   brigade train book.txt --nodes 4 --schedule gpipe --micro-batch-size 1 --json
   brigade train --config run.toml --lr 5e-4
+  brigade train book.txt --from runs/3 --lr 1e-4
 
 Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes; the last tenth is
-kept for validation. The run folder has config.toml, plan.json, losses.csv, weights.safetensors,
-trace.json (for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and
-saves.")]
+kept for validation. The run folder has config.toml, network.json, plan.json, losses.csv,
+weights.safetensors, trace.json (for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C
+ends after the step and saves.")]
     Train(Box<TrainOptions>),
     /// Say who would do what, how long it would take and what it would hold; trains nothing
     #[command(after_help = "\
@@ -340,35 +342,6 @@ pub fn configuration(command: &str, text: &str) -> Result<String, String> {
         Ok(config_file::text(own, own_matches, &Decided::new()))
     };
     read().map_err(|failure| failure.to_string())
-}
-
-/// The options of a finished run, from its folder.
-fn options_of_run(file: &std::path::Path) -> Result<RunOptions, Failure> {
-    let command = Cli::command();
-    let command = command.find_subcommand("train").expect("it is above");
-    let mut arguments: Vec<OsString> = vec!["brigade".into(), "train".into()];
-    arguments.extend(config_file::arguments(file, command, None)?);
-    match Cli::try_parse_from(arguments).map_err(usage)?.command {
-        Command::Train(options) => Ok(options.run),
-        _ => Err(Failure::Other("a run folder is of `brigade train`".into())),
-    }
-}
-
-/// The options of a run that are not given.
-fn default_options() -> Result<RunOptions, Failure> {
-    match Cli::try_parse_from(["brigade", "train"]).map_err(usage)?.command {
-        Command::Train(options) => Ok(options.run),
-        _ => Err(Failure::Other("`brigade train` has options of a run".into())),
-    }
-}
-
-/// The options of a run as a file, where only these were decided.
-fn settings_of_train(decided: &Decided) -> Result<String, Failure> {
-    let matches = matches(&["brigade", "train"].map(OsString::from))?;
-    let (name, own) = matches.subcommand().expect("it was just given");
-    let command = Cli::command();
-    let command = command.find_subcommand(name).expect("it was just matched");
-    Ok(config_file::text(command, own, decided))
 }
 
 #[cfg(test)]

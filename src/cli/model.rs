@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::options::RunOptions;
 use super::run_folder::{CONFIG, NETWORK, WEIGHTS};
+use super::run_options::{default_options, options_of_run};
 use super::text::BYTES;
 use crate::files::{read_json, read_text, read_up_to, write_whole};
 use crate::interchange::TensorFolder;
@@ -50,7 +51,7 @@ impl Model {
         let is_run = config.exists() || network.exists() || !hugging_face.exists();
         let folder = folder.to_owned();
         if !is_run {
-            let options = super::default_options()?;
+            let options = default_options()?;
             let decoder = hugging_face_decoder(&hugging_face)?;
             return Ok(Self {
                 decoder,
@@ -59,7 +60,7 @@ impl Model {
                 is_run,
             });
         }
-        let options = super::options_of_run(&config)?;
+        let options = options_of_run(&config)?;
         let decoder = match network.exists() {
             true => read_json(&network)?,
             // As runs were before they wrote it down.
@@ -95,13 +96,15 @@ impl Model {
             return Ok(trainer.load_tensors(&TensorFolder::open(&self.folder)?, &names)?);
         }
         let file = self.weights()?;
-        trainer.load_weights_file(&file).map_err(|error| match error {
-            Error::Plan(error) => {
-                let file = file.display();
-                Failure::Other(format!("{file} is not of this run's network: {error}"))
-            }
-            other => other.into(),
-        })
+        trainer
+            .load_weights_file(&file)
+            .map_err(|error| match error {
+                Error::Plan(error) => {
+                    let file = file.display();
+                    Failure::Other(format!("{file} is not of this run's network: {error}"))
+                }
+                other => other.into(),
+            })
     }
 }
 

@@ -147,7 +147,10 @@ fn made(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
 /// As [`made`], where no run is yet.
 pub(super) fn vacant(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
     let (path, lock) = made(path)?;
-    match [CONFIG, NETWORK, WEIGHTS].iter().find(|name| path.join(name).exists()) {
+    match [CONFIG, NETWORK, WEIGHTS]
+        .iter()
+        .find(|name| path.join(name).exists())
+    {
         None => Ok((path, lock)),
         Some(name) => Err(Failure::Usage(format!(
             "{} has {name} of a run; give another folder",

@@ -144,11 +144,7 @@ pub(super) fn numbers<E>(
 /// Lets go of bytes of the tensor.
 type Release<'a> = &'a dyn Fn(std::ops::Range<usize>);
 
-fn straight<N: Number, E>(
-    bytes: &[u8],
-    release: Release<'_>,
-    on: &mut On<'_, E>,
-) -> Result<(), E> {
+fn straight<N: Number, E>(bytes: &[u8], release: Release<'_>, on: &mut On<'_, E>) -> Result<(), E> {
     let mut piece = Vec::with_capacity(PIECE.min(bytes.len() / N::BYTES));
     for (number, part) in bytes.chunks(PIECE * N::BYTES).enumerate() {
         piece.clear();

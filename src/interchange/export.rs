@@ -128,14 +128,14 @@ fn vacant(to: &Path) -> Result<(), Error> {
 }
 
 /// All tensors that are written, in their order.
-fn parts(
-    from: &TensorFolder,
-    names: &ForeignNames,
-    network: &Network,
-) -> Result<Vec<Part>, Error> {
+fn parts(from: &TensorFolder, names: &ForeignNames, network: &Network) -> Result<Vec<Part>, Error> {
     let params = network.params().into_iter();
     let params: Vec<_> = params.map(|(key, spec)| (key, spec.shape)).collect();
-    places(from, &ForeignNames::own(params.iter().map(|(key, _)| key)), &params)?;
+    places(
+        from,
+        &ForeignNames::own(params.iter().map(|(key, _)| key)),
+        &params,
+    )?;
     let known = names.params.iter();
     let known: BTreeMap<_, _> = known.map(|param| (&param.key, param)).collect();
     let mut parts = Vec::new();
@@ -182,7 +182,9 @@ fn shards<'a>(parts: &'a [Part], how: &Export) -> Vec<&'a [Part]> {
 }
 
 fn write(from: &TensorFolder, parts: &[Part], path: &Path, how: &Export) -> Result<(), Error> {
-    let infos = parts.iter().map(|part| (part.name.clone(), part.shape.clone()));
+    let infos = parts
+        .iter()
+        .map(|part| (part.name.clone(), part.shape.clone()));
     let header = tensors_header(infos, how.float.dtype(), Some("pt"));
     let header = header.map_err(|problem| Error::Write {
         path: path.display().to_string(),

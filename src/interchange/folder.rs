@@ -128,7 +128,9 @@ impl TensorFolder {
     pub(super) fn release(&self, name: &str, bytes: std::ops::Range<usize>) {
         if let Some((file, at)) = self.0.tensors.get(name) {
             let start = at.bytes.start;
-            self.0.files[*file].1.release(start + bytes.start..start + bytes.end);
+            self.0.files[*file]
+                .1
+                .release(start + bytes.start..start + bytes.end);
         }
     }
 }
@@ -154,7 +156,9 @@ fn only(folder: &Path) -> Result<PathBuf, Error> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| fail(error.to_string()))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
         if !hidden && path.extension().is_some_and(|end| end == "safetensors") {
             found.push(path);
         }

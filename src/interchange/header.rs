@@ -56,7 +56,14 @@ fn seamless(tensors: &BTreeMap<String, TensorAt>, data: Range<usize>) -> Result<
     let mut end = data.start;
     for (bytes, name) in places {
         if bytes.start != end {
-            let (what, name) = (if bytes.start < end { "overlap" } else { "do not follow" }, name);
+            let (what, name) = (
+                if bytes.start < end {
+                    "overlap"
+                } else {
+                    "do not follow"
+                },
+                name,
+            );
             return Err(format!(
                 "tensor {}: its bytes {what} those before it",
                 brief(name)
@@ -103,7 +110,9 @@ impl Entry {
         let axes = self.shape.into_iter().map(usize::try_from);
         Ok(TensorAt {
             dtype: self.dtype,
-            shape: axes.collect::<Result<_, _>>().map_err(|_| "its shape is too large")?,
+            shape: axes
+                .collect::<Result<_, _>>()
+                .map_err(|_| "its shape is too large")?,
             bytes,
         })
     }

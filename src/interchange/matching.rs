@@ -18,7 +18,11 @@ pub(super) fn places(
     wanted: &[(String, Shape)],
 ) -> Result<Places, Error> {
     let matching = Matching::new(folder, names)?;
-    let params: BTreeMap<_, _> = names.params.iter().map(|it| (it.key.as_str(), it)).collect();
+    let params: BTreeMap<_, _> = names
+        .params
+        .iter()
+        .map(|it| (it.key.as_str(), it))
+        .collect();
     let (mut places, mut used) = (Places::new(), BTreeSet::new());
     for (key, shape) in wanted {
         let own = ForeignParam {
@@ -88,9 +92,10 @@ impl<'a> Matching<'a> {
     fn new(folder: &'a TensorFolder, names: &'a ForeignNames) -> Result<Self, Error> {
         let prefix = names.prefix.as_str();
         let params = names.params.iter().map(|param| param.name.as_str());
-        let bare: BTreeSet<_> = { params.chain(names.copies.iter().map(|(copy, _)| copy.as_str())) }
-            .filter(|name| !name.starts_with(prefix))
-            .collect();
+        let bare: BTreeSet<_> =
+            { params.chain(names.copies.iter().map(|(copy, _)| copy.as_str())) }
+                .filter(|name| !name.starts_with(prefix))
+                .collect();
         let mut found = BTreeMap::new();
         for (name, _, _) in folder.tensors() {
             let full = match name.starts_with(prefix) || bare.contains(name) {

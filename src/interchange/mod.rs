@@ -50,8 +50,7 @@ fn damaged(path: &Path, problem: impl ToString) -> Error {
 }
 
 /// For the fuzz target: what a header, or an index, says is read or refused.
-#[doc(hidden)]
-pub mod outside {
+pub(crate) mod outside {
     /// Names and bytes of the tensors of a safetensors file.
     ///
     /// # Errors

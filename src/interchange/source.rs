@@ -44,11 +44,7 @@ impl TensorSource {
     }
 
     /// Hands over a parameter's numbers, piece by piece.
-    pub(super) fn each(
-        &self,
-        key: &str,
-        on: &mut On<'_, LayerError>,
-    ) -> Result<(), LayerError> {
+    pub(super) fn each(&self, key: &str, on: &mut On<'_, LayerError>) -> Result<(), LayerError> {
         let place = self.places.get(key);
         let (name, transposed) = place.ok_or_else(|| {
             let path = self.folder.path().display();

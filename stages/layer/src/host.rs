@@ -175,7 +175,10 @@ impl ParamAccess for Param {
             Part::Value => self.value.data(),
             Part::Gradient => {
                 self.gradient_add(pool)?;
-                self.gradient.as_mut().expect("gradient_add just made one").data()
+                self.gradient
+                    .as_mut()
+                    .expect("gradient_add just made one")
+                    .data()
             }
             Part::State(number) => {
                 while self.state.len() <= number {
@@ -184,7 +187,9 @@ impl ParamAccess for Param {
                 self.state[number].data()
             }
         };
-        self.info.place(start, from.len(), all)?.copy_from_slice(from);
+        self.info
+            .place(start, from.len(), all)?
+            .copy_from_slice(from);
         Ok(())
     }
 

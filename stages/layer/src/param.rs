@@ -193,7 +193,9 @@ pub trait ParamAccess: Send {
     ) -> Result<(), LayerError> {
         let mut all = vec![0.0; self.info().shape.elements()];
         self.read(part, &mut all)?;
-        self.info().place(start, from.len(), &mut all)?.copy_from_slice(from);
+        self.info()
+            .place(start, from.len(), &mut all)?
+            .copy_from_slice(from);
         self.write(part, &all, pool)
     }
 

@@ -20,7 +20,10 @@ impl NetworkOptions {
         let decoder = match self.context {
             0 => model.decoder,
             context => model.decoder.with_context(context).map_err(|error| {
-                Failure::Usage(format!("--context, with --from {}: {error}", folder.display()))
+                Failure::Usage(format!(
+                    "--context, with --from {}: {error}",
+                    folder.display()
+                ))
             })?,
         };
         self.take(decoder);

@@ -51,6 +51,10 @@ pub(super) fn brief(text: &str) -> String {
     const MOST: usize = 80;
     let short = text.chars().take(MOST);
     let short = short.map(|c| if c.is_control() { '?' } else { c });
-    let dots = if text.chars().nth(MOST).is_some() { ".." } else { "" };
+    let dots = if text.chars().nth(MOST).is_some() {
+        ".."
+    } else {
+        ""
+    };
     short.chain(dots.chars()).collect()
 }

@@ -41,7 +41,7 @@ pub(super) fn read(settings: &Settings<'_>) -> Result<Gpt, HuggingFaceError> {
         heads,
         inner: inner.filter(|inner| *inner != 4 * width),
         activation,
-        eps: settings.number("layer_norm_epsilon", 1e-5)? as f32,
+        eps: settings.single("layer_norm_epsilon", 1e-5)?,
         blocks: settings.size("n_layer", 12)?,
         tied: settings.flag("tie_word_embeddings", true)?,
         biases: true,

@@ -49,7 +49,7 @@ pub(super) fn read(settings: &Settings<'_>) -> Result<Llama, HuggingFaceError> {
         tied: settings.flag("tie_word_embeddings", false)?,
         attention_biases: settings.flag("attention_bias", false)?,
         mlp_biases: settings.flag("mlp_bias", false)?,
-        eps: settings.number("rms_norm_eps", 1e-6)? as f32,
+        eps: settings.single("rms_norm_eps", 1e-6)?,
         rotary: rope::read(settings, context)?,
         dropout: 0.0,
     })

@@ -8,8 +8,8 @@ mod rope;
 mod settings;
 
 use crate::Decoder;
-pub use error::HuggingFaceError;
 use brigade_layer::{ForeignNames, LayerError};
+pub use error::HuggingFaceError;
 use serde_json::{Map, Value, json};
 use settings::Settings;
 

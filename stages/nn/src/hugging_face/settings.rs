@@ -84,6 +84,15 @@ impl<'a> Settings<'a> {
         Ok(self.number_if(name)?.unwrap_or(otherwise))
     }
 
+    /// One that is computed with in 32 bits.
+    pub(super) fn single(&self, name: &str, otherwise: f64) -> Result<f32> {
+        let number = self.number(name, otherwise)? as f32;
+        match number.is_finite() {
+            true => Ok(number),
+            false => Err(self.refused(name, "a number that 32 bits can hold")),
+        }
+    }
+
     /// A number that must be there.
     pub(super) fn needed(&self, name: &str) -> Result<f64> {
         let number = self.number_if(name)?;

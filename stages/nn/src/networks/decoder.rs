@@ -76,9 +76,8 @@ impl Decoder {
             }
         };
         if context > most && bounded {
-            let problem = format!(
-                "a context of {context} with positions for {most}; make it {most} or less"
-            );
+            let problem =
+                format!("a context of {context} with positions for {most}; make it {most} or less");
             return Err(LayerError::spec(name, problem));
         }
         *positions = (most > context).then_some(most);

@@ -11,6 +11,7 @@ mod errors;
 mod golden_optimizers;
 mod golden_training;
 mod goldens;
+mod hugging_face;
 mod laws;
 mod networks;
 mod threads;
