@@ -82,6 +82,7 @@ const OPTIONS: &[(&str, i32, &str)] = &[
     ("--out text.txt/x", 1, "cannot make text.txt/x"),
     ("--tied=maybe", 2, "true, false"),
     ("--config missing.toml", 1, "cannot read missing.toml"),
+    ("--from missing", 2, "cannot be used with '--from <FOLDER>'"),
     ("--nods 3", 2, "a similar argument exists: '--nodes'"),
     ("more data", 2, "unexpected argument 'more'"),
 ];
@@ -336,6 +337,16 @@ fn other_commands_are_as_clear() {
         ("generate --top-p 0", 2, "--top-p is 0; it must be above 0"),
         ("generate --top-p 1.5", 2, "--top-p is 1.5"),
         ("generate --tokens -1", 2, "'-1'"),
+        ("import missing", 1, "cannot read missing"),
+        ("import hollow", 1, "cannot read hollow/config.toml"),
+        ("export", 2, "--out <FOLDER>"),
+        ("export --out out", 1, "train first"),
+        (
+            "export hollow --out out",
+            1,
+            "cannot read hollow/config.toml",
+        ),
+        ("config --from hollow", 1, "cannot read hollow/config.toml"),
         ("completions tcsh", 2, "bash"),
         ("config --nodes 0", 2, "--nodes is 0"),
         ("plan text.txt --nodes 99", 2, "nodes times chunks"),
@@ -370,6 +381,8 @@ fn other_commands_are_as_clear() {
         "plan -h",
         "profile --help",
         "generate --help",
+        "import --help",
+        "export --help",
         "--version",
     ] {
         assert!(brigade(folder.path(), help).status.success(), "{help}");

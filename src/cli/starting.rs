@@ -68,6 +68,10 @@ impl Starting {
         if self.corpus.has_ids() && options.run.output.synthetic_vocab.is_none() {
             decided.insert("vocab", Some(self.corpus.vocab.to_string()));
         }
+        decided.insert("from", None);
+        if options.run.network.from.is_some() {
+            decided.extend(options.run.network.described());
+        }
         if options.plan.is_none() && !options.run.leaves_open() {
             return decided;
         }

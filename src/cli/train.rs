@@ -46,6 +46,9 @@ pub(super) fn train(
     if let Some(folder) = from.folder() {
         options.run.output.out = Some(folder.to_owned());
     }
+    if let Some(run) = from.run() {
+        options.run.network.go_on(run)?;
+    }
     let options = &options;
     let starting = Starting::of(options)?;
     let settings = settings(&starting.settings(options));

@@ -1,10 +1,11 @@
 //! `brigade generate`, and the sample at the end of a training.
 
 use super::failure::Failure;
+use super::model::Model;
 use super::options::{number, whole};
-use super::run_folder::{CONFIG, WEIGHTS, newest};
+use super::run_folder::newest;
 use super::tokenizer::{BYTES, Vocabulary};
-use crate::{Error, Generation, Trainer};
+use crate::{Generation, Trainer};
 use brigade_nn::Sampling;
 use clap::{Args, ValueHint};
 use speed::Speed;
@@ -16,7 +17,7 @@ mod speed;
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct GenerateOptions {
-    /// Run folder; the newest of runs/1, runs/2, ... unless given.
+    /// Run folder, or one of Hugging Face; the newest of runs/1, runs/2, ... unless given.
     #[arg(value_name = "RUN", value_hint = ValueHint::DirPath)]
     run: Option<PathBuf>,
     /// What the text starts with.
@@ -164,27 +165,27 @@ pub(super) fn harmless(c: char) -> char {
     }
 }
 
-/// The trained network of a run, and what its tokens stand for.
+/// The trained network of a run or of Hugging Face, and what its tokens stand for.
 fn load(
-    run: &Path,
+    folder: &Path,
     (nodes, threads): (Option<usize>, Option<usize>),
 ) -> Result<(Trainer, Vocabulary), Failure> {
-    let mut options = super::options_of_run(&run.join(CONFIG))?;
+    let model = Model::of(folder)?;
+    let options = &model.options;
     if options.output.synthetic_vocab.is_some() {
         let problem = "it was trained on random tokens: there is no text to generate";
-        return Err(Failure::Other(format!("{}: {problem}", run.display())));
+        return Err(Failure::Other(format!("{}: {problem}", folder.display())));
     }
-    let file = run.join(WEIGHTS);
-    if !file.exists() {
-        let problem = "has no weights: the run ended before they were saved";
-        return Err(Failure::Other(format!("{} {problem}", run.display())));
+    if model.is_run {
+        model.weights()?;
     }
-    let vocabulary = match (Vocabulary::of_folder(run)?, options.tokens.vocab) {
-        (Some(vocabulary), _) => vocabulary,
-        (None, None) => Vocabulary::Bytes,
-        (None, Some(_)) => {
-            let problem = "was trained on token ids: put the tokenizer.json that they are of there";
-            return Err(Failure::Other(format!("{} {problem}", run.display())));
+    let ids = options.tokens.vocab.is_some() || model.decoder.vocab() != BYTES;
+    let vocabulary = match Vocabulary::of_folder(folder)? {
+        Some(vocabulary) => vocabulary,
+        None if !ids => Vocabulary::Bytes,
+        None => {
+            let problem = "is for token ids: put the tokenizer.json that they are of there";
+            return Err(Failure::Other(format!("{} {problem}", folder.display())));
         }
     };
     // Cuts of a run fit its own number of nodes only; where they are does not change the text.
@@ -192,22 +193,12 @@ fn load(
     let mut config = options.checked_config()?;
     config.threads_per_node = threads.unwrap_or(config.threads_per_node);
     if let Some(nodes) = nodes.filter(|nodes| *nodes != own) {
-        options.pipeline.nodes = nodes;
         config.nodes = nodes;
         config.cuts = crate::Cuts::Balanced;
     }
-    let vocab = options.tokens.vocab.unwrap_or(BYTES);
-    let network = options.network.decoder(vocab)?.network()?;
+    let network = model.decoder.network()?;
     let mut trainer = Trainer::start_inference(&network, &config)?;
-    trainer
-        .load_weights_file(&file)
-        .map_err(|error| match error {
-            Error::Plan(error) => {
-                let file = file.display();
-                Failure::Other(format!("{file} is not of this run's network: {error}"))
-            }
-            other => other.into(),
-        })?;
+    model.load(&mut trainer)?;
     Ok((trainer, vocabulary))
 }
 

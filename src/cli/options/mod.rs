@@ -16,7 +16,7 @@ mod tuning;
 mod values;
 
 pub(super) use measuring::ProfileOptions;
-pub(super) use network::NetworkOptions;
+pub(super) use network::{NETWORK, NetworkOptions};
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;
 pub(super) use planning::{PlanOptions, TrainOptions};

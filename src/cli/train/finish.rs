@@ -235,7 +235,7 @@ impl Run<'_> {
                 false => (folder.path().display(), "trace.json, "),
             };
             self.output.say(&format!(
-                "{path} has report.html, {trace}weights.safetensors, losses.csv, plan.json and config.toml"
+                "{path} has report.html, {trace}weights.safetensors, losses.csv, network.json, plan.json and config.toml"
             ))?;
             if let Some((step, _)) = &self.saved
                 && *step < self.options.training.steps

@@ -9,7 +9,7 @@
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
 //! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
 //!
@@ -36,6 +36,7 @@ mod dropout;
 mod embedding;
 mod feed_forward;
 mod gated_feed_forward;
+mod hugging_face;
 mod kernels;
 mod limits;
 mod linear;
@@ -64,6 +65,7 @@ pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
+pub use hugging_face::HuggingFaceError;
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};

@@ -35,6 +35,9 @@ pub struct Llama {
     pub vocab: usize,
     /// The longest sequence: 64 by default.
     pub context: usize,
+    /// The longest sequence that it is for, wherever longer ones than `context` matter: the context
+    /// by default (`None`).
+    pub positions: Option<usize>,
     /// Width of the stream between blocks: 64 by default.
     pub width: usize,
     /// Width within a block's second half: 176 by default.
@@ -67,6 +70,7 @@ impl Default for Llama {
         Self {
             vocab: 256,
             context: 64,
+            positions: None,
             width: 64,
             inner: 176,
             heads: 4,

@@ -16,6 +16,7 @@ mod golden_optimizers;
 mod golden_sampling;
 mod golden_training;
 mod goldens;
+mod hugging_face;
 mod laws;
 mod llama;
 mod networks;
