@@ -231,6 +231,7 @@ fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
     let mut cli = Cli::from_arg_matches(&matches).map_err(usage)?;
     if let Some(run) = cli.command.run_options() {
         run.network.settle()?;
+        run.tokens.settle(run.network.from.as_deref());
     }
     Ok((cli, matches))
 }

@@ -70,6 +70,11 @@ impl Starting {
         }
         decided.insert("from", None);
         if options.run.network.from.is_some() {
+            let tokenizer = options.run.tokens.tokenizer.as_ref();
+            decided.insert(
+                "tokenizer",
+                tokenizer.map(|file| file.display().to_string()),
+            );
             decided.extend(options.run.network.described());
         }
         if options.plan.is_none() && !options.run.leaves_open() {

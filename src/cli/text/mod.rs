@@ -6,7 +6,7 @@ mod token_files;
 use super::alike;
 use super::failure::Failure;
 use super::options::RunOptions;
-use super::tokenizer::Vocabulary;
+use super::tokenizer::{BYTES, Vocabulary};
 use crate::plan::hex;
 use crate::process;
 use brigade_layer::Random;
@@ -92,7 +92,7 @@ impl Corpus {
     }
 
     fn of_tokens(files: &TokenFiles, options: &RunOptions) -> Result<Self, Failure> {
-        let read = files.read(&options.tokens)?;
+        let read = files.read(&options.tokens, options.network.vocab_found())?;
         let source = (read.source, read.vocab, read.vocabulary);
         let context = options.network.context;
         match read.validation {
@@ -109,7 +109,14 @@ impl Corpus {
         }
         let vocabulary = match (&given.tokenizer, given.vocab) {
             (Some(file), _) => Vocabulary::open(file)?,
-            (None, None) => Vocabulary::Bytes,
+            (None, None) => match options.network.vocab_found() {
+                None | Some(BYTES) => Vocabulary::Bytes,
+                Some(_) => {
+                    let problem = "the model of --from has tokens of its own and no tokenizer.json: \
+                                   give --tokenizer, or data of its tokens";
+                    return Err(Failure::Usage(problem.into()));
+                }
+            },
             (None, Some(_)) => {
                 let problem = "--vocab is for token ids; those of a text are bytes, or come from \
                                --tokenizer";

@@ -90,13 +90,21 @@ impl TokenFiles {
         }
     }
 
-    pub(super) fn read(&self, options: &TokenOptions) -> Result<Read, Failure> {
+    /// Reads them; `network` is how many kinds of tokens the network knows, where it is a given
+    /// one.
+    pub(super) fn read(
+        &self,
+        options: &TokenOptions,
+        network: Option<usize>,
+    ) -> Result<Read, Failure> {
         let about = match self {
             Self::Folder(_, about) => about.as_ref(),
             _ => None,
         };
         let vocabulary = self.vocabulary(options, about)?;
-        let vocab = self.vocab(options, about, vocabulary.as_ref())?;
+        let known = about.map(|about| about.vocab);
+        let known = known.max(vocabulary.as_ref().map(Vocabulary::size));
+        let vocab = self.vocab(options, known.or(network))?;
         let (training, validation) = match self {
             Self::Npy(_) if options.token_type.is_some() => return Err(not_for("arrays")),
             Self::Npy(file) => (Tokens::open_npy(file)?, None),
@@ -160,14 +168,8 @@ impl TokenFiles {
         }
     }
 
-    fn vocab(
-        &self,
-        options: &TokenOptions,
-        about: Option<&About>,
-        vocabulary: Option<&Vocabulary>,
-    ) -> Result<usize, Failure> {
-        let known = about.map(|about| about.vocab);
-        match known.max(vocabulary.map(Vocabulary::size)) {
+    fn vocab(&self, options: &TokenOptions, known: Option<usize>) -> Result<usize, Failure> {
+        match known {
             Some(known) => options.vocab_of(known),
             None if options.vocab.is_some() => options.vocab_of(1),
             None => Err(Failure::Usage(format!(

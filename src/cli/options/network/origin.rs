@@ -45,6 +45,11 @@ impl NetworkOptions {
         Ok(())
     }
 
+    /// How many kinds of tokens the network knows, where it is taken from a folder.
+    pub(in crate::cli) fn vocab_found(&self) -> Option<usize> {
+        self.found.as_ref().map(Decoder::vocab)
+    }
+
     /// It is this one; what is dropped is an option of the training.
     fn take(&mut self, mut decoder: Decoder) {
         match &mut decoder {
