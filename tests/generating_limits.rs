@@ -77,7 +77,7 @@ fn what_generating_takes_is_known_before() {
             let least = stays_within_its_plan(&network, &config, length);
             // Where one piece goes at a time, what is held does not depend on who is faster; the
             // histories work on less than all positions.
-            assert!(context > 512 || least > 0.6, "{least}, {config:?}");
+            assert!(context > 512 || least > 0.5, "{least}, {config:?}");
         }
     }
 }
