@@ -1,6 +1,6 @@
 //! What a token costs beside its arithmetic, and what the whole costs.
 //!
-//! 1. A network of next to nothing (width 8, three histories) on 1, 2 and 4 nodes: microseconds a
+//! 1. A network of next to nothing (width 6, three histories) on 1, 2 and 4 nodes: microseconds a
 //!    token. Prediction: a token is a command to every node, a hop between neighbours and an answer
 //!    to who asked: with a core for each, two thread wake-ups (5 to 10 us each, nothing while they
 //!    still spin) and a hop for each node more. At most 20 us on one node, 15 more for every node.
