@@ -11,12 +11,14 @@ mod nonfinite;
 mod run;
 mod standing;
 mod standings;
+mod tensor;
 mod words;
 
 pub use nonfinite::NonFinite;
 pub use run::RunError;
 pub use standing::{Doing, Standing};
 pub use standings::Standings;
+pub use tensor::TensorError;
 pub(crate) use words::panic_text;
 use words::{listed, place};
 
@@ -317,6 +319,9 @@ pub enum Error {
         /// What does not fit, and what to do.
         problem: String,
     },
+    /// Tensors of a file or folder do not fit, or are damaged.
+    #[error(transparent)]
+    Tensor(#[from] Box<TensorError>),
     /// A file could not be written.
     #[error("cannot write {path}: {problem}")]
     Write {

@@ -44,6 +44,19 @@ fn ranks_train_what_threads_train() {
     }
 }
 
+#[test]
+fn a_llama_too() {
+    let folder = folder_with_text();
+    let llama = format!("{TIED} --family llama --kv-heads 1");
+    let one = format!("{llama} --nodes 1 --out one");
+    let one = figures(&brigade(folder.path(), &one));
+    for schedule in ["1f1b", "zb-v"] {
+        let arguments = format!("{llama} --nodes 4 --schedule {schedule} --out {schedule}");
+        let output = run(folder.path(), 4, &arguments);
+        assert_eq!(figures(&output), one, "{schedule}");
+    }
+}
+
 /// Tensors travel in half of their bytes, and give what one node gives that rounds as well.
 #[test]
 fn ranks_round_what_one_node_rounds() {

@@ -32,6 +32,9 @@ pub struct LayerRun {
     wanted: Vec<bool>,
     /// Whether it takes part in the backward pass.
     trains: bool,
+    /// Whether it has a W, and whether an update changes anything.
+    weighs: bool,
+    changes: bool,
 }
 
 impl LayerRun {
@@ -60,6 +63,8 @@ impl LayerRun {
             gradients,
             wanted: wanted(network, index),
             trains: network.needs_gradient(index),
+            weighs: network.needs_gradient(index) && !network.is_frozen(index),
+            changes: network.trains(index),
         })
     }
 
@@ -124,11 +129,14 @@ impl LayerRun {
         })
     }
 
-    /// One update of the layer's parameters.
+    /// One update of the layer's parameters: nothing where none trains.
     ///
     /// # Errors
     /// When memory does not allow the optimizer's state.
     pub fn update(&mut self, optimizer: &dyn Optimizer) -> Result<Duration, LayerError> {
+        if !self.changes {
+            return Ok(Duration::ZERO);
+        }
         let threads = self.thread_count();
         let with = UpdateWith::new(StepId::new(0), &self.machinery.pool).threads(threads);
         let (layer, mut result) = (&mut self.layer, Ok(()));
@@ -175,7 +183,7 @@ impl LayerRun {
 
     /// W, after I.
     pub(crate) fn w(&mut self) -> Result<Duration, LayerError> {
-        if !self.trains {
+        if !self.weighs {
             return Ok(Duration::ZERO);
         }
         Ok(self.timed(|layer, slot, cx| layer.w(slot, cx))?.0)

@@ -5,7 +5,7 @@ use super::weights_sha256;
 use crate::error::Error;
 use crate::files::{read_error, write_whole};
 use crate::plan::hex;
-use brigade_layer::{LayerNode, Network};
+use brigade_layer::{AnySpec, LayerNode, Network};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -120,17 +120,14 @@ impl Manifest {
         files.sort_by(|one, other| one.name.cmp(&other.name));
         let layers = network.layers().iter().map(|layer| LayerEntry {
             key: layer.key.clone(),
-            is: format!("{:?}", layer.spec),
+            is: format!("{:?}", thawed(layer)),
         });
         let mut hash = Sha256::new();
         for layer in network.layers() {
             let LayerNode {
-                key,
-                scope,
-                spec,
-                inputs,
-                ..
+                key, scope, inputs, ..
             } = layer;
+            let spec = thawed(layer);
             hash.update(format!("{key}|{scope}|{spec:?}|{inputs:?}\n").as_bytes());
         }
         let mut manifest = Self {
@@ -254,6 +251,12 @@ impl Manifest {
         manifest.sound()?;
         Ok(manifest)
     }
+}
+
+/// Frozen or not, a layer is the same.
+fn thawed(layer: &LayerNode) -> &dyn AnySpec {
+    let spec = layer.spec.as_ref();
+    spec.thawed().unwrap_or(spec)
 }
 
 /// What every version's manifest says.

@@ -1,9 +1,10 @@
 //! Options in a TOML file: every option of `brigade train` by its long name.
 
 use super::failure::{Failure, in_one_line};
+use super::options::NETWORK;
 use crate::files::read_text;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, ValueHint};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -55,20 +56,26 @@ pub(super) fn arguments_of(
         if name == "out" && command.get_name() == "profile" {
             continue;
         }
+        // The network is that of the folder.
+        if is_given("from") && NETWORK.contains(&name.as_str()) {
+            continue;
+        }
         if other && of_pipeline(&name, is_given("plan")) {
             continue;
         }
-        let text = text_of(value).ok_or_else(|| {
+        let texts = texts_of(option, value).ok_or_else(|| {
             let problem = format!("{name} is a {}; give one value", value.type_str());
             Failure::Usage(format!("{}: {problem}", path.display()))
         })?;
-        let argument = match option.get_long() {
-            Some(long) => format!("--{long}={text}").into(),
-            None => OsString::from(text),
-        };
-        all.push(argument.clone());
-        if !is_given(option.get_id().as_str()) {
-            wanted.push(argument);
+        for text in texts {
+            let argument = match option.get_long() {
+                Some(long) => format!("--{long}={text}").into(),
+                None => OsString::from(text),
+            };
+            all.push(argument.clone());
+            if !is_given(option.get_id().as_str()) {
+                wanted.push(argument);
+            }
         }
     }
     // By itself first, so that what is wrong is said of the file.
@@ -113,6 +120,18 @@ fn unknown(path: &Path, key: &str, command: &Command) -> Failure {
     };
     let (path, key) = (path.display(), key.escape_debug());
     Failure::Usage(format!("{path}: there is no option {key}; {tip}"))
+}
+
+/// A list for an option that may be repeated is one value for each time.
+fn texts_of(option: &Arg, value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Array(list) if repeats(option) => list.iter().map(text_of).collect(),
+        value => Some(vec![text_of(value)?]),
+    }
+}
+
+fn repeats(option: &Arg) -> bool {
+    matches!(option.get_action(), ArgAction::Append)
 }
 
 /// Lists are as on the command line, with commas.
@@ -164,12 +183,18 @@ pub(super) fn text(command: &Command, matches: &ArgMatches, decided: &Decided) -
             let _ = writeln!(text, "# {line}");
         }
         let raw = matches.get_raw(option.get_id().as_str());
-        let given = raw
-            .and_then(|mut raw| raw.next())
+        let given: Vec<_> = raw.into_iter().flatten().collect();
+        let given = given
+            .into_iter()
             .map(|raw| raw.to_string_lossy().into_owned());
-        let value = decided.get(name.as_str()).cloned().unwrap_or(given);
-        let _ = match value {
-            Some(value) => writeln!(text, "{name} = {}", literal(option, &value)),
+        let values = match decided.get(name.as_str()) {
+            Some(decided) => decided.iter().cloned().collect(),
+            None => given.collect::<Vec<_>>(),
+        };
+        let literals: Vec<_> = values.iter().map(|value| literal(option, value)).collect();
+        let _ = match literals.first() {
+            Some(_) if repeats(option) => writeln!(text, "{name} = [{}]", literals.join(", ")),
+            Some(value) => writeln!(text, "{name} = {value}"),
             None => writeln!(text, "# {name} ="),
         };
     }

@@ -1,7 +1,7 @@
 //! `brigade profile`: what layers and links take on this machine.
 
 use super::failure::Failure;
-use super::options::ProfileOptions;
+use super::options::{ProfileOptions, counted};
 use super::output::Output;
 use super::text::Corpus;
 use crate::bench::kinds;
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 pub(super) fn profile(options: &ProfileOptions, to: &mut dyn Write) -> Result<(), Failure> {
     let run = &options.run;
     let config = run.checked_config()?;
-    let optimizer = run.training.optimizer()?;
+    let optimizer = run.optimizer()?;
     let corpus = Corpus::of(run)?;
     let decoder = run.network.decoder(corpus.vocab)?;
-    let network = decoder.network()?;
+    let network = run.tuned(&decoder)?;
     let sizes = match &options.micro_batch_sizes {
         Some(sizes) => sizes.0.clone(),
         None => vec![config.mini_batch().largest()],
@@ -59,11 +59,9 @@ pub(super) fn profile(options: &ProfileOptions, to: &mut dyn Write) -> Result<()
         })).collect::<Vec<_>>(),
         "file": out.map(|path| path.display().to_string()),
     }))?;
-    let (family, parameters) = (decoder.family(), decoder.parameters());
+    let (family, parameters) = (decoder.family(), counted(&network));
     let source = &corpus.source;
-    output.say(&format!(
-        "A {family} of {parameters} parameters on {source}"
-    ))?;
+    output.say(&format!("A {family} of {parameters} on {source}"))?;
     let machine = &profile.machine;
     output.say(&format!("Measured now in {seconds:.2} s on {machine}"))?;
     for (size, rows) in &sizes {

@@ -2,7 +2,7 @@
 //! file, with what it takes.
 
 use super::failure::Failure;
-use super::options::{OrderArg, PlanOptions, RunOptions, ScheduleArg};
+use super::options::{OrderArg, PlanOptions, RunOptions, ScheduleArg, counted};
 use super::text::Corpus;
 use crate::config::Config;
 use crate::partition::Cuts;
@@ -41,7 +41,7 @@ pub(super) struct Known {
 impl Subject {
     pub(super) fn of(options: &PlanOptions) -> Result<Self, Failure> {
         let run = &options.run;
-        let optimizer = run.training.optimizer()?;
+        let optimizer = run.optimizer()?;
         let mut config = run.checked_config()?;
         let nodes = options
             .nodes_file
@@ -60,6 +60,13 @@ impl Subject {
                 let problem =
                     "--layers-file says what one micro-batch takes: give --micro-batch-size";
                 return Err(Failure::Usage(problem.into()));
+            }
+            if let Some((option, _)) = run.tuning.in_words().first() {
+                let problem = format!(
+                    "--{option} is for networks of options; --layers-file says itself what \
+                     goes backward"
+                );
+                return Err(Failure::Usage(problem));
             }
             let file = LayersFile::read(path)?;
             let network = file.network()?;
@@ -90,7 +97,7 @@ impl Subject {
         }
         let corpus = Corpus::of(run)?;
         let decoder = run.network.decoder(corpus.vocab)?;
-        let network = decoder.network()?;
+        let network = run.tuned(&decoder)?;
         // What is wrong with the setting is said before anything is measured.
         config.validate()?;
         let windows = corpus.windows(run)?;
@@ -105,9 +112,9 @@ impl Subject {
         };
         Ok(Self {
             what: format!(
-                "A {} of {} parameters on {}",
+                "A {} of {} on {}",
                 decoder.family(),
-                decoder.parameters(),
+                counted(&network),
                 corpus.source
             ),
             tokens: Some(run.tokens_per_step()),

@@ -205,6 +205,7 @@ pub(super) fn facts(
     if !pipeline.recompute.is_never() {
         facts.push(("recomputed", pipeline.recompute.to_string()));
     }
+    facts.extend(options.tuning.in_words());
     if let Some(summary) = summary {
         let validation = summary
             .val_loss

@@ -125,6 +125,7 @@ impl Plan {
     ) -> Result<Self, PlanError> {
         config.validate()?;
         optimizer.validate()?;
+        optimizer.suits(&network.params())?;
         let batch = config.mini_batch();
         let shapes = network.infer(batch.largest())?;
         let costs: Vec<u64> = shapes.iter().map(|layer| layer.cost.flops()).collect();

@@ -9,8 +9,8 @@ use brigade_layer::{LayerShapes, Network, Source};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// The segments that these settings mean: ranges of layers within a stage, ascending. Those that
-/// take no part in the backward pass are left out.
+/// The segments that these settings mean: ranges of layers within a stage, ascending. Each begins
+/// with a layer that takes part in the backward pass; those without one are left out.
 pub(super) fn segments(
     recompute: &Recompute,
     network: &Network,
@@ -49,8 +49,11 @@ pub(super) fn segments(
         }
     };
     let trains = |layer| network.needs_gradient(LayerIndex::new(layer as u32));
-    let some = |segment: &Range<usize>| segment.clone().any(trains);
-    Ok(segments.into_iter().filter(some).collect())
+    let from_first = |segment: Range<usize>| {
+        let first = segment.clone().find(|layer| trains(*layer))?;
+        Some(first..segment.end)
+    };
+    Ok(segments.into_iter().filter_map(from_first).collect())
 }
 
 fn of_stages(partition: &Partition, which: &[bool]) -> Vec<Range<usize>> {

@@ -252,7 +252,7 @@ impl<'a> Tally<'a> {
                 self.keep(cost.kept_bytes);
                 self.free(cost.stash_bytes);
             }
-            if work != Work::I {
+            if work != Work::I && !self.is_frozen(layer) {
                 // The gradients of the inputs wait until the weights' are done.
                 let made = if work == Work::B {
                     self.gradient_bytes(layer)
@@ -355,6 +355,11 @@ impl<'a> Tally<'a> {
     fn trains(&self, layer: usize) -> bool {
         let layer = LayerIndex::new(layer as u32);
         self.prediction.network.needs_gradient(layer)
+    }
+
+    fn is_frozen(&self, layer: usize) -> bool {
+        let layer = LayerIndex::new(layer as u32);
+        self.prediction.network.is_frozen(layer)
     }
 
     fn shapes(&self, layer: usize) -> &'a LayerShapes {

@@ -107,6 +107,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Self, PlanError> {
         config.validate()?;
         optimizer.validate()?;
+        optimizer.suits(&network.params())?;
         profile.check(network, config)?;
         let port = |mut node: NodeSpec| {
             node.latency = profile.links.all.latency;

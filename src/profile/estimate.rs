@@ -22,8 +22,8 @@ const KINDS: [Kind; 3] = [
     (|cost| cost.weight_flops, |time| time.weight),
 ];
 
-/// Times for the layers that were not measured.
-pub(super) fn fill_in(layers: &mut [LayerProfile], shapes: &[LayerShapes]) {
+/// Times for the layers that were not measured; so many bytes of parameters train in each.
+pub(super) fn fill_in(layers: &mut [LayerProfile], shapes: &[LayerShapes], trained: &[u64]) {
     if layers.iter().all(|layer| layer.measured) {
         return;
     }
@@ -40,9 +40,10 @@ pub(super) fn fill_in(layers: &mut [LayerProfile], shapes: &[LayerShapes]) {
     };
     let rates = KINDS.map(of_kind);
     let rate = |at: usize| rates[at].or(rates[0]).unwrap_or(DEFAULT_FLOPS);
-    let updates = measured().map(|(layer, _)| (layer.parameter_bytes, layer.update));
+    let updates = { layers.iter().zip(trained) }.filter(|(layer, _)| layer.measured);
+    let updates = updates.map(|(layer, bytes)| (*bytes, layer.update));
     let update = middle_rate(updates).unwrap_or(DEFAULT_UPDATE);
-    for (layer, shapes) in layers.iter_mut().zip(shapes) {
+    for ((layer, shapes), bytes) in layers.iter_mut().zip(shapes).zip(trained) {
         if layer.measured {
             continue;
         }
@@ -52,7 +53,7 @@ pub(super) fn fill_in(layers: &mut [LayerProfile], shapes: &[LayerShapes]) {
         if trains {
             (layer.time.input, layer.time.weight) = (takes(1), takes(2));
         }
-        layer.update = seconds(layer.parameter_bytes, update);
+        layer.update = seconds(*bytes, update);
     }
 }
 

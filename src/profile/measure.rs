@@ -4,7 +4,7 @@
 use super::scratch::Scratch;
 use super::together::{Member, Together};
 use super::{LayerProfile, Machine, Profile, SizeProfile, hops, machine};
-use super::{estimate, fingerprint, message_bytes};
+use super::{estimate, fingerprint, message_bytes, trained_bytes};
 use crate::bench::{LayerRun, Machinery, copy, kinds, threads_of_a_node};
 use crate::config::Config;
 use crate::error::{Error, PlanError};
@@ -188,7 +188,7 @@ impl Measuring<'_> {
             None => described,
         });
         let mut layers: Vec<_> = layers.collect();
-        estimate::fill_in(&mut layers, &shapes);
+        estimate::fill_in(&mut layers, &shapes, &trained_bytes(self.network));
         Ok(SizeProfile {
             rows,
             layers,

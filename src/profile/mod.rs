@@ -142,6 +142,16 @@ fn fingerprint(network: &Network) -> Result<String, LayerError> {
     Ok(network_fingerprint(network, &network.infer(1)?))
 }
 
+/// Bytes of the values that train, by layer.
+fn trained_bytes(network: &Network) -> Vec<u64> {
+    let layers = network.layers().iter();
+    let trained = layers.map(|layer| {
+        let params = layer.spec.param_specs().into_iter();
+        params.filter(|param| param.trains).map(|p| p.bytes()).sum()
+    });
+    trained.collect()
+}
+
 /// Bytes of a message on every edge.
 fn message_bytes(network: &Network, shapes: &[LayerShapes]) -> Vec<u64> {
     let edges = network.edges().iter();
@@ -158,8 +168,8 @@ fn message_bytes(network: &Network, shapes: &[LayerShapes]) -> Vec<u64> {
 
 impl Profile {
     /// What traced steps of a plan took: to predict what another plan of the same network takes.
-    /// The optimizer's time of a node is shared out by the bytes of parameters. A plan does not say
-    /// how many threads its nodes had: they count as one.
+    /// The optimizer's time of a node is shared out by the bytes of parameters that train. A plan
+    /// does not say how many threads its nodes had: they count as one.
     pub fn of_traces(network: &Network, plan: &Plan, traces: &[StepTrace]) -> Self {
         let rows = plan.training.batch.largest();
         let shapes = network.infer(rows).unwrap_or_default();
@@ -173,13 +183,14 @@ impl Profile {
                 ..LayerProfile::described(network, layer, shapes.get(layer))
             })
             .collect();
+        let trained = trained_bytes(network);
         let steps = median_times(traces, plan).step;
         for (node, step) in plan.layout.nodes().iter().zip(steps) {
             let own: Vec<_> = layers_on(plan, node).collect();
-            let bytes = own.iter().map(|layer| layers[*layer].parameter_bytes);
+            let bytes = own.iter().map(|layer| trained[*layer]);
             let all = bytes.sum::<u64>().max(1);
             for layer in own {
-                let share = layers[layer].parameter_bytes as f64 / all as f64;
+                let share = trained[layer] as f64 / all as f64;
                 layers[layer].update = Duration::from_secs_f64(share * step);
             }
         }

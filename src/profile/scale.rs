@@ -5,7 +5,7 @@
 //! outside                      as the nearest, by operations
 //! ```
 
-use super::{LayerProfile, Profile, SizeProfile, estimate, message_bytes};
+use super::{LayerProfile, Profile, SizeProfile, estimate, message_bytes, trained_bytes};
 use crate::trace::LayerTime;
 use brigade_layer::{Cost, LayerError, LayerShapes, Network};
 use std::borrow::Cow;
@@ -85,7 +85,7 @@ fn described(network: &Network, shapes: &[LayerShapes], rows: usize) -> SizeProf
     let layers = shapes.iter().enumerate();
     let layers = layers.map(|(at, shapes)| LayerProfile::described(network, at, Some(shapes)));
     let mut layers: Vec<_> = layers.collect();
-    estimate::fill_in(&mut layers, shapes);
+    estimate::fill_in(&mut layers, shapes, &trained_bytes(network));
     SizeProfile {
         rows,
         layers,

@@ -6,7 +6,7 @@ use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
 use crate::sync::Verdict;
 use crate::trace::NodeTrace;
-use brigade_layer::{Data, LayerError, ParamBytes, PoolReport, Tensor};
+use brigade_layer::{Data, LayerError, ParamAccess, ParamBytes, Part, Pool, PoolReport, Tensor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,6 +43,12 @@ pub(crate) struct Along {
 /// Values of parameters, by key: every node asks for its own.
 pub(crate) trait Values: Send + Sync {
     fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError>;
+
+    /// Gives a parameter its values, piece by piece where it can.
+    fn write(&self, param: &mut dyn ParamAccess, pool: &Pool) -> Result<(), LayerError> {
+        let values = self.of(&param.info().key)?;
+        param.write(Part::Value, &values, pool)
+    }
 
     /// The optimizer's state of this name, where there is more than values.
     fn state(&self, _key: &str, _name: &str) -> Result<Option<Cow<'_, [f32]>>, LayerError> {

@@ -42,6 +42,10 @@ pub(super) struct LayerProgram {
     pub(super) gradients: Vec<GradientTo>,
     /// Whether it takes part in the backward pass.
     pub(super) trains: bool,
+    /// Whether it has no W.
+    pub(super) frozen: bool,
+    /// Whether it has parameters that change where a step ends.
+    pub(super) changes: bool,
     pub(super) is_loss: bool,
     /// The segment that it is in, if it is computed again.
     pub(super) segment: Option<usize>,
@@ -129,6 +133,8 @@ impl Program {
                 outputs,
                 gradients,
                 trains,
+                frozen: network.is_frozen(layer),
+                changes: network.trains(layer),
                 is_loss,
                 segment: segments.iter().position(|s| s.layers.contains(&index)),
             });

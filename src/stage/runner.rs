@@ -233,7 +233,7 @@ impl Stage {
                     GradientTo::Lane(lane) => mail.put(lane, call.micro_batch, gradient),
                 }
             }
-            if weights {
+            if weights && !layer.program.frozen {
                 layer.backward_weight(slot, call)?;
             }
         }
@@ -248,7 +248,7 @@ impl Stage {
     pub(super) fn backward_weight(&mut self, call: Call<'_>) -> Result<(), Cause> {
         let frame = self.stash.get(call.micro_batch)?;
         for (layer, slot) in self.layers.iter_mut().zip(&mut frame.slots).rev() {
-            if layer.program.trains {
+            if layer.program.trains && !layer.program.frozen {
                 layer.backward_weight(slot, call)?;
             }
         }
@@ -277,6 +277,19 @@ impl Stage {
         visit: &mut dyn FnMut(LayerIndex, &mut dyn ParamAccess) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
         for layer in &mut self.layers {
+            let index = layer.program.layer;
+            layer.visit_params(&mut |param| visit(index, param))?;
+        }
+        Ok(())
+    }
+
+    /// As [`visit_params`](Self::visit_params), of the layers that have some that train. The others
+    /// keep what they have prepared from theirs.
+    pub(super) fn visit_trained(
+        &mut self,
+        visit: &mut dyn FnMut(LayerIndex, &mut dyn ParamAccess) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        for layer in self.layers.iter_mut().filter(|it| it.program.changes) {
             let index = layer.program.layer;
             layer.visit_params(&mut |param| visit(index, param))?;
         }

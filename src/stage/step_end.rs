@@ -28,7 +28,7 @@ pub(super) fn contribution(
         let first = contribution.squares.len();
         let layers: Vec<_> = stage.layers().collect();
         contribution.squares.resize(first + layers.len(), 0.0);
-        stage.visit_params(&mut |layer, param| {
+        stage.visit_trained(&mut |layer, param| {
             if param.info().primary {
                 let at = layer.index() - layers[0].index();
                 contribution.squares[first + at] += param.sum_of_squares()?;
@@ -51,7 +51,7 @@ pub(super) fn update(stages: &mut Stages, setup: &WorkerSetup, pass: &Pass) -> R
         .scaled(scale as f32)
         .threads(setup.threads);
     for (_, stage) in stages {
-        stage.visit_params(&mut |_, param| match verdict.nonfinite {
+        stage.visit_trained(&mut |_, param| match verdict.nonfinite {
             None => param.update(setup.optimizer.as_ref(), &with),
             Some(_) => {
                 param.clear_gradient();

@@ -98,7 +98,10 @@ impl Trainer {
         plan: Plan,
         fault: Option<Fault>,
     ) -> Result<Self, Error> {
-        let plan = (config.validate()).and_then(|()| plan.proven(network, config));
+        let suits = || optimizer.suits(&network.params());
+        let settings =
+            (config.validate()).and_then(|()| Ok(optimizer.validate().and_then(|()| suits())?));
+        let plan = settings.and_then(|()| plan.proven(network, config));
         Self::start_planned(network, config, Arc::new(optimizer), plan, fault)
     }
 
@@ -140,7 +143,7 @@ impl Trainer {
         let (network, plan) = (Arc::new(network.clone()), Arc::new(plan));
         let nodes = Nodes::start(&network, config, &plan, &optimizer, (processes, fault))?;
         let walks = vec![Arc::new(plan.training.clone())];
-        let saves = Saves::new(config, &*optimizer);
+        let saves = Saves::new(config, &*optimizer, &network);
         Ok(Self {
             network,
             plan,

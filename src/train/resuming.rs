@@ -1,6 +1,7 @@
 //! Going on from a checkpoint.
 
 use super::Trainer;
+use super::saving::{FROZEN, NO_LAYER};
 use crate::checkpoint::{Checkpoint, Manifest};
 use crate::error::Error;
 use crate::stage::Command;
@@ -21,6 +22,10 @@ impl Trainer {
     /// optimizer state, and the position in the schedule of the learning rate, in the data, and
     /// in everything random. With the same data and settings the numbers from here on are bit
     /// for bit those of a run that was never interrupted.
+    ///
+    /// More layers may be [frozen](Network::freeze) than were: their optimizer state is dropped.
+    /// A layer that was frozen and is not has no state there, which is an error where the optimizer
+    /// keeps some: [load](Trainer::load_weights) its weights instead, and train anew.
     ///
     /// Every node reads what it owns, and compares it with its checksums.
     ///
@@ -86,9 +91,18 @@ impl Trainer {
         }
         let wanted = self.optimizer.state_names();
         for (key, spec) in self.network.params() {
-            let wanted = if spec.trains { wanted } else { &[] };
+            // What is frozen now needs no state, and has lost it when it trains again.
+            if !spec.trains {
+                continue;
+            }
             let found = checkpoint.states_of(&key);
             let missing = wanted.iter().any(|name| !found.contains(name));
+            if missing && found.is_empty() {
+                return refuse(format!(
+                    "{key} was not trained there and has no {wanted:?}, which its optimizer needs \
+                     here; freeze its layer, or load the weights alone"
+                ));
+            }
             if missing || found.len() != wanted.len() {
                 return refuse(format!(
                     "its optimizer keeps {found:?} of {key}, this one {wanted:?}; take the same \
@@ -103,7 +117,9 @@ impl Trainer {
         let here = &self.saves.settings;
         let mut differs = Vec::new();
         for (name, now) in here {
-            match manifest.settings.get(name) {
+            let then = manifest.settings.get(name).map(String::as_str);
+            // Checkpoints from before layers could be frozen do not say it.
+            match then.or((name == FROZEN).then_some(NO_LAYER)) {
                 Some(then) if then == now => {}
                 Some(then) => differs.push(format!("{name} is {now}, it was {then}")),
                 None => differs.push(format!("{name} is {now}, it was not noted down")),

@@ -10,7 +10,7 @@ use crate::ids::NodeId;
 use crate::process;
 use crate::stage::{Command, Outbox, State, Wanted};
 use crate::wire::Patience;
-use brigade_layer::{LayerIndex, Optimizer, Part, Pool};
+use brigade_layer::{LayerIndex, Network, Optimizer, Part, Pool};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 
 /// How long those that write are waited for when nobody wants what they write any more.
 const WELL: Duration = Duration::from_secs(5);
+
+/// The setting that says which layers are frozen.
+pub(super) const FROZEN: &str = "frozen";
+/// None of them.
+pub(super) const NO_LAYER: &str = "no layer";
 
 /// What saving needs to know, and what is under way.
 pub(super) struct Saves {
@@ -33,6 +38,17 @@ pub(super) struct Saves {
     pub(super) finished: Option<Result<PathBuf, Error>>,
 }
 
+/// The keys of the layers that are frozen.
+fn frozen(network: &Network) -> String {
+    let layers = network.enumerate();
+    let frozen = layers.filter(|(index, _)| network.is_frozen(*index));
+    let keys: Vec<_> = frozen.map(|(_, layer)| layer.key.as_str()).collect();
+    match keys.is_empty() {
+        true => NO_LAYER.into(),
+        false => keys.join(", "),
+    }
+}
+
 /// A checkpoint that is being written.
 struct Pending {
     to: SaveTo,
@@ -44,7 +60,7 @@ struct Pending {
 type Outcome = (PathBuf, Receiver<Written>);
 
 impl Saves {
-    pub(super) fn new(config: &Config, optimizer: &dyn Optimizer) -> Self {
+    pub(super) fn new(config: &Config, optimizer: &dyn Optimizer, network: &Network) -> Self {
         let precision = |precision| format!("{precision:?}").to_lowercase();
         let clip = config.clip.map_or("none".into(), |clip| clip.to_string());
         let settings = [
@@ -59,6 +75,7 @@ impl Saves {
                 format!("{:?}", config.on_nonfinite).to_lowercase(),
             ),
             ("optimizer", format!("{optimizer:?}")),
+            (FROZEN, frozen(network)),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value));
         Self {
@@ -238,36 +255,37 @@ impl Trainer {
         Ok((outbox, outcome))
     }
 
-    /// What a node holds that is to be saved: of shared parameters the first holder's. What is not
-    /// trained comes first, and how many those are.
+    /// What a node holds that is to be saved: of shared parameters the first holder's. What a layer
+    /// may change by itself comes first, and how many those are.
     fn wanted(&self, node: NodeId) -> (Vec<Wanted>, usize) {
         let (network, plan, pool) = (&self.network, &self.plan, Pool::default());
         let states = self.optimizer.state_names().len();
-        let (mut kept, mut trained) = (Vec::new(), Vec::new());
+        let (mut kept, mut settled) = (Vec::new(), Vec::new());
         let stages = plan.layout.placement.stages_on(node);
         for layer in stages.flat_map(|stage| plan.partition.layers_of(stage)) {
             let layer = LayerIndex::new(layer as u32);
             let cx = network.build_ctx(layer, &pool, 0);
-            for spec in network.layers()[layer.index()].spec.param_specs() {
-                let info = cx.info(&spec);
+            let spec = &network.layers()[layer.index()].spec;
+            let thawed = spec.thawed().unwrap_or(spec.as_ref()).param_specs();
+            for (spec, thawed) in spec.param_specs().iter().zip(thawed) {
+                let info = cx.info(spec);
                 let of = |part| Wanted {
                     layer,
                     key: info.key.clone(),
                     part,
                     shape: info.shape,
                 };
-                match (info.primary, info.trains) {
-                    (false, _) => {}
-                    (true, false) => kept.push(of(Part::Value)),
-                    (true, true) => {
-                        trained.push(of(Part::Value));
-                        trained.extend((0..states).map(|number| of(Part::State(number))));
-                    }
+                if info.primary && !thawed.trains {
+                    kept.push(of(Part::Value));
+                } else if info.primary {
+                    let states = if info.trains { states } else { 0 };
+                    settled.push(of(Part::Value));
+                    settled.extend((0..states).map(|number| of(Part::State(number))));
                 }
             }
         }
         let at_once = kept.len();
-        kept.append(&mut trained);
+        kept.append(&mut settled);
         (kept, at_once)
     }
 

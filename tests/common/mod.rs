@@ -1,6 +1,7 @@
 //! What the tests share: small layers, data, and runs.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod fitting;
 pub mod history;
 pub mod planning;
 

@@ -10,17 +10,22 @@ mod output;
 mod pipeline;
 mod planning;
 mod saving;
+mod tokens;
 mod training;
+mod tuning;
 mod values;
 
 pub(super) use measuring::ProfileOptions;
-pub(super) use network::NetworkOptions;
+pub(super) use network::{NETWORK, NetworkOptions};
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;
 pub(super) use planning::{PlanOptions, TrainOptions};
 pub(super) use saving::OnSaveError;
 use saving::SavingOptions;
+pub(super) use tokens::TokenOptions;
 pub(super) use training::TrainingOptions;
+use tuning::TuningOptions;
+pub(super) use tuning::counted;
 pub(super) use values::{
     MicroBatchArg, OrderArg, RecomputeArg, ScheduleArg, number, schedule, whole,
 };
@@ -29,7 +34,8 @@ pub(super) use values::{
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true)]
 pub(super) struct RunOptions {
-    /// File or folder to train on.
+    /// File or folder to train on: text, or token ids (.bin, .npy, a folder with train.bin and
+    /// val.bin).
     #[arg(value_name = "DATA", default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(super) data: PathBuf,
 
@@ -38,11 +44,15 @@ pub(super) struct RunOptions {
     pub(super) config: Option<PathBuf>,
 
     #[command(flatten)]
+    pub(super) tokens: TokenOptions,
+    #[command(flatten)]
     pub(super) network: NetworkOptions,
     #[command(flatten)]
     pub(super) pipeline: PipelineOptions,
     #[command(flatten)]
     pub(super) training: TrainingOptions,
+    #[command(flatten)]
+    pub(super) tuning: TuningOptions,
     #[command(flatten)]
     pub(super) saving: SavingOptions,
     #[command(flatten)]

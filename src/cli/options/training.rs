@@ -5,7 +5,7 @@ use super::{MicroBatchArg, OrderArg, RunOptions, ScheduleArg, number, whole};
 use crate::cli::failure::Failure;
 use crate::{Config, OnNonFinite, ScheduleKind};
 use brigade_layer::Optimizer;
-use brigade_nn::{Adam, AdamW, LearningRate, Sgd};
+use brigade_nn::{Adam, AdamW, Group, LearningRate, Sgd};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
 
@@ -144,6 +144,11 @@ impl RunOptions {
         config.validate()?;
         Ok(config)
     }
+
+    /// The optimizer, checked.
+    pub(in crate::cli) fn optimizer(&self) -> Result<Arc<dyn Optimizer>, Failure> {
+        self.training.optimizer_of(self.tuning.groups())
+    }
 }
 
 impl TrainingOptions {
@@ -158,24 +163,26 @@ impl TrainingOptions {
         }
     }
 
-    /// The optimizer, checked.
-    pub(in crate::cli) fn optimizer(&self) -> Result<Arc<dyn Optimizer>, Failure> {
+    fn optimizer_of(&self, groups: Vec<Group>) -> Result<Arc<dyn Optimizer>, Failure> {
         let (lr, weight_decay) = (self.learning_rate(), self.weight_decay);
         let betas = (self.betas.0, self.betas.1);
         let optimizer: Arc<dyn Optimizer> = match self.optimizer {
             OptimizerArg::Adamw => Arc::new(AdamW {
                 betas,
                 weight_decay,
+                groups,
                 ..AdamW::new(lr)
             }),
             OptimizerArg::Adam => Arc::new(Adam {
                 betas,
                 weight_decay,
+                groups,
                 ..Adam::new(lr)
             }),
             OptimizerArg::Sgd => Arc::new(Sgd {
                 momentum: 0.9,
                 weight_decay,
+                groups,
                 ..Sgd::new(lr)
             }),
         };

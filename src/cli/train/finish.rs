@@ -3,11 +3,10 @@
 use super::{LEAST_STEPS, LONG_STEP, Run};
 use crate::cli::breakdown::Breakdown;
 use crate::cli::failure::Failure;
-use crate::cli::generate::{go_on, harmless};
+use crate::cli::generate::{beginning, go_on, harmless};
 use crate::cli::run_folder::RunFolder;
 use crate::cli::subject::Known;
 use crate::cli::summary::{Bubble, Summary, facts, peaks, sharing, tokens_per_second, usual_step};
-use crate::cli::vocabulary::Vocabulary;
 use crate::process;
 use crate::report::Report;
 use crate::{Error, NodeReport, Predicted, StepReport};
@@ -115,9 +114,11 @@ impl Run<'_> {
     /// numbers at all.
     fn sample(&mut self, validation: Option<f64>) -> Result<Option<String>, Failure> {
         let sound = validation.is_some_and(f64::is_finite);
-        let bytes = self.options.output.sample;
-        let numbers = self.options.output.synthetic_vocab.is_some();
-        if !sound || numbers || self.options.output.json || bytes == 0 {
+        let count = self.options.output.sample;
+        let Some(vocabulary) = self.vocabulary.clone() else {
+            return Ok(None);
+        };
+        if !sound || self.options.output.json || count == 0 {
             return Ok(None);
         }
         let sampling = Sampling {
@@ -128,14 +129,20 @@ impl Run<'_> {
             self.output.warn(&format!("no text at the end: {error}"));
             return Ok(None);
         }
-        let (mut text, interrupt) = (Vec::new(), &self.interrupt);
-        let start = Vocabulary::Bytes.tokens_of("\n");
-        go_on(&mut self.trainer, &start, (bytes, sampling), |token| {
-            let new = Vocabulary::Bytes.text_of(&[token]);
-            text.extend(new.into_iter().map(harmless));
+        let (mut text, interrupt) = (String::new(), &self.interrupt);
+        let (prompt, asked) = (
+            beginning(
+                &vocabulary,
+                "
+",
+            )?,
+            (count, sampling),
+        );
+        go_on(&mut self.trainer, &vocabulary, &prompt, asked, |piece| {
+            text.extend(piece.chars().map(harmless));
             !interrupt.asked()
         })?;
-        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+        Ok(Some(text))
     }
 
     /// Writes the report, as far as the run has come.
@@ -228,7 +235,7 @@ impl Run<'_> {
                 false => (folder.path().display(), "trace.json, "),
             };
             self.output.say(&format!(
-                "{path} has report.html, {trace}weights.safetensors, losses.csv, plan.json and config.toml"
+                "{path} has report.html, {trace}weights.safetensors, losses.csv, network.json, plan.json and config.toml"
             ))?;
             if let Some((step, _)) = &self.saved
                 && *step < self.options.training.steps

@@ -203,7 +203,8 @@ fn check_loss(network: &Network) -> Result<(), LayerError> {
     Err(LayerError::spec(&loss.key, problem))
 }
 
-fn needs_gradient(layers: &[LayerNode]) -> Vec<bool> {
+/// By layer.
+pub(crate) fn needs_gradient(layers: &[LayerNode]) -> Vec<bool> {
     let mut needs = Vec::with_capacity(layers.len());
     for layer in layers {
         let below = layer.inputs.iter().any(|source| match source {

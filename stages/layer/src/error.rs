@@ -80,6 +80,29 @@ pub enum LayerError {
         /// What went wrong in it.
         source: Box<LayerError>,
     },
+    /// A pattern of keys matches nothing.
+    #[error("no {of} matches {pattern:?}; there are {there_are}")]
+    NoSuchKey {
+        /// What it was to match: a layer or a parameter.
+        of: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// The first keys that there are.
+        there_are: String,
+    },
+    /// A shared parameter would be frozen in one layer and train in another.
+    #[error("layers {frozen} and {trained} share a parameter ({shared}): freeze both or none")]
+    FrozenInPart {
+        /// The shared parameter.
+        shared: SharedId,
+        /// The layer that was to be frozen.
+        frozen: String,
+        /// The one that was not.
+        trained: String,
+    },
+    /// All layers that have parameters are frozen.
+    #[error("every layer with parameters is frozen, nothing is left to train: freeze fewer")]
+    NothingTrains,
     /// Two holders of a shared parameter describe it differently.
     #[error(
         "shared parameter {shared}: {first} and {second} describe it differently; give them one shape, one initialisation and one role"

@@ -203,9 +203,11 @@ impl fmt::Debug for Slot {
 mod sealed {
     pub trait Sealed {}
     impl<L: super::Layer> Sealed for L {}
+    impl Sealed for crate::frozen::FrozenLayer {}
 }
 
-/// Any [`Layer`], as the engine holds it. Implemented for every layer and for nothing else.
+/// Any [`Layer`], as the engine holds it. Implemented for every layer, as it is or
+/// [frozen](crate::Network::freeze), and for nothing else.
 pub trait AnyLayer: sealed::Sealed + Send {
     /// An empty slot for this layer.
     fn slot(&self) -> Slot;

@@ -7,10 +7,11 @@
 //! | [`Pool`] | a node's buffers, its memory limit and its account |
 //! | [`Layer`], [`Keep`], [`Slot`] | forward, backward for inputs, backward for weights, and the state between them |
 //! | [`LayerSpec`], [`Cost`], [`BuildCtx`] | descriptions that price themselves and build layers |
-//! | [`Network`] | descriptions joined by edges |
+//! | [`Network`], [`KeyPattern`] | descriptions joined by edges, some of them frozen |
 //! | [`Ctx`] | what a layer is told with every call |
 //! | [`KernelTimes`] | how long a layer's kernels take, while somebody asks |
 //! | [`Param`], [`ParamAccess`], [`Optimizer`] | parameters, and the rule that changes them |
+//! | [`ForeignNames`], [`MappedFile`] | parameters as other libraries name them, and files mapped into memory |
 //! | [`Metric`], [`Data`] | what is measured, and where data come from |
 //! | [`conformance`] | checks that an implementor calls in a test |
 //!
@@ -103,6 +104,8 @@ pub mod conformance;
 mod ctx;
 mod data;
 mod error;
+mod foreign;
+mod frozen;
 mod host;
 mod ids;
 mod layer;
@@ -111,6 +114,7 @@ mod metric;
 mod network;
 mod optimizer;
 mod param;
+mod pattern;
 mod pieces;
 mod pool;
 mod rng;
@@ -125,6 +129,7 @@ pub use builder::{From, NetworkBuilder};
 pub use ctx::{Ctx, LayerState, Mode, Precision, StateSlots};
 pub use data::{Batch, Data};
 pub use error::LayerError;
+pub use foreign::{ForeignNames, ForeignParam};
 pub use host::{GradientSlot, Param};
 pub use ids::{EdgeId, LayerIndex, MicroBatchId, SharedId, StepId};
 pub use layer::{AnyLayer, Keep, Layer, Slot};
@@ -133,6 +138,7 @@ pub use metric::{Measure, Metric};
 pub use network::{Edge, Feed, LayerNode, LayerShapes, Network, Source};
 pub use optimizer::{Optimizer, Update};
 pub use param::{Init, ParamAccess, ParamBytes, ParamInfo, ParamRole, ParamSpec, Part, UpdateWith};
+pub use pattern::KeyPattern;
 pub use pool::{Pool, PoolReport};
 pub use rng::{Random, philox, unit_f32};
 pub use shape::{DType, MAX_AXES, Shape, TensorSpec};

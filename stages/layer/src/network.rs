@@ -128,7 +128,7 @@ impl Network {
     }
 
     /// Whether a layer takes part in the backward pass: it, or a layer that feeds it, has
-    /// parameters.
+    /// parameters that train.
     pub fn needs_gradient(&self, layer: LayerIndex) -> bool {
         self.needs_gradient[layer.index()]
     }
@@ -183,7 +183,8 @@ impl Network {
             .map(|(index, layer)| (LayerIndex::new(index as u32), layer))
     }
 
-    /// Shapes and types of every layer's inputs and outputs for micro-batches of `rows` rows.
+    /// Shapes and types of every layer's inputs and outputs for micro-batches of `rows` rows, and
+    /// what layers cost here: one that takes no part in the backward pass costs nothing in it.
     ///
     /// # Errors
     /// Names the layer whose inputs do not fit, with what it expected; or up to which layers take
@@ -223,7 +224,10 @@ impl Network {
                 let problem = format!("{most} inputs or outputs; the most is {MAX_TENSORS}");
                 return Err(LayerError::spec(&layer.key, problem));
             }
-            let cost = layer.spec.cost_of(&inputs);
+            let mut cost = layer.spec.cost_of(&inputs);
+            if self.needs_gradient.get(index.index()) == Some(&false) {
+                cost = cost.forward_only();
+            }
             let shapes = LayerShapes {
                 inputs,
                 outputs,

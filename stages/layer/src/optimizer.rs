@@ -1,6 +1,6 @@
 //! The rule that turns gradients into new parameter values.
 
-use crate::{ParamRole, StepId, TensorMut};
+use crate::{LayerError, ParamRole, ParamSpec, StepId, TensorMut};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct Update<'a> {
     /// The step that ends with this update, from 0.
     pub step: StepId,
+    /// The parameter's key (`h.3.attn.c_attn.weight`). A shared one has that of its first holder.
+    pub key: &'a str,
     /// What the parameter is for.
     pub role: ParamRole,
     /// What the gradient is multiplied with before anything else (clipping).
@@ -43,7 +45,16 @@ pub trait Optimizer: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Names the setting and what it may be.
-    fn validate(&self) -> Result<(), crate::LayerError> {
+    fn validate(&self) -> Result<(), LayerError> {
+        Ok(())
+    }
+
+    /// Whether its settings are for parameters such as these, a whole network's with their keys.
+    ///
+    /// # Errors
+    /// Names the setting that does not fit.
+    fn suits(&self, params: &[(String, ParamSpec)]) -> Result<(), LayerError> {
+        let _ = params;
         Ok(())
     }
 }
@@ -58,7 +69,10 @@ impl Optimizer for Arc<dyn Optimizer> {
     fn update(&self, update: Update<'_>) {
         (**self).update(update);
     }
-    fn validate(&self) -> Result<(), crate::LayerError> {
+    fn validate(&self) -> Result<(), LayerError> {
         (**self).validate()
+    }
+    fn suits(&self, params: &[(String, ParamSpec)]) -> Result<(), LayerError> {
+        (**self).suits(params)
     }
 }

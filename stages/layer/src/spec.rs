@@ -47,6 +47,18 @@ impl Cost {
         self.forward_flops.saturating_add(backward)
     }
 
+    /// The cost of a layer that takes no part in the backward pass.
+    pub(crate) fn forward_only(self) -> Self {
+        Self {
+            input_flops: 0,
+            weight_flops: 0,
+            stash_bytes: 0,
+            kept_bytes: 0,
+            backward_working_bytes: 0,
+            ..self
+        }
+    }
+
     /// All bytes that it says.
     pub(crate) fn bytes(&self) -> u64 {
         [
@@ -92,6 +104,7 @@ pub struct BuildCtx<'a> {
     /// The run's seed.
     pub seed: u64,
     prefix: String,
+    frozen: bool,
     first_keys: Option<&'a BTreeMap<SharedId, String>>,
 }
 
@@ -102,6 +115,7 @@ impl<'a> BuildCtx<'a> {
             pool,
             seed,
             prefix: key.to_owned(),
+            frozen: false,
             first_keys: None,
         }
     }
@@ -111,6 +125,14 @@ impl<'a> BuildCtx<'a> {
     pub fn sharing(mut self, first_keys: &'a BTreeMap<SharedId, String>) -> Self {
         self.first_keys = Some(first_keys);
         self
+    }
+
+    /// Builds a layer whose parameters do not train.
+    pub(crate) fn frozen(&self) -> Self {
+        Self {
+            frozen: true,
+            ..self.clone()
+        }
     }
 
     /// Builds a part of the layer: its parameters' names start with `part`.
@@ -132,7 +154,7 @@ impl<'a> BuildCtx<'a> {
             shape: spec.shape,
             role: spec.role,
             shared: spec.shared,
-            trains: spec.trains,
+            trains: spec.trains && !self.frozen,
         }
     }
 }
@@ -189,10 +211,11 @@ pub trait LayerSpec: Debug + Send + Sync + 'static {
 mod sealed {
     pub trait Sealed {}
     impl<S: super::LayerSpec> Sealed for S {}
+    impl Sealed for crate::frozen::Frozen {}
 }
 
-/// Any [`LayerSpec`], as a network holds it. Implemented for every description and for nothing
-/// else.
+/// Any [`LayerSpec`], as a network holds it. Implemented for every description, as it is or
+/// [frozen](crate::Network::freeze), and for nothing else.
 pub trait AnySpec: sealed::Sealed + Debug + Send + Sync {
     /// See [`LayerSpec::params`].
     fn param_specs(&self) -> Vec<ParamSpec>;
@@ -217,6 +240,11 @@ pub trait AnySpec: sealed::Sealed + Debug + Send + Sync {
     /// # Errors
     /// The description's.
     fn terms(&self, targets: &Tensors) -> Result<f64, LayerError>;
+
+    /// What it was before it was frozen, if it is.
+    fn thawed(&self) -> Option<&dyn AnySpec> {
+        None
+    }
 }
 
 impl<S: LayerSpec> AnySpec for S {

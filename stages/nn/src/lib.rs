@@ -9,8 +9,9 @@
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks |
-//! | [`TokenWindows`], [`Sampling`] | tokens in and out |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
+//! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
+//! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
 //! several, because the order of every sum follows from shapes, and random numbers from the
@@ -35,6 +36,7 @@ mod dropout;
 mod embedding;
 mod feed_forward;
 mod gated_feed_forward;
+mod hugging_face;
 mod kernels;
 mod limits;
 mod linear;
@@ -55,18 +57,22 @@ pub use attention::{
     GroupedQueryAttentionLayer,
 };
 pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
-pub use data::TokenWindows;
+pub use data::{
+    Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
+    Tokens,
+};
 pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
+pub use hugging_face::HuggingFaceError;
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
 pub use networks::{Decoder, Gpt, Llama, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
-pub use optim::{Adam, AdamW, LearningRate, Sgd};
+pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};
 pub use rms_norm::{RmsNorm, RmsNormLayer};
 pub use rotary::{Rotary, RotaryScaling};

@@ -39,6 +39,12 @@ pub enum RotaryScaling {
         /// What positions are divided by.
         factor: f64,
     },
+    /// Not at all up to the positions that were trained on, which is as far as sequences go; beyond
+    /// them other libraries raise theta.
+    Dynamic {
+        /// How much longer sequences were to become.
+        factor: f64,
+    },
     /// Slow pairs by a factor, fast ones not, as Llama 3.1 has it.
     Llama3 {
         /// What slow pairs are divided by.
@@ -97,7 +103,7 @@ impl Rotary {
     fn scaled(&self, plain: f64, pair: usize, columns: usize) -> f64 {
         use std::f64::consts::TAU;
         match self.scaling {
-            RotaryScaling::None => plain,
+            RotaryScaling::None | RotaryScaling::Dynamic { .. } => plain,
             RotaryScaling::Linear { factor } => plain / factor,
             RotaryScaling::Llama3 {
                 factor,
@@ -145,7 +151,9 @@ impl Rotary {
         let mut numbers = vec![("theta", self.theta)];
         match self.scaling {
             RotaryScaling::None => {}
-            RotaryScaling::Linear { factor } => numbers.push(("factor", factor)),
+            RotaryScaling::Linear { factor } | RotaryScaling::Dynamic { factor } => {
+                numbers.push(("factor", factor));
+            }
             RotaryScaling::Llama3 {
                 factor,
                 low_frequency_factor: low,

@@ -1,6 +1,8 @@
 //! The decoder of Llama.
 
-use super::decoder::{DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_sizes, residual_init};
+use super::decoder::{
+    DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_shared, check_sizes, residual_init,
+};
 use crate::{
     Accuracy, Chain, CrossEntropy, Dropout, Embedding, GatedFeedForward, GroupedQueryAttention,
     Linear, Residual, RmsNorm, Rotary,
@@ -33,6 +35,9 @@ pub struct Llama {
     pub vocab: usize,
     /// The longest sequence: 64 by default.
     pub context: usize,
+    /// The longest sequence that it is for, wherever longer ones than `context` matter: the context
+    /// by default (`None`).
+    pub positions: Option<usize>,
     /// Width of the stream between blocks: 64 by default.
     pub width: usize,
     /// Width within a block's second half: 176 by default.
@@ -65,6 +70,7 @@ impl Default for Llama {
         Self {
             vocab: 256,
             context: 64,
+            positions: None,
             width: 64,
             inner: 176,
             heads: 4,
@@ -82,6 +88,23 @@ impl Default for Llama {
 }
 
 impl Llama {
+    /// One whose heads share the width. Its MLPs have about as many parameters as a GPT's: three
+    /// matrices, 8 thirds as wide, in whole strips of 16.
+    ///
+    /// # Errors
+    /// When the heads cannot share the width: says which width they could share.
+    pub fn of_width(width: usize, heads: usize) -> Result<Self, LayerError> {
+        check_shared("llama", width, heads)?;
+        Ok(Self {
+            width,
+            inner: (width.saturating_mul(8) / 3).next_multiple_of(16),
+            heads,
+            kv_heads: heads,
+            head_width: width / heads,
+            ..Self::default()
+        })
+    }
+
     /// How many parameters it has; a tied table counts once.
     pub fn parameters(&self) -> u64 {
         let sizes = [self.vocab, self.width, self.inner, self.head_width];

@@ -1,8 +1,8 @@
 //! Adam, with weight decay in its gradient or beside it.
 
-use super::{LearningRate, NOT_NEGATIVE, UNIT, check, default_decay_roles};
+use super::{Group, LearningRate, NOT_NEGATIVE, UNIT, check, default_decay_roles, group};
 use crate::kernels::parallel::{In, Out, spread, vectorised};
-use brigade_layer::{LayerError, Optimizer, ParamRole, StepId, Update};
+use brigade_layer::{LayerError, Optimizer, ParamRole, ParamSpec, StepId, Update};
 use serde::{Deserialize, Serialize};
 
 const STATES: &[&str] = &["first_moment", "second_moment"];
@@ -23,6 +23,8 @@ macro_rules! adam {
             pub weight_decay: f64,
             /// What decays: weights and embeddings by default.
             pub decay_roles: Vec<ParamRole>,
+            /// What is trained otherwise: nothing by default.
+            pub groups: Vec<Group>,
         }
 
         impl Default for $name {
@@ -33,6 +35,7 @@ macro_rules! adam {
                     eps: 1e-8,
                     weight_decay: $decay,
                     decay_roles: default_decay_roles(),
+                    groups: Vec::new(),
                 }
             }
         }
@@ -43,12 +46,12 @@ macro_rules! adam {
                 Self { lr: lr.into(), ..Self::default() }
             }
 
-            fn decay_of(&self, role: ParamRole) -> f64 {
-                if self.decay_roles.contains(&role) { self.weight_decay } else { 0.0 }
-            }
-
-            fn factors(&self, update: &Update<'_>) -> Factors {
-                Factors::new(self.lr.at(update.step), self.betas, self.eps, update)
+            /// Without its weight decay, and that.
+            fn factors(&self, update: &Update<'_>) -> (Factors, f64) {
+                let (lr, decay) = (self.lr.at(update.step), self.weight_decay);
+                let decays = (decay, &self.decay_roles[..]);
+                let (lr, decay) = group::rates(&self.groups, update, lr, decays);
+                (Factors::new(lr, self.betas, self.eps, update), decay)
             }
         }
 
@@ -62,8 +65,8 @@ macro_rules! adam {
             }
 
             fn update(&self, update: Update<'_>) {
-                let factors = self.with_decay(self.factors(&update), update.role);
-                factors.apply(update);
+                let (factors, decay) = self.factors(&update);
+                Self::decaying(factors, decay).apply(update);
             }
 
             fn validate(&self) -> Result<(), LayerError> {
@@ -71,7 +74,12 @@ macro_rules! adam {
                 check($rule, "the first beta", self.betas.0, 0.0..1.0)?;
                 check($rule, "the second beta", self.betas.1, 0.0..1.0)?;
                 check($rule, "eps", self.eps, NOT_NEGATIVE)?;
-                check($rule, "weight_decay", self.weight_decay, NOT_NEGATIVE)
+                check($rule, "weight_decay", self.weight_decay, NOT_NEGATIVE)?;
+                group::validate($rule, &self.groups)
+            }
+
+            fn suits(&self, params: &[(String, ParamSpec)]) -> Result<(), LayerError> {
+                group::suit($rule, &self.groups, params)
             }
         }
     };
@@ -104,17 +112,17 @@ adam! {
 }
 
 impl Adam {
-    fn with_decay(&self, factors: Factors, role: ParamRole) -> Factors {
+    fn decaying(factors: Factors, decay: f64) -> Factors {
         Factors {
-            coupled: self.decay_of(role) as f32,
+            coupled: decay as f32,
             ..factors
         }
     }
 }
 
 impl AdamW {
-    fn with_decay(&self, factors: Factors, role: ParamRole) -> Factors {
-        let lost = f64::from(factors.lr) * self.decay_of(role);
+    fn decaying(factors: Factors, decay: f64) -> Factors {
+        let lost = f64::from(factors.lr) * decay;
         Factors {
             remaining: (1.0 - lost) as f32,
             ..factors

@@ -4,10 +4,12 @@
 //! and rounded once.
 
 mod adam;
+mod group;
 mod learning_rate;
 mod sgd;
 
 pub use adam::{Adam, AdamW};
+pub use group::Group;
 pub use learning_rate::LearningRate;
 pub use sgd::Sgd;
 

@@ -1,8 +1,8 @@
 //! Stochastic gradient descent.
 
-use super::{LearningRate, NOT_NEGATIVE, UNIT, check, default_decay_roles};
+use super::{Group, LearningRate, NOT_NEGATIVE, UNIT, check, default_decay_roles, group};
 use crate::kernels::parallel::{In, Out, spread, vectorised};
-use brigade_layer::{LayerError, Optimizer, ParamRole, StepId, Update};
+use brigade_layer::{LayerError, Optimizer, ParamRole, ParamSpec, StepId, Update};
 use serde::{Deserialize, Serialize};
 
 /// Gradient descent: g = gradient + weight_decay w; u = momentum u + g; w = w - lr u. Without
@@ -24,6 +24,8 @@ pub struct Sgd {
     pub weight_decay: f64,
     /// What decays: weights and embeddings by default.
     pub decay_roles: Vec<ParamRole>,
+    /// What is trained otherwise: nothing by default.
+    pub groups: Vec<Group>,
 }
 
 impl Default for Sgd {
@@ -34,6 +36,7 @@ impl Default for Sgd {
             nesterov: false,
             weight_decay: 0.0,
             decay_roles: default_decay_roles(),
+            groups: Vec::new(),
         }
     }
 }
@@ -62,15 +65,13 @@ impl Optimizer for Sgd {
     }
 
     fn update(&self, update: Update<'_>) {
-        let decays = self.decay_roles.contains(&update.role);
+        let (lr, decay) = (self.lr.at(update.step), self.weight_decay);
+        let decays = (decay, &self.decay_roles[..]);
+        let (lr, decay) = group::rates(&self.groups, &update, lr, decays);
         let factors = Factors {
-            lr: self.lr.at(update.step) as f32,
+            lr: lr as f32,
             gradient_scale: update.gradient_scale,
-            decay: if decays {
-                self.weight_decay as f32
-            } else {
-                0.0
-            },
+            decay: decay as f32,
             momentum: self.momentum as f32,
             ahead: if self.nesterov { 1.0 } else { 0.0 },
             behind: if self.nesterov {
@@ -98,11 +99,16 @@ impl Optimizer for Sgd {
         self.lr.validate("sgd")?;
         check("sgd", "momentum", self.momentum, NOT_NEGATIVE)?;
         check("sgd", "weight_decay", self.weight_decay, NOT_NEGATIVE)?;
+        group::validate("sgd", &self.groups)?;
         if self.nesterov && self.momentum == 0.0 {
             let problem = "Nesterov's momentum needs a momentum above 0";
             return Err(LayerError::spec("sgd", problem));
         }
         Ok(())
+    }
+
+    fn suits(&self, params: &[(String, ParamSpec)]) -> Result<(), LayerError> {
+        group::suit("sgd", &self.groups, params)
     }
 }
 

@@ -23,6 +23,7 @@ import math
 import pathlib
 import sys
 import zlib
+from fnmatch import fnmatchcase
 
 import safetensors.torch
 import torch
@@ -587,7 +588,19 @@ def gpt_untied():
     return train("gpt_untied", tied=False, biases=False)
 
 
-def train(family, tied, biases):
+# What is frozen, and for the rest of what matches, the first pattern that does: the
+# factor of the learning rate, and the weight decay, if not the usual one.
+FROZEN = ["wte.*", "wpe.*", "h.0.ln_2.*", "h.0.mlp.*"]
+TUNED = [("*.bias", 1.0, 0.05), ("h.0.*", 0.1, None), ("lm_head.weight", 2.0, 0.0)]
+
+
+def gpt_tuned():
+    # With biases and a head of its own, FROZEN (no gradient, not in the norm), and
+    # the rest in groups as TUNED says. Without grad0 and logits0.
+    return train("gpt_tuned", tied=False, biases=True, tuned=True)
+
+
+def train(family, tied, biases, tuned=False):
     # Vocabulary 19, context 8, width 12, 3 heads, 2 blocks, pre-LN, learned
     # positions, GELU by tanh, no dropout, layer norm eps 1e-5. GPT-2's names, but
     # linear weights are [out, in]. AdamW: betas (.9,.95), eps 1e-8, decay .1 on
@@ -617,38 +630,27 @@ def train(family, tied, biases):
     tensors = dict(c.tensors)
     put(tensors, "ids", ids)
     put(tensors, "targets", targets)
-    put(tensors, "logits0", decoder(parameters, ids[0]))
+    if not tuned:
+        put(tensors, "logits0", decoder(parameters, ids[0]))
 
-    stepper = torch.optim.AdamW(
-        [
-            {
-                "params": [p for p in parameters.values() if p.dim() >= 2],
-                "weight_decay": DECAY,
-            },
-            {
-                "params": [p for p in parameters.values() if p.dim() < 2],
-                "weight_decay": 0.0,
-            },
-        ],
-        betas=BETAS,
-        eps=ADAM_EPS,
-        foreach=False,
-    )
+    groups = tuned_groups(parameters) if tuned else usual_groups(parameters)
+    trained = [p for group in groups for p in group["params"]]
+    stepper = torch.optim.AdamW(groups, betas=BETAS, eps=ADAM_EPS, foreach=False)
     told = {"losses": [], "grad_norms": [], "lrs": []}
     counts = []
     for step in range(STEPS):
         rate = learning_rate(step, STEPS, WARMUP, PEAK, LEAST, "cosine")
         for group in stepper.param_groups:
-            group["lr"] = rate
+            group["lr"] = group.get("factor", 1.0) * rate
         stepper.zero_grad()
         logits = decoder(parameters, ids[step])
         loss, count = summed_cross_entropy(logits, targets[step])
         loss = loss / count
         loss.backward()
-        if step == 0:
+        if step == 0 and not tuned:
             for name, parameter in parameters.items():
                 put(tensors, f"grad0/{name}", parameter.grad)
-        total = torch.nn.utils.clip_grad_norm_(parameters.values(), CLIP, foreach=False)
+        total = torch.nn.utils.clip_grad_norm_(trained, CLIP, foreach=False)
         stepper.step()
         counts.append(count)
         told["losses"].append(loss.item())
@@ -683,6 +685,33 @@ def train(family, tied, biases):
     }.items():
         put(tensors, f"settings/{name}", value)
     return tensors
+
+
+def usual_groups(parameters):
+    return [
+        {
+            "params": [p for p in parameters.values() if p.dim() >= 2],
+            "weight_decay": DECAY,
+        },
+        {
+            "params": [p for p in parameters.values() if p.dim() < 2],
+            "weight_decay": 0.0,
+        },
+    ]
+
+
+def tuned_groups(parameters):
+    groups = []
+    for name, parameter in parameters.items():
+        if any(fnmatchcase(name, pattern) for pattern in FROZEN):
+            parameter.requires_grad_(False)
+            continue
+        usual = DECAY if parameter.dim() >= 2 else 0.0
+        matching = (group for group in TUNED if fnmatchcase(name, group[0]))
+        _, factor, decay = next(matching, (None, 1.0, None))
+        decay = usual if decay is None else decay
+        groups.append({"params": [parameter], "factor": factor, "weight_decay": decay})
+    return groups
 
 
 def initial_weights(c, tied, biases):
@@ -762,6 +791,7 @@ FAMILIES = [
     lr,
     gpt,
     gpt_untied,
+    gpt_tuned,
 ]
 
 

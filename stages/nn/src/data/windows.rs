@@ -1,8 +1,9 @@
 //! Tokens as data: windows of a long text.
 
+use super::Tokens;
+use super::error::list_of;
 use brigade_layer::{Data, LayerError, Random, StepId, Tensor, Tensors};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// A target that does not count.
 const PADDING: i32 = -100;
@@ -13,7 +14,7 @@ const PADDING: i32 = -100;
 /// Inputs and targets i32 [rows, T], T `context`.
 #[derive(Clone, Debug)]
 pub struct TokenWindows {
-    tokens: Arc<[i32]>,
+    tokens: Tokens,
     context: usize,
     order: Order,
 }
@@ -33,7 +34,7 @@ impl TokenWindows {
     /// With fewer tokens than one window and its last target need, or a context or number of rows
     /// of 0.
     pub fn random(
-        tokens: impl Into<Arc<[i32]>>,
+        tokens: impl Into<Tokens>,
         context: usize,
         rows: usize,
         seed: u64,
@@ -57,7 +58,7 @@ impl TokenWindows {
     ///
     /// # Errors
     /// With fewer than two tokens, or a context of 0.
-    pub fn sequential(tokens: impl Into<Arc<[i32]>>, context: usize) -> Result<Self, LayerError> {
+    pub fn sequential(tokens: impl Into<Tokens>, context: usize) -> Result<Self, LayerError> {
         let tokens = tokens.into();
         let rows = tokens.len().saturating_sub(1).div_ceil(context.max(1));
         Self::new(tokens, context, 2, Order::Sequential { rows })
@@ -80,12 +81,7 @@ impl TokenWindows {
         (self.tokens.len() - 1).div_ceil(self.context)
     }
 
-    fn new(
-        tokens: Arc<[i32]>,
-        context: usize,
-        least: usize,
-        order: Order,
-    ) -> Result<Self, LayerError> {
+    fn new(tokens: Tokens, context: usize, least: usize, order: Order) -> Result<Self, LayerError> {
         if context == 0 {
             return Err(LayerError::spec(
                 "token windows",
@@ -133,16 +129,11 @@ impl TokenWindows {
             return Err(LayerError::Value(format!("token windows: {problem}")));
         }
         let shape = [rows.len(), self.context];
-        let mut numbers = Vec::new();
-        let count = rows.len().saturating_mul(self.context);
-        let refused = |_| LayerError::AllocationRefused {
-            requested_bytes: 4u64.saturating_mul(count as u64),
-        };
-        numbers.try_reserve_exact(count).map_err(refused)?;
+        let mut numbers = list_of(rows.len().saturating_mul(self.context))?;
         for row in rows {
             let start = self.start(step, row) + shift;
             let end = (start + self.context).min(self.tokens.len());
-            numbers.extend_from_slice(&self.tokens[start..end]);
+            self.tokens.read(start..end, &mut numbers)?;
             let missing = self.context - (end - start);
             numbers.extend(std::iter::repeat_n(padding, missing));
         }
@@ -170,6 +161,7 @@ impl Data for TokenWindows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn numbers(tensors: Tensors) -> Vec<i32> {
         let [tensor] = tensors.take().unwrap();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a GPT-2 decoder with PyTorch as `brigade train` trains one, and says how long steps took.
+"""Trains a decoder with PyTorch as `brigade train` trains one, and says how long steps took.
 
 Prints what `brigade train --json` prints: one JSON object a step with `step_ms`, and at the end
 {"summary": ...}. With --mode products it multiplies matrices instead, one object a shape.
@@ -28,6 +28,9 @@ SQUARES = [64, 512]
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--mode", choices=MODES, default="single")
+    parser.add_argument("--family", choices=["gpt", "llama"], default="gpt")
+    parser.add_argument("--kv-heads", type=int, help="of a Llama (as many as --heads)")
+    parser.add_argument("--inner", type=int, help="width within the MLP (4 times --width)")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--heads", type=int, default=4)
@@ -46,6 +49,8 @@ def arguments():
     options = parser.parse_args()
     if options.width % options.heads:
         parser.error(f"--heads {options.heads} cannot share a width of {options.width}")
+    options.kv_heads = options.kv_heads or options.heads
+    options.inner = options.inner or 4 * options.width
     if options.batch_size % options.micro_batch_size:
         parser.error("--micro-batch-size must divide --batch-size")
     options.micro_batches = options.batch_size // options.micro_batch_size
@@ -72,13 +77,12 @@ def peak_bytes():
     return 1024 * int(line.split()[1])
 
 
-def build(options, blocks, first, last):
-    """Some neighbouring blocks, with the embedding before and the head behind where they belong."""
-    import torch
+def gpt_block(options):
+    """GPT-2's: LayerNorm, one projection for queries, keys and values, GELU by tanh."""
     from torch import nn
     from torch.nn import functional
 
-    width, heads, biases = options.width, options.heads, not options.no_biases
+    width, heads, inner, biases = options.width, options.heads, options.inner, not options.no_biases
 
     class Block(nn.Module):
         def __init__(self):
@@ -87,8 +91,8 @@ def build(options, blocks, first, last):
             self.queries_keys_values = nn.Linear(width, 3 * width, bias=biases)
             self.joined = nn.Linear(width, width, bias=biases)
             self.before_mlp = nn.LayerNorm(width, bias=biases)
-            self.widen = nn.Linear(width, 4 * width, bias=biases)
-            self.narrow = nn.Linear(4 * width, width, bias=biases)
+            self.widen = nn.Linear(width, inner, bias=biases)
+            self.narrow = nn.Linear(inner, width, bias=biases)
 
         def forward(self, stream):
             rows, length, _ = stream.shape
@@ -99,23 +103,83 @@ def build(options, blocks, first, last):
             wide = functional.gelu(self.widen(self.before_mlp(stream)), approximate="tanh")
             return stream + self.narrow(wide)
 
+    return Block
+
+
+def llama_block(options):
+    """Llama's: RMSNorm, rotary positions, heads that share keys and values, gated SiLU."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    width, heads, inner, biases = options.width, options.heads, options.inner, not options.no_biases
+    shared, columns = options.kv_heads, options.width // options.heads
+    frequencies = 10_000.0 ** (-torch.arange(0, columns, 2) / columns)
+    angles = torch.outer(torch.arange(options.context), frequencies)
+    cosines, sines = (torch.cat([part, part], -1) for part in (angles.cos(), angles.sin()))
+
+    def turned(x):
+        low, high = x.chunk(2, -1)
+        length = x.shape[-2]
+        return x * cosines[:length] + torch.cat([-high, low], -1) * sines[:length]
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.before_attention = nn.RMSNorm(width, eps=1e-5)
+            self.queries = nn.Linear(width, width, bias=biases)
+            self.keys = nn.Linear(width, shared * columns, bias=biases)
+            self.values = nn.Linear(width, shared * columns, bias=biases)
+            self.joined = nn.Linear(width, width, bias=biases)
+            self.before_mlp = nn.RMSNorm(width, eps=1e-5)
+            self.gate = nn.Linear(width, inner, bias=biases)
+            self.widen = nn.Linear(width, inner, bias=biases)
+            self.narrow = nn.Linear(inner, width, bias=biases)
+
+        def forward(self, stream):
+            rows, length, _ = stream.shape
+            normed = self.before_attention(stream)
+            parts = [self.queries, self.keys, self.values]
+            q, k, v = (
+                part(normed).view(rows, length, -1, columns).transpose(1, 2) for part in parts
+            )
+            seen = functional.scaled_dot_product_attention(
+                turned(q), turned(k), v, is_causal=True, enable_gqa=shared != heads
+            )
+            stream = stream + self.joined(seen.transpose(1, 2).reshape(rows, length, width))
+            normed = self.before_mlp(stream)
+            return stream + self.narrow(functional.silu(self.gate(normed)) * self.widen(normed))
+
+    return Block
+
+
+def build(options, blocks, first, last):
+    """Some neighbouring blocks, with the embedding before and the head behind where they belong."""
+    import torch
+    from torch import nn
+
+    width, biases, llama = options.width, not options.no_biases, options.family == "llama"
+    block_of = (llama_block if llama else gpt_block)(options)
+
     class Part(nn.Module):
         def __init__(self):
             super().__init__()
             if first:
                 self.tokens = nn.Embedding(options.vocab, width)
-                self.positions = nn.Embedding(options.context, width)
-            self.blocks = nn.ModuleList(Block() for _ in blocks)
+                if not llama:
+                    self.positions = nn.Embedding(options.context, width)
+            self.blocks = nn.ModuleList(block_of() for _ in blocks)
             if last:
-                self.norm = nn.LayerNorm(width, bias=biases)
+                self.norm = nn.RMSNorm(width) if llama else nn.LayerNorm(width, bias=biases)
                 self.head = nn.Linear(width, options.vocab, bias=False)
                 if options.tied:
                     self.head.weight = self.tokens.weight
 
         def compute(self, values):
             if first:
-                places = torch.arange(values.shape[1])
-                values = self.tokens(values) + self.positions(places)
+                values = self.tokens(values)
+                if not llama:
+                    values = values + self.positions(torch.arange(values.shape[1]))
             for block in self.blocks:
                 values = block(values)
             return self.head(self.norm(values)) if last else values
@@ -139,7 +203,8 @@ def build(options, blocks, first, last):
         draw(part.head, 2)
     if first:
         draw(part.tokens, 1)
-        draw(part.positions, 3)
+        if not llama:
+            draw(part.positions, 3)
     for number, block in zip(blocks, part.blocks):
         draw(block, 10 + number)
     return part
