@@ -77,7 +77,7 @@ fn what_generating_takes_is_known_before() {
             let least = stays_within_its_plan(&network, &config, length);
             // Where one piece goes at a time, what is held does not depend on who is faster; the
             // histories work on less than all positions.
-            assert!(context > 512 || least > 0.6, "{least}, {config:?}");
+            assert!(context > 512 || least > 0.5, "{least}, {config:?}");
         }
     }
 }
@@ -270,6 +270,26 @@ fn mistakes_are_named_and_nothing_is_lost() {
     assert_eq!(tokens(&mut trainer, &prompt(3), 5), expected);
 }
 
+/// Takes whole sequences only.
+#[derive(Debug)]
+struct Whole;
+
+impl LayerSpec for Whole {
+    type Layer = ToyLayer;
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        match inputs[0].shape.axes()[1] {
+            8 => Ok(vec![inputs[0]]),
+            _ => Err(LayerError::spec("whole", "it takes all 8 positions")),
+        }
+    }
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        LayerSpec::cost(&toy(), inputs)
+    }
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<ToyLayer, LayerError> {
+        toy().build(cx)
+    }
+}
+
 #[test]
 fn networks_that_cannot_generate_say_why() {
     let numbers = chain_with(toy());
@@ -280,6 +300,27 @@ fn networks_that_cannot_generate_say_why() {
         "{refused}"
     );
     trainer.step(&common::numbers(13)).unwrap();
+    let why = |network: &Network| {
+        let mut trainer = Trainer::start(network, &one_row(), adamw()).unwrap();
+        trainer.sequence().err().unwrap().to_string()
+    };
+    let row = TensorSpec::i32([8]);
+    let start = || Network::builder().input(row).target(row);
+    let embed = || nn::Embedding::new(VOCABULARY, VOCABULARY);
+    let whole = (start().layer("embed", embed()))
+        .layer("whole", Whole)
+        .loss("loss", nn::CrossEntropy::new());
+    let said = why(&whole.build().unwrap());
+    assert!(
+        said.contains("(whole)") && said.contains("all 8 positions"),
+        "{said}"
+    );
+    let peeking = (start().target(TensorSpec::f32([8, VOCABULARY])))
+        .layer("embed", embed())
+        .layer_from("peek", toy(), &[From::Previous, From::Target(1)])
+        .loss("loss", nn::CrossEntropy::new());
+    let said = why(&peeking.build().unwrap());
+    assert!(said.contains("peek: it reads a target"), "{said}");
     let mut trainer = Trainer::start_inference(&numbers, &config(2)).unwrap();
     assert!(trainer.sequence().is_err());
     assert!(

@@ -7,7 +7,9 @@
 mod jobs;
 mod program;
 
-use jobs::{TIED, assert_gone, disturbed, errors, is_open_mpi, mpirun, pid, run, signal};
+use jobs::{
+    TIED, assert_gone, disturbed, disturbed_writing, errors, is_open_mpi, mpirun, pid, run, signal,
+};
 use program::{folder_with_text, lines};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -58,6 +60,28 @@ fn a_rank_that_is_stopped_is_reported() {
         let why = format!("node {rank} is silent for ");
         let said = |line: &str| !line.starts_with("error: ") && line.contains(&why);
         assert_eq!(text.lines().filter(|line| said(line)).count(), 1, "{text}");
+        assert_gone(folder.path());
+    }
+}
+
+/// The same while the ranks generate, where they meet for every token.
+#[test]
+fn a_rank_that_is_lost_ends_a_text() {
+    for (name, rank) in [("-KILL", 0), ("-KILL", 2), ("-STOP", 1)] {
+        let folder = folder_with_text();
+        let trained = run(
+            folder.path(),
+            3,
+            &format!("{TIED} --nodes 3 --deadline 2 --out run"),
+        );
+        assert!(trained.status.success(), "{trained:?}");
+        let (output, seconds) = disturbed_writing(folder.path(), |pid| signal(pid, name), rank);
+        assert!(!output.status.success());
+        assert!(seconds < 15.0, "{seconds}");
+        let errors = errors(&output);
+        let named = [format!("node {rank}"), format!("rank {rank}")];
+        let wanted = |error: &String| named.iter().any(|name| error.contains(name));
+        assert!(name == "-KILL" || errors.iter().any(wanted), "{errors:?}");
         assert_gone(folder.path());
     }
 }

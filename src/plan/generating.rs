@@ -25,9 +25,11 @@ impl Plan {
         config.validate()?;
         let (batch, schedule) = (config.mini_batch(), &config.schedule);
         let shapes = network.infer(batch.largest())?;
-        let costs: Vec<u64> = (shapes.iter())
-            .map(|layer| layer.cost.forward_flops)
-            .collect();
+        let costs = shapes.iter().map(|layer| layer.cost.forward_flops);
+        let mut costs: Vec<u64> = costs.collect();
+        if network.context().is_ok() {
+            costs[network.loss().index()] = 0;
+        }
         let placement = schedule.place(config.node_count(), config.chunks)?;
         let partition = Partition::new(&costs, placement.stages(), &config.cuts)?;
         let layout = layout::layout(network, &partition, placement);
@@ -171,8 +173,8 @@ pub(super) fn piece_shapes(
         one.inputs.clone_from(&shapes[last.index()].inputs);
         shapes[last.index()] = one;
     }
+    let logits = network.prediction_of(&shapes)?;
     let loss = &mut shapes[network.loss().index()];
-    loss.cost = Cost::default();
-    loss.inputs.truncate(1);
+    (loss.cost, loss.inputs) = (Cost::default(), vec![logits]);
     Ok(shapes)
 }

@@ -111,8 +111,8 @@ impl Prediction<'_> {
         }
     }
 
-    /// What a node holds that goes through pieces of sequences with these effects, whether it trains
-    /// otherwise or not.
+    /// What a node holds that goes through pieces of sequences with these effects, whether it
+    /// trains otherwise or not.
     pub(super) fn generating(
         &self,
         node: NodeId,

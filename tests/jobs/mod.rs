@@ -103,12 +103,35 @@ pub fn disturbed(
     rank: usize,
 ) -> (Output, f64) {
     let arguments = format!("{TIED} --nodes 3 --steps 1000000 --out run {more}");
-    let mut job = mpirun(folder, 3, &[], &arguments);
-    let job = job.stdout(Stdio::null()).spawn().unwrap();
+    let job = mpirun(folder, 3, &[], &arguments);
     let losses = folder.join("run/losses.csv");
-    let started = Instant::now();
     let lines = || fs::read_to_string(&losses).map_or(0, |text| text.lines().count());
-    while lines() < 5 {
+    disturbed_job(
+        folder,
+        (job, Stdio::null()),
+        || lines() >= 5,
+        (disturb, rank),
+    )
+}
+
+/// The same of a run that goes on writing, on three ranks.
+pub fn disturbed_writing(folder: &Path, disturb: impl FnOnce(u32), rank: usize) -> (Output, f64) {
+    let job = mpirun(folder, 3, &[], "generate run --tokens 1000000000");
+    let text = folder.join("text");
+    let to = Stdio::from(fs::File::create(&text).unwrap());
+    let bytes = || fs::metadata(&text).map_or(0, |file| file.len());
+    disturbed_job(folder, (job, to), || bytes() >= 100, (disturb, rank))
+}
+
+fn disturbed_job(
+    folder: &Path,
+    (mut job, to): (Command, Stdio),
+    got_going: impl Fn() -> bool,
+    (disturb, rank): (impl FnOnce(u32), usize),
+) -> (Output, f64) {
+    let job = job.stdout(to).spawn().unwrap();
+    let started = Instant::now();
+    while !got_going() {
         assert!(
             started.elapsed() < Duration::from_secs(60),
             "it does not get going"

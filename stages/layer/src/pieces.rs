@@ -96,7 +96,10 @@ impl Network {
     }
 
     /// What the network puts out, where its layers have these shapes.
-    fn prediction_of(&self, shapes: &[LayerShapes]) -> Result<TensorSpec, LayerError> {
+    ///
+    /// # Errors
+    /// When no layer does.
+    pub fn prediction_of(&self, shapes: &[LayerShapes]) -> Result<TensorSpec, LayerError> {
         match self.prediction() {
             Source::Output { layer, output } => {
                 let spec = shapes[layer.index()].outputs.get(output);
