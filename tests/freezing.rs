@@ -23,6 +23,13 @@ fn trained<D: Data + Clone>(
     let mut trainer = Trainer::start(network, config, optimizer).unwrap();
     let losses = (0..4).map(|_| trainer.step(data).unwrap().loss.to_bits());
     let losses = losses.collect();
+    // Bytes are as planned, too.
+    let held = trainer.report().unwrap();
+    let plan = trainer.plan();
+    for ((held, memory), sent) in held.iter().zip(&plan.memory).zip(&plan.sent_bytes) {
+        assert!(held.memory.peak_bytes <= memory.peak_bytes(), "{config:?}");
+        assert_eq!(held.sent_bytes, 4 * sent, "{config:?}");
+    }
     (values(&mut trainer), losses)
 }
 
