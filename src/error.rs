@@ -11,12 +11,14 @@ mod nonfinite;
 mod run;
 mod standing;
 mod standings;
+mod tensor;
 mod words;
 
 pub use nonfinite::NonFinite;
 pub use run::RunError;
 pub use standing::{Doing, Standing};
 pub use standings::Standings;
+pub use tensor::TensorError;
 pub(crate) use words::panic_text;
 use words::{listed, place};
 
@@ -71,6 +73,21 @@ pub enum PlanError {
         limit_bytes: u64,
         /// Predicted peaks of all nodes.
         all_needed_bytes: Vec<u64>,
+    },
+    /// A node would need more memory to generate than it may hold.
+    #[error(
+        "to generate, node {node} needs {needed_bytes} bytes, {sequence_bytes} of them for what is kept along a sequence, and may hold {limit_bytes}; use more nodes, a shorter context, a trainer for inference only, or allow {} more",
+        .needed_bytes.saturating_sub(*.limit_bytes)
+    )]
+    NoRoomToGenerate {
+        /// The node.
+        node: NodeId,
+        /// Predicted peak: parameters, caches, and what is worked with.
+        needed_bytes: u64,
+        /// What of it is kept along a sequence.
+        sequence_bytes: u64,
+        /// The limit.
+        limit_bytes: u64,
     },
     /// More rows than the plan's batch.
     #[error(
@@ -302,6 +319,9 @@ pub enum Error {
         /// What does not fit, and what to do.
         problem: String,
     },
+    /// Tensors of a file or folder do not fit, or are damaged.
+    #[error(transparent)]
+    Tensor(#[from] Box<TensorError>),
     /// A file could not be written.
     #[error("cannot write {path}: {problem}")]
     Write {

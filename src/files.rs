@@ -140,7 +140,7 @@ pub(crate) fn up_to<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MOST: 
 
 /// What a file is said to be wrong with, in one line: nothing that a terminal would obey, and of
 /// long text both ends.
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     const ENDS: [usize; 2] = [300, 150];
     let count = text.chars().count();
     let harmless = |c: char| if c.is_control() { '?' } else { c };

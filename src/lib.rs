@@ -51,6 +51,7 @@
 //! | [`profile`] | what layers and links take on a machine, kept in a file |
 //! | [`planner`] | what fits and is fastest, said before training |
 //! | [`checkpoint`] | what is saved |
+//! | [`interchange`] | weights in and out, as other libraries have them |
 //! | [`ids`], [`batch`] | numbers that are types, and mini-batches cut into micro-batches |
 #![cfg_attr(
     feature = "nn",
@@ -74,6 +75,7 @@ pub mod config;
 mod error;
 mod files;
 pub mod ids;
+pub mod interchange;
 mod launch;
 pub mod partition;
 pub mod placement;
@@ -98,12 +100,16 @@ pub use ndarray;
 
 pub use checkpoint::{Checkpoint, SaveTo, Weights};
 pub use config::{Config, OnNonFinite, Pinning, Recompute, Transport};
-pub use error::{Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings};
+pub use error::{
+    Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings, TensorError,
+};
 pub use partition::Cuts;
 pub use plan::{Plan, Predicted, SavedPlan};
 pub use schedule::ScheduleKind;
 pub use stage::NodeReport;
-pub use train::{Evaluation, Resumed, StepReport, Trainer};
+pub use train::{
+    Evaluation, Generated, Generation, Resumed, Sequence, StepReport, Trainer, WhenFull,
+};
 #[doc(hidden)]
 pub use wire::Fault;
 
@@ -113,6 +119,7 @@ pub use wire::Fault;
 pub mod outside {
     #[cfg(feature = "cli")]
     pub use crate::cli::configuration;
+    pub use crate::interchange::outside::{index, tensors};
     pub use crate::wire::outside::{header, message, verdict, word};
 }
 
@@ -133,8 +140,12 @@ mod documents {
     struct WhatIsPromised;
     #[doc = include_str!("../docs/book/6-several-machines.md")]
     struct SeveralMachines;
+    #[doc = include_str!("../docs/book/7-weights.md")]
+    struct TheWeights;
     #[doc = include_str!("../docs/book/9-fine-tuning.md")]
     struct FineTuning;
+    #[doc = include_str!("../docs/book/10-generation.md")]
+    struct Generation;
     #[doc = include_str!("../docs/planner.md")]
     struct ThePlanner;
     #[doc = include_str!("../docs/RELIABILITY.md")]

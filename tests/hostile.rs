@@ -5,8 +5,8 @@
 
 use brigade::checkpoint::NamedTensor;
 use brigade::layer::{Network, Random};
-use brigade::nn::{AdamW, Gpt};
-use brigade::outside::{header, message, word};
+use brigade::nn::{AdamW, Decoder, Gpt};
+use brigade::outside::{header, index, message, tensors, word};
 use brigade::planner::{LayersFile, NodeSpec, Planner, layout_string};
 use brigade::profile::Profile;
 use brigade::schedule::csv::{CsvSchedule, Dialect};
@@ -83,6 +83,14 @@ fn read(target: &str, bytes: &[u8]) -> bool {
             Some((_, rest)) => word(rest).is_ok(),
             None => false,
         },
+        ("interchange", _) => match bytes.split_first() {
+            Some((b'0', rest)) => {
+                str::from_utf8(rest).is_ok_and(|text| Decoder::from_hugging_face(text).is_ok())
+            }
+            Some((b'1', rest)) => index(rest).is_ok(),
+            Some((b'2', rest)) => tensors(rest).is_ok(),
+            _ => false,
+        },
         (_, Err(_)) => false,
         #[cfg(feature = "cli")]
         ("config", Ok(text)) => brigade::outside::configuration("profile", text).is_ok(),
@@ -119,6 +127,7 @@ fn damaged_files_are_read_or_refused() {
     bless();
     let targets = [
         "config",
+        "interchange",
         "plan",
         "planner_files",
         "profile",

@@ -44,6 +44,19 @@ fn ranks_train_what_threads_train() {
     }
 }
 
+#[test]
+fn a_llama_too() {
+    let folder = folder_with_text();
+    let llama = format!("{TIED} --family llama --kv-heads 1");
+    let one = format!("{llama} --nodes 1 --out one");
+    let one = figures(&brigade(folder.path(), &one));
+    for schedule in ["1f1b", "zb-v"] {
+        let arguments = format!("{llama} --nodes 4 --schedule {schedule} --out {schedule}");
+        let output = run(folder.path(), 4, &arguments);
+        assert_eq!(figures(&output), one, "{schedule}");
+    }
+}
+
 /// Tensors travel in half of their bytes, and give what one node gives that rounds as well.
 #[test]
 fn ranks_round_what_one_node_rounds() {
@@ -119,6 +132,19 @@ fn text_plans_and_traces_come_from_ranks_too() {
     let generate = "generate run --tokens 12";
     let threads = brigade(folder.path(), generate);
     assert!(threads.status.success());
+    let generated = |output: &Output| {
+        let mut object = lines(output).remove(0);
+        (object["tokens"].take(), object["text"].take())
+    };
+    let longer = "generate run --tokens 40 --top-p 0.9 --prompt line --json";
+    let expected = generated(&brigade(folder.path(), longer));
+    for ranks in [2, 3, 4] {
+        let output = run(folder.path(), ranks, longer);
+        assert_eq!(generated(&output), expected, "{ranks} ranks");
+    }
+    let stopped = "generate run --tokens 40 --stop e --json";
+    let expected = generated(&brigade(folder.path(), stopped));
+    assert_eq!(generated(&run(folder.path(), 4, stopped)), expected);
     let output = run(folder.path(), 2, generate);
     // The launcher's output is a terminal to the program, which gets no control characters.
     let harmless = |byte: &u8| {

@@ -2,6 +2,7 @@
 //! messages that promise more than is there.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use brigade::interchange::TensorFolder;
 use brigade::outside::{header, verdict, word};
 use brigade::planner::{LayersFile, NodeSpec};
 use brigade::profile::Profile;
@@ -28,6 +29,10 @@ fn no_file_is_read_without_an_end() {
     longer(Profile::load(endless).unwrap_err());
     assert!(matches!(Weights::load(endless), Err(Error::Read { .. })));
     assert!(CsvSchedule::read(endless, Dialect::Current).is_err());
+    assert!(matches!(
+        TensorFolder::open(endless),
+        Err(Error::Read { .. })
+    ));
     let folder = tempfile::tempdir().unwrap();
     let large = folder.path().join("large");
     fs::File::create(&large)

@@ -226,6 +226,25 @@ fn text_comes_from_a_run_and_does_not_depend_on_nodes() {
     assert!(prompted.starts_with(b"line"));
     assert_eq!(prompted, generate("--prompt line --temperature 0 --seed 9"));
 
+    let nucleus = generate("--top-p 0.6 --threads-per-node 2");
+    assert_eq!(nucleus, generate("--top-p 0.6 --nodes 3"));
+    let stopped = generate("--stop ne");
+    let until = { newest.windows(2) }.skip(1).position(|two| two == b"ne");
+    let until = until.map_or(newest.len() - 1, |at| 1 + at + 2);
+    assert_eq!(stopped[..stopped.len() - 1], newest[..until]);
+
+    // What programs read.
+    let object: Value = serde_json::from_slice(&generate("--json --prompt line")).unwrap();
+    let spoken = generate("--prompt line");
+    let rest = String::from_utf8_lossy(&spoken[4..spoken.len() - 1]).into_owned();
+    assert_eq!(
+        (&object["prompt"], &object["text"]),
+        (&"line".into(), &rest.into())
+    );
+    assert_eq!(object["tokens"].as_array().unwrap().len(), 30);
+    assert_eq!(object["prompt_tokens"], 4);
+    assert!(object["tokens_per_s"].as_f64().unwrap() > 0.0);
+
     // The weights of another network are refused with a reason.
     let other = format!("train text.txt {SMALL} --layers 1 --steps 1 --out other");
     text(&brigade(folder.path(), &other));

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "trace",
     "stage",
     "checkpoint",
+    "interchange",
     "train",
     "bench",
     "profile",

@@ -295,8 +295,8 @@ def compare(options, parser):
         elif name == "start":
             comparison.start()
         else:
-            torch_gpt = [options.python, os.path.join(HERE, "torch_gpt.py"), *table.shape()]
-            comparison.products(torch_gpt if torch else None)
+            torch_train = [options.python, os.path.join(HERE, "torch_train.py"), *table.shape()]
+            comparison.products(torch_train if torch else None)
 
 
 def main():

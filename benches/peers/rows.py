@@ -8,7 +8,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 @dataclass(frozen=True)
 class Setting:
-    """A GPT and what a step of it goes through."""
+    """A decoder and what a step of it goes through."""
 
     layers: int
     width: int
@@ -19,6 +19,9 @@ class Setting:
     micro: int
     biases: bool = True
     tied: bool = False
+    # Heads of keys and values, and the width within the MLP: of a Llama.
+    kv_heads: int = 0
+    inner: int = 0
 
     @property
     def tokens(self):
@@ -31,12 +34,31 @@ class Setting:
             *("--layers", str(self.layers), "--width", str(self.width)),
             *("--heads", str(self.heads), "--context", str(self.context)),
             *("--batch-size", str(self.batch), "--micro-batch-size", str(self.micro)),
+            *(self.llama() if self.kv_heads else []),
         ]
+
+    def llama(self):
+        """What makes it a Llama."""
+        inner = ("--inner", str(self.inner))
+        return [*("--family", "llama", "--kv-heads", str(self.kv_heads)), *inner]
 
 
 SETTINGS = {
     "S": Setting(layers=8, width=256, heads=4, context=128, vocab=512, batch=32, micro=4),
     "M": Setting(layers=8, width=512, heads=8, context=256, vocab=8192, batch=16, micro=2),
+    # M as a Llama of as many parameters in a block: two queries' heads share one of keys.
+    "llama": Setting(
+        layers=8,
+        width=512,
+        heads=8,
+        context=256,
+        vocab=8192,
+        batch=16,
+        micro=2,
+        biases=False,
+        kv_heads=4,
+        inner=1536,
+    ),
     # nanoGPT's settings for a processor, of its README: one micro-batch, a tied head.
     "nanogpt": Setting(
         layers=4,
@@ -93,8 +115,8 @@ class Commands:
         return Entrant("Brigade", how, nodes * threads, tuple(command))
 
     def torch(self, how, precision, mode, threads=1, split=None):
-        """PyTorch in one of the modes of `torch_gpt.py`."""
-        script = os.path.join(HERE, "torch_gpt.py")
+        """PyTorch in one of the modes of `torch_train.py`."""
+        script = os.path.join(HERE, "torch_train.py")
         command = [self.programs["python"], script, "--mode", mode, "--precision", precision]
         command += [*self.shape(), "--threads", str(threads)]
         command += ["--no-biases"] if not self.setting.biases else []
@@ -154,7 +176,8 @@ class Commands:
             )
         for name in ("burn", "candle"):
             # Their programs have biases and a head of its own.
-            if name in self.programs and self.setting.biases and not self.setting.tied:
+            plain = self.setting.biases and not self.setting.tied and not self.setting.kv_heads
+            if name in self.programs and plain:
                 ours = [self.brigade("one node", "f32")]
                 rows[name] = Row(f"one core against {name}, f32", ours, [self.other(name)])
         return rows

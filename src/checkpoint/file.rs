@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::files::{WholeFile, read_error};
 use crate::stage::Values;
 use crate::wire::from_bytes;
-use brigade_layer::{LayerError, Shape};
+use brigade_layer::{LayerError, ParamAccess, Part, Pool, Shape};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::borrow::Cow;
 use std::fs::File;
@@ -15,24 +15,30 @@ use std::path::{Path, PathBuf};
 const MOST_BYTES: u64 = 1 << 43;
 /// No header is longer: what the format allows.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
+/// So much of a file is read at once.
+const PIECE_BYTES: usize = 1 << 20;
 
-/// All that comes before the tensors of a safetensors file: of these f32 tensors, in this order.
-pub(super) fn header(
+/// All that comes before the tensors of a safetensors file: of these tensors, in this order, in the
+/// format of a library, if it is one's.
+pub(crate) fn header(
     tensors: impl Iterator<Item = (String, Vec<usize>)>,
+    dtype: Dtype,
+    format: Option<&str>,
 ) -> Result<Vec<u8>, String> {
     let mut end = 0;
     let infos = tensors.map(|(key, shape)| {
         let start = end;
-        end += 4 * shape.iter().product::<usize>();
+        end += dtype.bitsize() / 8 * shape.iter().product::<usize>();
         let info = TensorInfo {
-            dtype: Dtype::F32,
+            dtype,
             shape,
             data_offsets: (start, end),
         };
         (key, info)
     });
     let infos = infos.collect();
-    let metadata = Metadata::new(None, infos).map_err(|error| error.to_string())?;
+    let format = format.map(|format| [("format".to_owned(), format.to_owned())].into());
+    let metadata = Metadata::new(format, infos).map_err(|error| error.to_string())?;
     let text = serde_json::to_vec(&metadata).map_err(|error| error.to_string())?;
     let length = text.len().next_multiple_of(8);
     let mut header = (length as u64).to_le_bytes().to_vec();
@@ -50,7 +56,7 @@ impl WeightsFile {
     pub(crate) fn create(path: &Path, params: &[(String, Shape)]) -> Result<Self, Error> {
         let shapes = params.iter();
         let shapes = shapes.map(|(key, shape)| (key.clone(), shape.axes().to_vec()));
-        let header = header(shapes).map_err(|problem| Error::Write {
+        let header = header(shapes, Dtype::F32, None).map_err(|problem| Error::Write {
             path: path.display().to_string(),
             problem,
         })?;
@@ -152,23 +158,48 @@ impl WeightsSource {
     }
 }
 
-impl Values for WeightsSource {
-    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
-        let fail = |problem: String| {
-            LayerError::Value(format!("cannot read {}: {problem}", self.path.display()))
+impl WeightsSource {
+    /// Hands over a parameter's numbers, piece by piece.
+    fn each(
+        &self,
+        key: &str,
+        mut on: impl FnMut(usize, &[f32]) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        let fail = |problem: &dyn ToString| {
+            let (path, problem) = (self.path.display(), problem.to_string());
+            LayerError::Value(format!("cannot read {path}: {problem}"))
         };
         let info = self.header.metadata.info(key);
-        let (from, to) = info
-            .ok_or_else(|| fail(format!("{key} is missing")))?
-            .data_offsets;
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(&self.path)?;
-            file.seek(SeekFrom::Start(self.header.start + from as u64))?;
-            let mut bytes = vec![0; to - from];
-            file.read_exact(&mut bytes)?;
-            Ok(bytes)
-        };
-        let bytes = read().map_err(|error| fail(error.to_string()))?;
-        Ok(from_bytes(&bytes).collect())
+        let info = info.ok_or_else(|| fail(&format!("{key} is missing")))?;
+        let (from, to) = info.data_offsets;
+        let mut file = File::open(&self.path).map_err(|error| fail(&error))?;
+        let start = SeekFrom::Start(self.header.start + from as u64);
+        file.seek(start).map_err(|error| fail(&error))?;
+        let mut bytes = vec![0; PIECE_BYTES.min(to - from)];
+        for start in (from..to).step_by(PIECE_BYTES) {
+            let piece = &mut bytes[..PIECE_BYTES.min(to - start)];
+            file.read_exact(piece).map_err(|error| fail(&error))?;
+            let numbers: Vec<f32> = from_bytes(piece).collect();
+            on((start - from) / 4, &numbers)?;
+        }
+        Ok(())
+    }
+}
+
+impl Values for WeightsSource {
+    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
+        let mut all = Vec::new();
+        self.each(key, |_, piece| {
+            all.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(all.into())
+    }
+
+    fn write(&self, param: &mut dyn ParamAccess, pool: &Pool) -> Result<(), LayerError> {
+        let key = param.info().key.clone();
+        self.each(&key, |start, piece| {
+            param.write_at(Part::Value, start, piece, pool)
+        })
     }
 }

@@ -9,7 +9,7 @@ mod source;
 mod weights;
 mod writer;
 
-pub(crate) use file::{WeightsFile, WeightsSource};
+pub(crate) use file::{WeightsFile, WeightsSource, header as tensors_header};
 pub use folder::SaveTo;
 pub(crate) use folder::{Claimed, part, whole};
 #[cfg(feature = "cli")]

@@ -7,6 +7,7 @@ use crate::plan::hex;
 use crate::stage::State;
 use brigade_layer::Tensor;
 use crossbeam_channel::{Receiver, Sender};
+use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -75,7 +76,7 @@ impl NodeFile {
             missing_bytes: full(error).then_some(missing),
         };
         let shapes = self.tensors.iter().map(|t| (t.name(), t.shape.clone()));
-        let header = header(shapes).map_err(|problem| self.refused(problem))?;
+        let header = header(shapes, Dtype::F32, None).map_err(|problem| self.refused(problem))?;
         let start = header.len() as u64;
         let sizes: Option<Vec<u64>> = self.tensors.iter().map(TensorEntry::bytes).collect();
         let sizes = sizes.ok_or_else(|| self.refused("a tensor is too large".into()))?;

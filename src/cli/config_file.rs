@@ -1,6 +1,7 @@
 //! Options in a TOML file: every option of `brigade train` by its long name.
 
 use super::failure::{Failure, in_one_line};
+use super::options::NETWORK;
 use crate::files::read_text;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
@@ -53,6 +54,10 @@ pub(super) fn arguments_of(
         };
         // The folder of a run is no file for a profile.
         if name == "out" && command.get_name() == "profile" {
+            continue;
+        }
+        // The network is that of the folder.
+        if is_given("from") && NETWORK.contains(&name.as_str()) {
             continue;
         }
         if other && of_pipeline(&name, is_given("plan")) {

@@ -2,6 +2,7 @@
 
 use crate::{Error, PlanError, RunError, Standings};
 use brigade_layer::LayerError;
+use brigade_nn::DataError;
 use std::io;
 use std::path::Path;
 
@@ -105,5 +106,16 @@ impl From<PlanError> for Failure {
 impl From<LayerError> for Failure {
     fn from(error: LayerError) -> Self {
         Self::Usage(error.to_string())
+    }
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        let option = match &error {
+            DataError::Length { bytes, .. } if bytes % 2 == 0 => " (--token-type)",
+            DataError::Vocabulary { .. } => " (--vocab, --token-type)",
+            _ => "",
+        };
+        Self::Other(format!("{error}{option}"))
     }
 }

@@ -13,10 +13,13 @@ mod breakdown;
 mod checkpoint;
 mod config_file;
 mod ending;
+mod export;
 mod failure;
 mod generate;
+mod import;
 mod interrupt;
 mod logging;
+mod model;
 mod options;
 mod ordering;
 mod origin;
@@ -25,11 +28,14 @@ mod place;
 mod plan;
 mod profile;
 mod run_folder;
+mod run_options;
 mod schedule;
 mod starting;
 mod subject;
 mod summary;
 mod text;
+mod tokenize;
+mod tokenizer;
 mod train;
 
 use crate::process;
@@ -64,19 +70,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a small GPT on the bytes of a text, through a pipeline of nodes
+    /// Train a small GPT on a text, through a pipeline of nodes
     #[command(after_help = "\
 Examples:
   brigade train .
   brigade train book.txt --nodes 2 --layers 6 --width 192 --steps 3000
   brigade train book.txt --nodes 4 --schedule gpipe --micro-batch-size 1 --json
+  brigade train book.txt --tokenizer tokenizer.json
   brigade train --config run.toml --lr 5e-4
+  brigade train book.txt --from runs/3 --lr 1e-4
 
-Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes; the last tenth is
-kept for validation. The run folder has config.toml, plan.json, losses.csv, weights.safetensors,
-trace.json (for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and
-saves.")]
+Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes unless there is a
+tokenizer; the last tenth is kept for validation. Token ids come as a file (.bin, as nanoGPT writes
+it), an array (.npy), or a folder with train.bin and val.bin, which `brigade tokenize` writes. The
+run folder has config.toml, network.json, plan.json, losses.csv, weights.safetensors, trace.json
+(for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and saves.")]
     Train(Box<TrainOptions>),
+    /// Turn text into token files, for `brigade train FOLDER`
+    #[command(after_help = "\
+Examples:
+  brigade tokenize book.txt --tokenizer tokenizer.json --out tokens
+  brigade train tokens
+
+The folder has train.bin, val.bin (the last tenth), tokens.json and a copy of the tokenizer.json.
+Tokens are u16 where the vocabulary allows it, else u32. It is there whole or not at all.")]
+    Tokenize(tokenize::TokenizeOptions),
     /// Say who would do what, how long it would take and what it would hold; trains nothing
     #[command(after_help = "\
 Examples:
@@ -100,8 +118,28 @@ them. A profile is of one network, one precision and one number of threads a nod
     #[command(after_help = "\
 Examples:
   brigade generate
-  brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8")]
+  brigade generate runs/3 --prompt 'ROMEO:' --tokens 500 --temperature 0.8
+  brigade generate --top-p 0.9 --stop '.' --json")]
     Generate(generate::GenerateOptions),
+    /// A model of Hugging Face as a run folder
+    #[command(after_help = "\
+Examples:
+  brigade import gpt2
+  brigade import llama --out runs/llama --json
+
+FOLDER has config.json (GPT-2 or Llama) and model.safetensors, or several files with
+model.safetensors.index.json; files of tokenizers are carried along. Without importing it first,
+`brigade train --from FOLDER` reads it, too.")]
+    Import(import::ImportOptions),
+    /// A run as a folder that Hugging Face's transformers reads
+    #[command(after_help = "\
+Examples:
+  brigade export --out tuned
+  brigade export runs/3 --out tuned --dtype bf16 --shard-size 2GB
+
+The folder has config.json and model.safetensors, or several files with
+model.safetensors.index.json, and the files of tokenizers that the run has.")]
+    Export(export::ExportOptions),
     /// Schedules drawn, proven, simulated, exchanged with PyTorch and compared
     #[command(subcommand_required = true)]
     Schedule {
@@ -129,6 +167,19 @@ Examples:
         /// For which shell.
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// The options of a run, where it has any.
+    fn run_options(&mut self) -> Option<&mut RunOptions> {
+        match self {
+            Self::Train(options) => Some(&mut options.run),
+            Self::Plan(options) => Some(&mut options.run),
+            Self::Profile(options) => Some(&mut options.run),
+            Self::Config(options) => Some(options),
+            _ => None,
+        }
+    }
 }
 
 /// Runs the program with these arguments (the first is its name). Exit code 2 for wrong usage, 1
@@ -177,7 +228,11 @@ fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
         arguments.splice(at..at, more);
         matches = self::matches(&arguments)?;
     }
-    let cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(usage)?;
+    if let Some(run) = cli.command.run_options() {
+        run.network.settle()?;
+        run.tokens.settle(run.network.from.as_deref());
+    }
     Ok((cli, matches))
 }
 
@@ -246,14 +301,18 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
             let settings = |decided: &Decided| settings(decided).unwrap_or_default();
             train::train(options, &settings, to)
         }
+        Command::Tokenize(options) => tokenize::tokenize(options, to),
         Command::Plan(options) => plan::plan(options, to),
         Command::Profile(options) => profile::profile(options, to),
         Command::Generate(options) => generate::generate(options, to),
+        Command::Import(options) => import::import(options, to),
+        Command::Export(options) => export::export(options, to),
         Command::Schedule { command } => schedule::schedule(command, to),
         Command::Checkpoint { command } => checkpoint::checkpoint(command, to),
         Command::Config(options) => {
             checked(options)?;
-            output::print(to, settings(&Decided::new()).unwrap_or_default().trim_end())
+            let decided = options.network.left_to_its_origin();
+            output::print(to, settings(&decided).unwrap_or_default().trim_end())
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -267,7 +326,9 @@ fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {
 fn checked(options: &RunOptions) -> Result<(), Failure> {
     options.checked_config()?;
     options.optimizer()?;
-    options.tuned(&options.network.decoder(text::BYTES)?)?;
+    // Of which tokens is not known yet.
+    let vocab = options.tokens.vocab.unwrap_or(1);
+    options.tuned(&options.network.decoder(vocab)?)?;
     Ok(())
 }
 
@@ -298,18 +359,6 @@ pub fn configuration(command: &str, text: &str) -> Result<String, String> {
         Ok(config_file::text(own, own_matches, &Decided::new()))
     };
     read().map_err(|failure| failure.to_string())
-}
-
-/// The options of a finished run, from its folder.
-fn options_of_run(file: &std::path::Path) -> Result<RunOptions, Failure> {
-    let command = Cli::command();
-    let command = command.find_subcommand("train").expect("it is above");
-    let mut arguments: Vec<OsString> = vec!["brigade".into(), "train".into()];
-    arguments.extend(config_file::arguments(file, command, None)?);
-    match Cli::try_parse_from(arguments).map_err(usage)?.command {
-        Command::Train(options) => Ok(options.run),
-        _ => Err(Failure::Other("a run folder is of `brigade train`".into())),
-    }
 }
 
 #[cfg(test)]

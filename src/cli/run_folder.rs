@@ -13,9 +13,20 @@ use std::path::{Path, PathBuf};
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const WEIGHTS: &str = "weights.safetensors";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const NETWORK: &str = "network.json";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 const LOSSES: &str = "losses.csv";
 const HEADING: &str = "step,loss,grad_norm,lr,step_ms,val_loss";
+
+/// What a run folder says of its run.
+#[derive(Clone, Copy)]
+pub(super) struct Texts<'a> {
+    /// All options.
+    pub(super) settings: &'a str,
+    /// The network.
+    pub(super) network: &'a str,
+}
 
 /// An open run folder.
 pub(super) struct RunFolder {
@@ -35,50 +46,36 @@ impl RunFolder {
     pub(super) fn open(
         path: Option<&Path>,
         plan: &Plan,
-        settings: &str,
+        texts: Texts<'_>,
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
-        let path = match path {
-            Some(path) => {
-                fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
-                path.to_owned()
-            }
-            None => next(Path::new("runs"))?,
-        };
-        let lock = alone(&path)?;
+        let (path, lock) = made(path)?;
         give_way(&path)?;
-        Self::write((path, lock), plan, settings, earlier)
+        Self::write((path, lock), plan, texts, earlier)
     }
 
     /// Opens the folder of a run that goes on: `earlier` steps stay.
     pub(super) fn reopen(
         path: &Path,
         plan: &Plan,
-        settings: &str,
+        texts: Texts<'_>,
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
-        fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
-        let lock = alone(path)?;
-        Self::write((path.to_owned(), lock), plan, settings, earlier)
+        Self::write(made(Some(path))?, plan, texts, earlier)
     }
 
     fn write(
         (path, lock): (PathBuf, File),
         plan: &Plan,
-        settings: &str,
+        texts: Texts<'_>,
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         // Of an earlier run in the same folder nothing stays: it would pass for this one's.
         for left in [WEIGHTS, "trace.json", "report.html"] {
-            let file = path.join(left);
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Failure::file("remove", &file, &error));
-                }
-                _ => {}
-            }
+            remove(&path.join(left))?;
         }
-        write_whole(&path.join(CONFIG), settings.as_bytes())?;
+        write_whole(&path.join(CONFIG), texts.settings.as_bytes())?;
+        write_whole(&path.join(NETWORK), texts.network.as_bytes())?;
         plan.save(path.join("plan.json"))?;
         let file = path.join(LOSSES);
         let lines = earlier.iter().map(line);
@@ -122,9 +119,58 @@ impl RunFolder {
         Ok(save_perfetto(self.path.join("trace.json"), plan, traces)?)
     }
 
+    /// Keeps a copy of the tokenizer, so that the run's text can be made from here; none of an
+    /// earlier run stays.
+    pub(super) fn tokenizer(&self, json: Option<&[u8]>) -> Result<(), Failure> {
+        let file = self.path.join(TOKENIZER);
+        match json {
+            Some(json) => Ok(write_whole(&file, json)?),
+            None => remove(&file),
+        }
+    }
+
     /// Where the weights belong.
     pub(super) fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
+    }
+}
+
+/// A file that need not be there.
+fn remove(file: &Path) -> Result<(), Failure> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::file("remove", file, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A folder, made if it is not there, where nobody else is at work; without a name, the next of
+/// `runs/1`, `runs/2`, ...
+fn made(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
+    let path = match path {
+        Some(path) => {
+            fs::create_dir_all(path).map_err(|error| Failure::file("make", path, &error))?;
+            path.to_owned()
+        }
+        None => next(Path::new("runs"))?,
+    };
+    let lock = alone(&path)?;
+    Ok((path, lock))
+}
+
+/// As [`made`], where no run is yet.
+pub(super) fn vacant(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
+    let (path, lock) = made(path)?;
+    match [CONFIG, NETWORK, WEIGHTS]
+        .iter()
+        .find(|name| path.join(name).exists())
+    {
+        None => Ok((path, lock)),
+        Some(name) => Err(Failure::Usage(format!(
+            "{} has {name} of a run; give another folder",
+            path.display()
+        ))),
     }
 }
 

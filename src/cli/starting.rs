@@ -65,6 +65,18 @@ impl Starting {
     /// again.
     pub(super) fn settings(&self, options: &TrainOptions) -> Decided {
         let mut decided = Decided::from([("out", None), ("plan", None), ("resume", None)]);
+        if self.corpus.has_ids() && options.run.output.synthetic_vocab.is_none() {
+            decided.insert("vocab", Some(self.corpus.vocab.to_string()));
+        }
+        decided.insert("from", None);
+        if options.run.network.from.is_some() {
+            let tokenizer = options.run.tokens.tokenizer.as_ref();
+            decided.insert(
+                "tokenizer",
+                tokenizer.map(|file| file.display().to_string()),
+            );
+            decided.extend(options.run.network.described());
+        }
         if options.plan.is_none() && !options.run.leaves_open() {
             return decided;
         }

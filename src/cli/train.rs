@@ -8,11 +8,12 @@ use super::output::{Output, StepLine, warn};
 use super::run_folder::RunFolder;
 use super::starting::Starting;
 use super::summary::{describe, tokens_per_second};
+use super::tokenizer::Vocabulary;
 use crate::process;
 use crate::trace::StepTrace;
 use crate::{Config, Fault, SaveTo, StepReport, Trainer};
 use brigade_layer::{Network, Optimizer};
-use brigade_nn::{Decoder, TokenWindows};
+use brigade_nn::{Decoder, TokenWindows, Tokens};
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ pub(super) fn train(
     let (mut from, mut options) = (From::of(options)?, options.clone());
     if let Some(folder) = from.folder() {
         options.run.output.out = Some(folder.to_owned());
+    }
+    if let Some(run) = from.run() {
+        options.run.network.go_on(run)?;
     }
     let options = &options;
     let starting = Starting::of(options)?;
@@ -108,7 +112,9 @@ struct Run<'a> {
     known: Option<String>,
     folder: Option<RunFolder>,
     windows: TokenWindows,
-    validation: Arc<[i32]>,
+    validation: Tokens,
+    /// What tokens are as text, if that is known.
+    vocabulary: Option<Arc<Vocabulary>>,
     source: String,
     /// What it trains on, with its digest.
     data: String,
@@ -158,8 +164,9 @@ impl<'a> Run<'a> {
             known,
             folder: None,
             windows,
-            data: corpus.digest(),
+            data: corpus.digest()?,
             validation: corpus.validation,
+            vocabulary: corpus.vocabulary,
             source: corpus.source,
             interrupt,
             warned: false,

@@ -1,6 +1,6 @@
 //! What travels over the edges of a network.
 
-use crate::batch::MiniBatch;
+use super::Walk;
 use crate::ids::MicroBatchId;
 use crate::schedule::Lane;
 use brigade_layer::{DType, LayerError, LayerShapes, Network, Precision, TensorSpec};
@@ -13,10 +13,11 @@ pub(crate) struct EdgeSpecs {
 }
 
 impl EdgeSpecs {
-    pub(crate) fn new(network: &Network, batch: MiniBatch) -> Result<Self, LayerError> {
+    pub(crate) fn new(network: &Network, walk: &Walk) -> Result<Self, LayerError> {
+        let batch = walk.batch;
         let last = MicroBatchId::new(batch.micro_batches().get() - 1);
         let rows = [batch.largest(), batch.rows_of(last).len()];
-        let [full, rest] = rows.map(|rows| network.infer(rows));
+        let [full, rest] = rows.map(|rows| walk.kind.shapes(network, rows));
         let shapes = [full?, rest?];
         Ok(Self { shapes, last })
     }

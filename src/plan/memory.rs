@@ -26,6 +26,10 @@ pub struct NodeMemory {
     pub slot_bytes: u64,
     /// The most that an evaluation or prediction holds beside parameters, gradients and state.
     pub forward_bytes: u64,
+    /// What layers keep along a sequence, in a plan [for
+    /// inference](crate::Plan::for_inference): then `forward_bytes` is what the pieces of a
+    /// sequence take beside.
+    pub sequence_bytes: u64,
     /// Copies while the weights are saved: the largest parameter, and pieces of it on their way.
     pub saving_bytes: u64,
     /// Copies while a checkpoint is written next to training, if that is wanted.
@@ -39,6 +43,7 @@ impl NodeMemory {
     /// Altogether, at the worst moment.
     pub fn peak_bytes(&self) -> u64 {
         let training = self.working_bytes.saturating_add(self.slot_bytes);
+        let forward = self.forward_bytes.saturating_add(self.sequence_bytes);
         [
             self.parameter_bytes,
             self.gradient_bytes,
@@ -47,7 +52,7 @@ impl NodeMemory {
         ]
         .into_iter()
         .fold(
-            training.max(self.forward_bytes).max(self.saving_bytes),
+            training.max(forward).max(self.saving_bytes),
             u64::saturating_add,
         )
     }
@@ -97,11 +102,38 @@ impl Prediction<'_> {
             slot_bytes: training.slot_bytes.saturating_add(shared),
             forward_bytes: (prepared.saturating_add(forward.working_bytes))
                 .saturating_add(forward.slot_bytes),
+            sequence_bytes: 0,
             saving_bytes: largest + 2 * largest.min(PIECE_BYTES),
             checkpoint_bytes: match self.saving_bytes {
                 0 => 0,
                 most => (most.max(largest)).min(parameter_bytes.saturating_add(optimizer_bytes)),
             },
+        }
+    }
+
+    /// What a node holds that goes through pieces of sequences with these effects, whether it trains
+    /// otherwise or not.
+    pub(super) fn generating(
+        &self,
+        node: NodeId,
+        effects: &Effects<'_>,
+        trains: bool,
+    ) -> NodeMemory {
+        let forward = self.of(node, effects, effects);
+        let stages = self.layout.placement.stages_on(node);
+        let layers = stages.flat_map(|stage| self.partition.layers_of(stage));
+        let kept = layers.map(|layer| self.shapes[layer].cost.sequence_bytes);
+        let sequence_bytes = kept.fold(0, u64::saturating_add);
+        let of_training = |bytes| if trains { bytes } else { 0 };
+        NodeMemory {
+            gradient_bytes: of_training(forward.gradient_bytes),
+            optimizer_bytes: of_training(forward.optimizer_bytes),
+            checkpoint_bytes: of_training(forward.checkpoint_bytes),
+            working_bytes: 0,
+            slot_bytes: 0,
+            saving_bytes: 0,
+            sequence_bytes,
+            ..forward
         }
     }
 

@@ -18,6 +18,7 @@ use std::ops::Range;
 mod arriving;
 mod edges;
 mod file;
+mod generating;
 mod layout;
 mod memory;
 mod order;
@@ -187,40 +188,53 @@ impl Plan {
     /// # Errors
     /// When one may not: with the numbers of all.
     pub fn fits(&self, config: &Config) -> Result<(), PlanError> {
-        for (node, memory) in self.layout.nodes().iter().zip(&self.memory) {
-            let needed_bytes = memory.peak_bytes();
+        self.fit(config, &self.memory)
+    }
+
+    fn fit(&self, config: &Config, memory: &[NodeMemory]) -> Result<(), PlanError> {
+        for (node, needs) in self.layout.nodes().iter().zip(memory) {
+            let needed_bytes = needs.peak_bytes();
             let limit_bytes = config.limit_of(node).unwrap_or(u64::MAX);
             if needed_bytes > limit_bytes {
+                let all = memory.iter();
                 return Err(PlanError::DoesNotFit {
                     node,
                     needed_bytes,
                     limit_bytes,
-                    all_needed_bytes: self.memory.iter().map(NodeMemory::peak_bytes).collect(),
+                    all_needed_bytes: all.map(NodeMemory::peak_bytes).collect(),
                 });
             }
         }
         Ok(())
     }
 
-    /// The lists for another kind of pass or another number of rows, at most a full mini-batch.
+    /// The lists for another kind of pass or another number of rows, at most a full mini-batch;
+    /// when generating, of pieces of a sequence.
     ///
     /// # Errors
-    /// When there are no rows or more than a full mini-batch has.
+    /// When there are no rows or more than may go together, or it is not for training.
     pub fn walk(&self, kind: PassKind, rows: usize) -> Result<Walk, PlanError> {
         let full = self.training.batch;
-        if rows == 0 || rows > full.rows() {
-            return Err(PlanError::TooManyRows {
-                rows,
-                most: full.rows(),
-            });
+        let most = match kind {
+            PassKind::Generate { .. } => self.most_pieces(),
+            _ => full.rows(),
+        };
+        if rows == 0 || rows > most {
+            return Err(PlanError::TooManyRows { rows, most });
         }
         let batch = full.with_rows(rows);
         match kind {
+            PassKind::Train if !self.trains() => Err(PlanError::Setting {
+                setting: "trainer",
+                value: "one for inference".into(),
+                allowed: "started for training: Trainer::start".into(),
+            }),
             PassKind::Train => {
                 let definition = self.definition.first(batch.micro_batches());
                 Walk::new(kind, &definition, &self.layout, batch)
             }
             PassKind::Evaluate | PassKind::Predict => Walk::forward(kind, &self.layout, batch),
+            PassKind::Generate { length } => Walk::through(length, &self.layout, rows),
         }
     }
 

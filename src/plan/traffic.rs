@@ -27,7 +27,7 @@ pub(crate) fn scalars_from(
     let layers: usize = stages.map(|stage| partition.layers_of(stage).len()).sum();
     let has_loss = layout.placement.node_of(partition.stage_of(network.loss())) == node;
     match walk.kind {
-        PassKind::Predict => 0,
+        PassKind::Predict | PassKind::Generate { .. } => 0,
         PassKind::Train => FLAG_SCALARS + layers + if has_loss { 2 } else { 0 },
         PassKind::Evaluate if has_loss => verdict_len(network, walk),
         PassKind::Evaluate => 0,
@@ -42,7 +42,7 @@ pub(crate) fn verdict_len(network: &Network, walk: &Walk) -> usize {
         PassKind::Evaluate => {
             walk.batch.micro_batches().index() * (2 + 2 * network.metrics().len())
         }
-        PassKind::Predict => 0,
+        PassKind::Predict | PassKind::Generate { .. } => 0,
     }
 }
 
@@ -82,7 +82,8 @@ pub(super) fn sent_bytes(
             }
         }
     }
-    for sum in &layout.shared {
+    let sums = (walk.kind == PassKind::Train).then_some(&layout.shared);
+    for sum in sums.into_iter().flatten() {
         shared_bytes(network, layout, sum, &mut bytes);
     }
     let others = layout.nodes().index() as u64 - 1;

@@ -1,8 +1,12 @@
 //! The lists of all nodes for one pass.
 
+use super::generating::piece_shapes;
 use crate::batch::MiniBatch;
 use crate::error::PlanError;
-use crate::schedule::{Definition, Layout, Lowered, check, forward_only, lower, stash_peaks};
+use crate::schedule::{
+    Action, Definition, Layout, Lowered, check, forward_only, lower, stash_peaks,
+};
+use brigade_layer::{LayerError, LayerShapes, Network};
 use serde::Serialize;
 
 /// What one walk through the lists is for.
@@ -15,6 +19,31 @@ pub enum PassKind {
     Evaluate,
     /// Forward up to the network's output.
     Predict,
+    /// Forward up to the network's output through pieces of one sequence, one after the other: the
+    /// micro-batches.
+    Generate {
+        /// Positions of each piece.
+        length: usize,
+    },
+}
+
+impl PassKind {
+    /// Shapes of what every layer computes of a micro-batch of so many rows, or of a piece.
+    pub(super) fn shapes(
+        self,
+        network: &Network,
+        rows: usize,
+    ) -> Result<Vec<LayerShapes>, LayerError> {
+        match self {
+            Self::Generate { length } => piece_shapes(network, length),
+            Self::Train | Self::Evaluate | Self::Predict => network.infer(rows),
+        }
+    }
+
+    /// Whether it ends with the network's output, before the loss.
+    pub(crate) fn predicts(self) -> bool {
+        matches!(self, Self::Predict | Self::Generate { .. })
+    }
 }
 
 /// One list per node for one size of mini-batch.
@@ -38,6 +67,21 @@ impl Walk {
     ) -> Result<Self, PlanError> {
         let definition = forward_only(&layout.placement, batch.micro_batches());
         Self::new(kind, &definition, layout, batch)
+    }
+
+    /// Pieces of so many positions. Whoever asks for them puts the answers together, so that the
+    /// nodes need no exchange of their own at the end.
+    pub(super) fn through(
+        length: usize,
+        layout: &Layout,
+        pieces: usize,
+    ) -> Result<Self, PlanError> {
+        let (kind, batch) = (PassKind::Generate { length }, MiniBatch::new(pieces, 1));
+        let mut walk = Self::forward(kind, layout, batch)?;
+        for list in &mut walk.lowered.nodes {
+            list.retain(|action| *action != Action::Exchange);
+        }
+        Ok(walk)
     }
 
     /// Lowers and checks.

@@ -35,7 +35,7 @@ pub(super) fn load(
     for (_, stage) in stages.iter_mut() {
         stage.visit_params(&mut |_, param| {
             let info = param.info().clone();
-            param.write(Part::Value, &from.of(&info.key)?, pool)?;
+            from.write(param, pool)?;
             let states = states.iter().enumerate().filter(|_| info.trains);
             for (number, name) in states {
                 if let Some(state) = from.state(&info.key, name)? {

@@ -1,5 +1,6 @@
 //! What a stage is told with every action.
 
+use super::command::Along;
 use crate::config::OnNonFinite;
 use crate::ids::{MicroBatchId, StageId, StepId};
 use crate::wire::halves;
@@ -10,6 +11,7 @@ use brigade_layer::{DType, LayerError, Mode, Network, Pool, Precision, Tensor};
 pub(super) struct PassCtx<'a> {
     pub(super) mode: Mode,
     pub(super) predicts: bool,
+    pub(super) along: Option<Along>,
     pub(super) seed: u64,
     pub(super) step: StepId,
     pub(super) precision: Precision,
@@ -38,9 +40,18 @@ pub(super) struct Call<'a> {
     pub(super) stage: StageId,
     pub(super) micro_batch: MicroBatchId,
     pub(super) first_row: usize,
+    /// Whether this is the last of the pass.
+    pub(super) last: bool,
 }
 
 impl Call<'_> {
+    /// Whether the network's output for it is wanted.
+    pub(super) fn answers(&self) -> bool {
+        self.pass
+            .along
+            .is_none_or(|along| along.answers && self.last)
+    }
+
     /// The same once more, for what it leaves to the backward pass.
     pub(super) fn again(self) -> Self {
         let mode = Mode::Recompute;

@@ -4,7 +4,9 @@ use super::call::Call;
 use super::program::{GradientTo, LayerProgram};
 use crate::ids::MicroBatchId;
 use crate::schedule::Work;
-use brigade_layer::{AnyLayer, Ctx, LayerError, LayerState, ParamAccess, Slot, Tensors};
+use brigade_layer::{
+    AnyLayer, Ctx, LayerError, LayerState, ParamAccess, Pool, Shape, Slot, Tensor, Tensors,
+};
 use std::time::Instant;
 
 /// A layer on its node.
@@ -13,6 +15,8 @@ pub(super) struct StageLayer {
     pub(super) key: String,
     pub(super) layer: Box<dyn AnyLayer>,
     pub(super) state: LayerState,
+    /// Of a piece of a sequence it sees the last position only.
+    pub(super) sees_last: bool,
     /// Its calls in this pass, while they are traced.
     pub(super) calls: Option<Vec<TracedCall>>,
 }
@@ -26,8 +30,12 @@ impl StageLayer {
         cx.mode = call.pass.mode;
         cx.seed = call.pass.seed;
         cx.step = call.pass.step;
-        cx.micro_batch = call.micro_batch;
-        cx.first_row = call.first_row;
+        // The pieces of a sequence are micro-batches for the schedule only.
+        (cx.micro_batch, cx.first_row) = match call.pass.along {
+            Some(_) => (MicroBatchId::new(0), 0),
+            None => (call.micro_batch, call.first_row),
+        };
+        cx.sequence_length = call.pass.along.map_or(0, |along| along.length);
         cx.layer = program.layer;
         cx.precision = call.pass.precision;
         cx.threads = call.pass.threads;
@@ -97,6 +105,19 @@ impl StageLayer {
 }
 
 impl StageLayer {
+    /// What the layer sees of these inputs.
+    pub(super) fn seen(&self, inputs: Tensors, call: Call<'_>) -> Result<Tensors, LayerError> {
+        if !self.sees_last || call.pass.along.is_none() {
+            return Ok(inputs);
+        }
+        let mut last = Tensors::none();
+        for input in inputs.iter() {
+            let input = input.ok_or(LayerError::Missing { index: last.len() })?;
+            last.push(Some(last_position(input, call.pass.pool)?))?;
+        }
+        Ok(last)
+    }
+
     fn begun(&self) -> Option<Instant> {
         self.calls.as_ref().map(|_| Instant::now())
     }
@@ -106,4 +127,21 @@ impl StageLayer {
             calls.push(((work, call.micro_batch), (begun, Instant::now())));
         }
     }
+}
+
+/// The last position of a piece [1, positions, ...], as a piece of one.
+fn last_position(piece: &Tensor, pool: &Pool) -> Result<Tensor, LayerError> {
+    let shape = piece.shape();
+    let [1, length, rest @ ..] = shape.axes() else {
+        let expected = "[1, positions, ...]";
+        return Err(LayerError::shape("piece of a sequence", expected, shape));
+    };
+    if *length == 1 {
+        return Ok(piece.clone());
+    }
+    let size = rest.iter().product::<usize>();
+    let mut last = pool.f32(Shape::new(&[&[1, 1], rest].concat())?)?;
+    last.data()
+        .copy_from_slice(&piece.f32()?[(length - 1) * size..]);
+    Ok(last.freeze())
 }

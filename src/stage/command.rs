@@ -6,7 +6,7 @@ use crate::ids::{LayerIndex, NodeId, PassId, StepId};
 use crate::plan::Walk;
 use crate::sync::Verdict;
 use crate::trace::NodeTrace;
-use brigade_layer::{Data, LayerError, ParamBytes, PoolReport, Tensor};
+use brigade_layer::{Data, LayerError, ParamAccess, ParamBytes, Part, Pool, PoolReport, Tensor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,11 +25,30 @@ pub(crate) struct Request {
     pub(crate) stop: Arc<AtomicBool>,
     /// Notes are wanted, with times since then.
     pub(crate) traced: Option<Instant>,
+    /// What is gone along, when generating.
+    pub(crate) along: Option<Along>,
+}
+
+/// A sequence whose pieces go through the nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Along {
+    /// The most positions that it gets to have.
+    pub(crate) length: usize,
+    /// Whether it starts with this pass: what was kept along another is forgotten.
+    pub(crate) starts: bool,
+    /// Whether the output for the last position of the last piece is wanted.
+    pub(crate) answers: bool,
 }
 
 /// Values of parameters, by key: every node asks for its own.
 pub(crate) trait Values: Send + Sync {
     fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError>;
+
+    /// Gives a parameter its values, piece by piece where it can.
+    fn write(&self, param: &mut dyn ParamAccess, pool: &Pool) -> Result<(), LayerError> {
+        let values = self.of(&param.info().key)?;
+        param.write(Part::Value, &values, pool)
+    }
 
     /// The optimizer's state of this name, where there is more than values.
     fn state(&self, _key: &str, _name: &str) -> Result<Option<Cow<'_, [f32]>>, LayerError> {
@@ -58,6 +77,8 @@ pub(crate) enum Command {
     Save(Outbox),
     /// Copy all that is left.
     Complete,
+    /// Forget what is kept along a sequence.
+    Forget,
 }
 
 /// What a node found out in a pass.

@@ -6,21 +6,29 @@ use crate::plan::{EdgeSpecs, Walk};
 use crate::schedule::Transfer;
 use crate::wire::halves;
 use brigade_layer::{DType, Precision, Tensor};
+use std::sync::Arc;
 
 /// How tensors leave and arrive in a pass: as they are, unless they travel in bf16.
 #[derive(Default)]
-pub(super) struct Crossing(Option<EdgeSpecs>);
+pub(super) struct Crossing {
+    walk: Option<Arc<Walk>>,
+    specs: Option<EdgeSpecs>,
+}
 
 impl Crossing {
-    pub(super) fn new(setup: &WorkerSetup, walk: &Walk) -> Result<Self, Cause> {
-        Ok(Self(match setup.plan.wire {
-            Precision::Bf16 => Some(EdgeSpecs::new(&setup.network, walk.batch)?),
-            _ => None,
-        }))
+    /// Gets ready for a pass through these lists.
+    pub(super) fn begin(&mut self, setup: &WorkerSetup, walk: &Arc<Walk>) -> Result<(), Cause> {
+        let known = self.walk.as_ref();
+        if setup.plan.wire == Precision::Bf16 && known.is_none_or(|known| !Arc::ptr_eq(known, walk))
+        {
+            self.specs = Some(EdgeSpecs::new(&setup.network, walk)?);
+            self.walk = Some(walk.clone());
+        }
+        Ok(())
     }
 
     pub(super) fn leaving(&self, tensor: Tensor, setup: &WorkerSetup) -> Result<Tensor, Cause> {
-        match self.0 {
+        match self.specs {
             Some(_) if tensor.dtype() == DType::F32 => Ok(halves::pack(&tensor, &setup.pool)?),
             _ => Ok(tensor),
         }
@@ -32,7 +40,7 @@ impl Crossing {
         transfer: &Transfer,
         setup: &WorkerSetup,
     ) -> Result<Tensor, Cause> {
-        let Some(specs) = &self.0 else {
+        let Some(specs) = &self.specs else {
             return Ok(tensor);
         };
         let spec = specs.of(&setup.network, transfer.lane, transfer.micro_batch);

@@ -3,6 +3,7 @@
 use crate::batch::MiniBatch;
 use crate::error::Cause;
 use crate::ids::{MicroBatchId, StepId};
+use crate::plan::{PassKind, Walk};
 use brigade_layer::{
     AnySpec, Data, Feed, LayerError, Network, Pool, Source, Tensor, TensorSpec, Tensors,
 };
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub(super) struct Feeds {
     data: Arc<dyn Data>,
     step: StepId,
+    kind: PassKind,
     batch: MiniBatch,
     pool: Pool,
 }
@@ -25,11 +27,12 @@ pub(super) struct Fetched {
 }
 
 impl Feeds {
-    pub(super) fn new(data: Arc<dyn Data>, step: StepId, batch: MiniBatch, pool: Pool) -> Self {
+    pub(super) fn new(data: Arc<dyn Data>, step: StepId, walk: &Walk, pool: Pool) -> Self {
         Self {
             data,
             step,
-            batch,
+            kind: walk.kind,
+            batch: walk.batch,
             pool,
         }
     }
@@ -70,8 +73,12 @@ impl Feeds {
         let tensor = tensor.ok_or(LayerError::Missing { index: number })?;
         if let Some(row) = network.feed(feed) {
             let rows = self.batch.rows_of(micro_batch).len();
+            let row_shape = match self.kind {
+                PassKind::Generate { length } => row.shape.with_rows(length),
+                _ => row.shape,
+            };
             let declared = TensorSpec {
-                shape: row.shape.batched(rows)?,
+                shape: row_shape.batched(rows)?,
                 dtype: row.dtype,
             };
             if tensor.spec() != declared {

@@ -1,6 +1,6 @@
 //! What belongs to one walk through a node's list.
 
-use super::command::{Outcome, Request};
+use super::command::{Along, Outcome, Request};
 use super::feeds::Feeds;
 use super::runner::Forwarded;
 use crate::config::OnNonFinite;
@@ -19,6 +19,7 @@ pub(super) struct Pass {
     pub(super) step: StepId,
     pub(super) mode: Mode,
     pub(super) feeds: Feeds,
+    pub(super) along: Option<Along>,
     /// Raised by whoever wants to stop.
     pub(super) stop: Arc<AtomicBool>,
     /// Over how many terms the loss of each micro-batch sums, on the node that has it.
@@ -42,12 +43,12 @@ impl Pass {
         pool: &Pool,
     ) -> Result<Self, Cause> {
         let walk = &request.walk;
-        let feeds = Feeds::new(request.data.clone(), request.step, walk.batch, pool.clone());
+        let feeds = Feeds::new(request.data.clone(), request.step, walk, pool.clone());
         let with_loss = plan
             .layout
             .placement
             .node_of(plan.partition.stage_of(network.loss()));
-        let terms = match with_loss == node && walk.kind != PassKind::Predict {
+        let terms = match with_loss == node && !walk.kind.predicts() {
             true => Some(feeds.count_terms(network)?),
             false => None,
         };
@@ -63,7 +64,12 @@ impl Pass {
         Ok(Self {
             id: request.pass,
             step: request.step,
-            mode: if trains { Mode::Train } else { Mode::Evaluate },
+            mode: match walk.kind {
+                PassKind::Train => Mode::Train,
+                PassKind::Generate { .. } => Mode::Generate,
+                PassKind::Evaluate | PassKind::Predict => Mode::Evaluate,
+            },
+            along: request.along,
             feeds,
             stop: request.stop.clone(),
             terms,
@@ -71,7 +77,8 @@ impl Pass {
             metrics: if trains { 0 } else { network.metrics().len() },
             forwarded,
             loss_gradient: total.map_or(0.0, |total| (1.0 / total) as f32),
-            verdict: None,
+            // Nothing is left to agree on after a piece of a sequence.
+            verdict: request.along.map(|_| Verdict::default()),
             recorder,
         })
     }

@@ -39,8 +39,8 @@ impl Stage {
     pub(super) fn build(
         program: Program,
         network: &Network,
-        pool: &Pool,
-        seed: u64,
+        (pool, seed): (&Pool, u64),
+        sees_last: Option<LayerIndex>,
     ) -> Result<Self, Cause> {
         let mut layers = Vec::with_capacity(program.layers.len());
         for wiring in &program.layers {
@@ -55,6 +55,7 @@ impl Stage {
                 key,
                 layer,
                 state,
+                sees_last: sees_last == Some(wiring.layer),
                 calls: None,
             });
         }
@@ -75,6 +76,13 @@ impl Stage {
             if traced {
                 layer.state.kernels.start();
             }
+        }
+    }
+
+    /// Forgets what is kept along a sequence.
+    pub(super) fn forget(&mut self) {
+        for layer in &mut self.layers {
+            layer.state.sequence.clear();
         }
     }
 
@@ -117,12 +125,12 @@ impl Stage {
             let mut inputs = gather(inputs, &mut self.values, feed)?;
             if predicts {
                 // The caller's from here on: it leaves the node's memory.
-                forwarded.prediction = inputs
-                    .remove(0)
-                    .map(|output| detached(&output))
-                    .transpose()?;
+                let output = inputs.remove(0).filter(|_| call.answers());
+                let detached = |output| detached(&output, call.pass.along.is_some());
+                forwarded.prediction = output.map(detached).transpose()?;
                 break;
             }
+            let inputs = layer.seen(inputs, call)?;
             if layer.program.is_loss && call.pass.mode == Mode::Evaluate {
                 for metric in call.pass.network.metrics() {
                     forwarded.metrics.push(metric.measure(&inputs)?);
@@ -325,9 +333,16 @@ pub(super) fn gather(
     Ok(all)
 }
 
-/// A copy that belongs to no node.
-fn detached(tensor: &Tensor) -> Result<Tensor, LayerError> {
-    Tensor::from_vec(tensor.shape(), tensor.f32()?.to_vec())
+/// A copy that belongs to no node, of all or of the last row of numbers.
+fn detached(tensor: &Tensor, last: bool) -> Result<Tensor, LayerError> {
+    let (shape, numbers) = (tensor.shape(), tensor.f32()?);
+    match last {
+        false => Tensor::from_vec(shape, numbers.to_vec()),
+        true => {
+            let start = numbers.len().saturating_sub(shape.last());
+            Tensor::from_vec([shape.last()], numbers[start..].to_vec())
+        }
+    }
 }
 
 /// Adds a gradient to those of the same value that came before it.

@@ -16,7 +16,7 @@ use super::setup::WorkerSetup;
 use super::step_end;
 use crate::error::{Cause, Standings, panic_text};
 use crate::ids::{NodeId, PassId, ReplicaId, StageId};
-use crate::plan::{PassKind, Walk, by_stage};
+use crate::plan::{Walk, by_stage};
 use crate::schedule::{Action, Transfer, Work};
 use crate::sync::{self, Flags, Saving};
 use crate::wire::{Body, MessageId, Subject};
@@ -110,6 +110,7 @@ impl Worker {
             edges.map(|edge| shapes[edge.from.index()].outputs[edge.output].bytes());
         let param_bytes = plan.memory[node.index()].parameter_bytes;
         self.allowance = Allowance::new(message_bytes, param_bytes);
+        let sees_last = network.sees_last_only(&shapes);
         let segments = by_stage(network, &plan.partition, &plan.recomputed);
         for stage in plan.layout.placement.stages_on(*node) {
             let segments = &segments[stage.index()];
@@ -120,8 +121,10 @@ impl Worker {
             (self.allowance).expect(stage, forward, all - forward + again);
             let stage_and = (stage, segments.as_slice());
             let program = Program::new(network, &plan.partition, &plan.layout, stage_and);
-            self.stages
-                .push((stage, Stage::build(program, network, pool, *seed)?));
+            self.stages.push((
+                stage,
+                Stage::build(program, network, (pool, *seed), sees_last)?,
+            ));
             let layers = plan.partition.layers_of(stage);
             let held_bytes = pool.report().held_bytes;
             tracing::info!(%node, %stage, ?layers, held_bytes, "stage built");
@@ -132,6 +135,9 @@ impl Worker {
     fn obey(&mut self, command: Command, walk: &mut Option<Arc<Walk>>) -> Result<Reply, Cause> {
         match command {
             Command::Pass(request) => {
+                if request.along.is_none_or(|along| along.starts) {
+                    self.forget();
+                }
                 // Other shapes from here on: what waits at home would not fit them.
                 if walk
                     .as_ref()
@@ -155,6 +161,10 @@ impl Worker {
                 copying.begin(&mut self.stages, &self.setup.pool)?;
                 Ok(Reply::Done)
             }
+            Command::Forget => {
+                self.forget();
+                Ok(Reply::Done)
+            }
             Command::Complete => {
                 self.copy_on(None, true)?;
                 self.copying = None;
@@ -176,7 +186,7 @@ impl Worker {
         tracing::debug!(%node, pass = %request.pass, kind = ?walk.kind, step = %request.step, "pass");
         (self.busy, self.waited) = (Duration::ZERO, Duration::ZERO);
         self.mail.clear();
-        self.crossing = Crossing::new(&self.setup, walk)?;
+        self.crossing.begin(&self.setup, &request.walk)?;
         self.setup.link.begin(request.pass, &request.walk)?;
         for (stage, runner) in &mut self.stages {
             runner.begin(walk.stash_limits[stage.index()], request.traced.is_some());
@@ -229,7 +239,8 @@ impl Worker {
                 let call = Call {
                     pass: PassCtx {
                         mode: pass.mode,
-                        predicts: walk.kind == PassKind::Predict,
+                        predicts: walk.kind.predicts(),
+                        along: pass.along,
                         seed: setup.seed,
                         step: pass.step,
                         precision: setup.precision,
@@ -242,6 +253,7 @@ impl Worker {
                     stage: compute.stage,
                     micro_batch: compute.micro_batch,
                     first_row: walk.batch.rows_of(compute.micro_batch).start,
+                    last: compute.micro_batch.get() + 1 == walk.batch.micro_batches().get(),
                 };
                 let stage = stages.iter_mut().find(|(stage, _)| *stage == compute.stage);
                 let (_, stage) =
@@ -300,11 +312,18 @@ impl Worker {
         Ok(())
     }
 
+    fn forget(&mut self) {
+        for (_, stage) in &mut self.stages {
+            stage.forget();
+        }
+    }
+
     /// Adds what an action took to the figures.
     fn account(&mut self, action: Action, started: Instant, walk: &Walk, pass: &mut Pass) {
         let ended = Instant::now();
         let rows = action.micro_batch().map(|m| walk.batch.rows_of(m).len());
         let whole = rows == Some(self.setup.plan.training.batch.largest());
+        let whole = whole && pass.along.is_none();
         self.allowance.saw(action, ended - started, whole);
         match action {
             Action::Compute(_) => self.busy += ended - started,

@@ -88,7 +88,7 @@ pub(crate) fn exchange(
             Err(Cause::Bug(format!("a verdict of {} scalars", told.len())))
         }
         PassKind::Train => on_step(&told, network, &node.plan.partition),
-        PassKind::Evaluate | PassKind::Predict => Ok(on_measures(&told)),
+        _ => Ok(on_measures(&told)),
     }
 }
 
@@ -111,7 +111,7 @@ fn fold(
     }
     let with_loss = layout.placement.node_of(partition.stage_of(network.loss()));
     match walk.kind {
-        PassKind::Predict => return Ok(Vec::new()),
+        PassKind::Predict | PassKind::Generate { .. } => return Ok(Vec::new()),
         PassKind::Evaluate => return Ok(all[with_loss.index()].clone()),
         PassKind::Train => {}
     }

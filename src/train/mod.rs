@@ -16,6 +16,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 mod agreement;
+mod generating;
+mod inference;
 mod nodes;
 mod passes;
 mod reports;
@@ -23,6 +25,7 @@ mod resuming;
 mod saving;
 mod weights;
 
+pub use generating::{Generated, Generation, Sequence, WhenFull};
 use nodes::Nodes;
 pub use reports::{Evaluation, StepReport};
 pub use resuming::Resumed;
@@ -35,6 +38,7 @@ use saving::Saves;
 pub struct Trainer {
     network: Arc<Network>,
     plan: Arc<Plan>,
+    config: Config,
     optimizer: Arc<dyn Optimizer>,
     nodes: Nodes,
     saves: Saves,
@@ -143,6 +147,7 @@ impl Trainer {
         Ok(Self {
             network,
             plan,
+            config: config.clone(),
             optimizer,
             nodes,
             saves,

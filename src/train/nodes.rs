@@ -54,7 +54,7 @@ impl Nodes {
         let several = processes.world().map(|_| ranks.clone());
         let local = local_links(
             (&plan.layout, several.unwrap_or_default()),
-            plan.training.batch.micro_batches(),
+            plan.most_micro_batches(),
             (config.transport, config.deadline()),
             &pools,
         );
@@ -245,6 +245,11 @@ impl Nodes {
             let _ = sender.send(command);
         }
         self.gather()
+    }
+
+    /// Whether all nodes are in this process.
+    pub(super) fn alone(&self) -> bool {
+        self.session.is_none()
     }
 
     /// The nodes of this process.

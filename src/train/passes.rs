@@ -4,7 +4,7 @@ use super::Trainer;
 use crate::error::{Error, PlanError};
 use crate::ids::{PassId, StepId};
 use crate::plan::{PassKind, Walk};
-use crate::stage::{Command, Reply, Request};
+use crate::stage::{Along, Command, Reply, Request};
 use crate::sync::Verdict;
 use crate::trace::NodeTrace;
 use brigade_layer::{Data, LayerError, Tensor, Tensors};
@@ -30,6 +30,9 @@ impl Trainer {
         mut on: impl FnMut(Answer) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let total = data.rows(StepId::new(0));
+        if !self.plan.trains() {
+            self.plan.evaluating(&self.network, &self.config)?;
+        }
         let most = self.plan.forward_rows();
         if total == 0 {
             return Err(PlanError::TooManyRows { rows: 0, most }.into());
@@ -54,6 +57,25 @@ impl Trainer {
         (step, traced): (StepId, Option<Instant>),
         data: Arc<dyn Data>,
     ) -> Result<Answer, Error> {
+        let mut answer = self.pass_along(kind, rows, (step, traced), (data, None))?;
+        if kind == PassKind::Predict {
+            let own = answer.predictions;
+            answer.predictions = self.nodes.share_tensors("predictions", own)?;
+        }
+        if traced.is_some() {
+            answer.traces = self.nodes.share_by_node("trace", answer.traces)?;
+        }
+        Ok(answer)
+    }
+
+    /// The same, with predictions and traces of the nodes of this process.
+    pub(super) fn pass_along(
+        &mut self,
+        kind: PassKind,
+        rows: usize,
+        (step, traced): (StepId, Option<Instant>),
+        (data, along): (Arc<dyn Data>, Option<Along>),
+    ) -> Result<Answer, Error> {
         let walk = self.walk(kind, rows)?;
         let pass = PassId::new(self.passes);
         self.passes += 1;
@@ -64,6 +86,7 @@ impl Trainer {
             data,
             stop: self.stop.clone(),
             traced,
+            along,
         }))?;
         let (mut verdict, mut predictions, mut traces) = (None, Vec::new(), Vec::new());
         for reply in replies {
@@ -72,12 +95,6 @@ impl Trainer {
                 traces.extend(outcome.trace);
                 verdict.get_or_insert(outcome.verdict);
             }
-        }
-        if kind == PassKind::Predict {
-            predictions = self.nodes.share_tensors("predictions", predictions)?;
-        }
-        if traced.is_some() {
-            traces = self.nodes.share_by_node("trace", traces)?;
         }
         let verdict = verdict.ok_or_else(|| LayerError::Value("no node answered".into()))?;
         Ok(Answer {
@@ -89,16 +106,15 @@ impl Trainer {
 
     /// The lists for this kind and size, kept for the next time.
     fn walk(&mut self, kind: PassKind, rows: usize) -> Result<Arc<Walk>, PlanError> {
-        let known = self
-            .walks
-            .iter()
-            .find(|walk| walk.kind == kind && walk.batch.rows() == rows);
-        if let Some(walk) = known {
-            return Ok(walk.clone());
-        }
-        let walk = Arc::new(self.plan.walk(kind, rows)?);
-        // The full training step stays; of other sizes only a few are kept.
+        // The full training step stays; of others only those that were used last are kept.
         const MOST_WALKS: usize = 8;
+        let mut walks = self.walks.iter();
+        let known = walks.position(|walk| walk.kind == kind && walk.batch.rows() == rows);
+        let walk = match known {
+            Some(0) => return Ok(self.walks[0].clone()),
+            Some(at) => self.walks.remove(at),
+            None => Arc::new(self.plan.walk(kind, rows)?),
+        };
         if self.walks.len() >= MOST_WALKS {
             self.walks.remove(1);
         }

@@ -4,9 +4,11 @@ use super::Trainer;
 use super::nodes::To;
 use crate::checkpoint::{NamedTensor, Weights, WeightsFile, WeightsSource, weights_sha256};
 use crate::error::Error;
+use crate::files::read_error;
+use crate::interchange::{TensorFolder, TensorSource};
 use crate::stage::{Command, Reply};
 use crate::wire::{from_bytes, to_bytes};
-use brigade_layer::{LayerError, LayerIndex, Shape};
+use brigade_layer::{ForeignNames, LayerError, LayerIndex, Shape};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -143,6 +145,38 @@ impl Trainer {
             Ok(source)
         });
         let source = self.alike(opened)?;
+        self.nodes.ask(&Command::Load(Arc::new(source)))?;
+        Ok(())
+    }
+
+    /// Starts from the tensors of another library's folder, under these names: every node reads its
+    /// own, piece by piece, so that none needs room for more than its share. The optimizer's state
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// When a tensor is missing, superfluous, or of another shape or elements than it must be:
+    /// which, with both shapes. Nothing has changed then.
+    pub fn load_tensors(
+        &mut self,
+        folder: &TensorFolder,
+        names: &ForeignNames,
+    ) -> Result<(), Error> {
+        self.finish_in_report()?;
+        let params = self.network.params().into_iter();
+        let params: Vec<_> = params.map(|(key, spec)| (key, spec.shape)).collect();
+        let source = TensorSource::new(folder, names, &params).and_then(|source| {
+            if crate::process::is_first() {
+                source.is_at_one(names)?;
+            }
+            Ok(source)
+        });
+        let source = self.alike(source)?;
+        let all = self.nodes.share("tensors", source.description())?;
+        let other = all.iter().position(|other| *other != all[0]);
+        self.alike(other.map_or(Ok(()), |rank| {
+            let problem = format!("rank {rank} sees others there; give all the same files");
+            Err(read_error(folder.path(), problem))
+        }))?;
         self.nodes.ask(&Command::Load(Arc::new(source)))?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod fitting;
+pub mod history;
 pub mod planning;
 
 use brigade::ids::NodeCount;

@@ -10,17 +10,19 @@ mod output;
 mod pipeline;
 mod planning;
 mod saving;
+mod tokens;
 mod training;
 mod tuning;
 mod values;
 
 pub(super) use measuring::ProfileOptions;
-pub(super) use network::NetworkOptions;
+pub(super) use network::{NETWORK, NetworkOptions};
 pub(super) use output::OutputOptions;
 pub(super) use pipeline::PipelineOptions;
 pub(super) use planning::{PlanOptions, TrainOptions};
 pub(super) use saving::OnSaveError;
 use saving::SavingOptions;
+pub(super) use tokens::TokenOptions;
 pub(super) use training::TrainingOptions;
 use tuning::TuningOptions;
 pub(super) use tuning::counted;
@@ -32,7 +34,8 @@ pub(super) use values::{
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true)]
 pub(super) struct RunOptions {
-    /// File or folder to train on.
+    /// File or folder to train on: text, or token ids (.bin, .npy, a folder with train.bin and
+    /// val.bin).
     #[arg(value_name = "DATA", default_value = ".", value_hint = ValueHint::AnyPath)]
     pub(super) data: PathBuf,
 
@@ -40,6 +43,8 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) config: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(super) tokens: TokenOptions,
     #[command(flatten)]
     pub(super) network: NetworkOptions,
     #[command(flatten)]

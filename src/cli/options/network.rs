@@ -3,11 +3,24 @@
 use super::{number, whole};
 use crate::cli::failure::Failure;
 use brigade_nn::{Decoder, Gpt, Llama};
-use clap::{ArgAction, Args, ValueEnum};
+use clap::builder::ArgPredicate;
+use clap::{ArgAction, Args, ValueEnum, ValueHint};
+use std::path::PathBuf;
 
-#[derive(Clone, Debug, Args)]
+mod origin;
+
+#[derive(Clone, Debug, PartialEq, Args)]
 #[command(next_help_heading = "Network")]
 pub(in crate::cli) struct NetworkOptions {
+    /// Start from the weights of this model: a run folder, or one of Hugging Face (config.json
+    /// and safetensors). Its network is trained, with windows of its context or of --context.
+    #[arg(
+        long, value_name = "FOLDER", value_hint = ValueHint::DirPath,
+        conflicts_with_all = [
+            "family", "layers", "width", "heads", "kv_heads", "inner", "tied", "biases"
+        ]
+    )]
+    pub(in crate::cli) from: Option<PathBuf>,
     /// The network's family.
     #[arg(long, value_enum, default_value_t = FamilyArg::Gpt, value_name = "NAME")]
     family: FamilyArg,
@@ -36,9 +49,10 @@ pub(in crate::cli) struct NetworkOptions {
     /// Width within the MLP; unless given 4 times the width, of a Llama 8 thirds of it.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     inner: Option<usize>,
-    /// Tokens of a sequence.
+    /// Tokens of a sequence; with --from as many as that is for, unless given.
     #[arg(
         long, default_value = "64", value_name = "N",
+        default_value_if("from", ArgPredicate::IsPresent, OWN_CONTEXT),
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) context: usize,
@@ -62,7 +76,17 @@ pub(in crate::cli) struct NetworkOptions {
         value_parser = number::<f32>
     )]
     pub(in crate::cli) dropout: f32,
+    /// The network that was found where it is to be taken from.
+    #[arg(skip)]
+    found: Option<Decoder>,
 }
+
+/// The options that --from leaves no choice of.
+pub(in crate::cli) const NETWORK: [&str; 8] = [
+    "family", "layers", "width", "heads", "kv-heads", "inner", "tied", "biases",
+];
+/// The context that --from has.
+const OWN_CONTEXT: &str = "0";
 
 /// Families by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,6 +100,9 @@ enum FamilyArg {
 impl NetworkOptions {
     /// The network that the options describe.
     pub(in crate::cli) fn decoder(&self, vocab: usize) -> Result<Decoder, Failure> {
+        if self.from.is_some() || self.found.is_some() {
+            return self.decoder_found(vocab);
+        }
         match self.family {
             FamilyArg::Gpt => self.gpt(vocab).map(Decoder::Gpt),
             FamilyArg::Llama => self.llama(vocab).map(Decoder::Llama),
@@ -102,27 +129,18 @@ impl NetworkOptions {
     }
 
     fn llama(&self, vocab: usize) -> Result<Llama, Failure> {
-        let (width, heads) = (self.width, self.heads.max(1));
-        if !width.is_multiple_of(heads) {
-            let problem = format!("a width of {width} cannot be shared by {heads} heads");
-            return Err(Failure::Usage(problem));
-        }
-        // Three matrices where others have two: as many parameters, in whole strips of 16.
-        let inner = (width.saturating_mul(8) / 3).next_multiple_of(16);
+        let llama = Llama::of_width(self.width, self.heads)?;
         Ok(Llama {
             vocab,
             context: self.context,
-            width,
-            inner: self.inner.unwrap_or(inner),
-            heads: self.heads,
-            kv_heads: self.kv_heads.unwrap_or(self.heads),
-            head_width: width / heads,
+            inner: self.inner.unwrap_or(llama.inner),
+            kv_heads: self.kv_heads.unwrap_or(llama.kv_heads),
             blocks: self.layers,
             tied: self.tied,
             attention_biases: self.biases,
             mlp_biases: self.biases,
             dropout: self.dropout,
-            ..Llama::default()
+            ..llama
         })
     }
 }

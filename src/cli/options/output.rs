@@ -22,7 +22,7 @@ pub(in crate::cli) struct OutputOptions {
         allow_negative_numbers = true, value_parser = whole::<usize>
     )]
     pub(in crate::cli) eval_windows: usize,
-    /// Bytes of text to generate at the end.
+    /// Tokens of text to generate at the end.
     #[arg(
         long, default_value = "200", value_name = "N",
         allow_negative_numbers = true, value_parser = whole::<usize>

@@ -163,11 +163,6 @@ impl TrainingOptions {
         }
     }
 
-    /// The optimizer without groups, checked.
-    pub(in crate::cli) fn optimizer(&self) -> Result<Arc<dyn Optimizer>, Failure> {
-        self.optimizer_of(Vec::new())
-    }
-
     fn optimizer_of(&self, groups: Vec<Group>) -> Result<Arc<dyn Optimizer>, Failure> {
         let (lr, weight_decay) = (self.learning_rate(), self.weight_decay);
         let betas = (self.betas.0, self.betas.1);

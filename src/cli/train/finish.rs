@@ -3,13 +3,13 @@
 use super::{LEAST_STEPS, LONG_STEP, Run};
 use crate::cli::breakdown::Breakdown;
 use crate::cli::failure::Failure;
-use crate::cli::generate::{go_on, harmless};
+use crate::cli::generate::{beginning, go_on, harmless};
 use crate::cli::run_folder::RunFolder;
 use crate::cli::subject::Known;
 use crate::cli::summary::{Bubble, Summary, facts, peaks, sharing, tokens_per_second, usual_step};
 use crate::process;
 use crate::report::Report;
-use crate::{NodeReport, Predicted, StepReport};
+use crate::{Error, NodeReport, Predicted, StepReport};
 use brigade_nn::{Sampling, TokenWindows};
 use serde_json::json;
 use std::time::Duration;
@@ -114,28 +114,35 @@ impl Run<'_> {
     /// numbers at all.
     fn sample(&mut self, validation: Option<f64>) -> Result<Option<String>, Failure> {
         let sound = validation.is_some_and(f64::is_finite);
-        let bytes = self.options.output.sample;
-        let numbers = self.options.output.synthetic_vocab.is_some();
-        if !sound || numbers || self.options.output.json || bytes == 0 {
+        let count = self.options.output.sample;
+        let Some(vocabulary) = self.vocabulary.clone() else {
+            return Ok(None);
+        };
+        if !sound || self.options.output.json || count == 0 {
             return Ok(None);
         }
         let sampling = Sampling {
             temperature: 0.8,
             ..Sampling::default()
         };
-        let (context, mut text) = (self.options.network.context, Vec::new());
-        let interrupt = &self.interrupt;
-        go_on(
-            &mut self.trainer,
-            context,
-            b"\n",
-            (bytes, sampling),
-            |byte| {
-                text.push(harmless(byte));
-                !interrupt.asked()
-            },
-        )?;
-        Ok(Some(String::from_utf8_lossy(&text).into_owned()))
+        if let Err(Error::Plan(error)) = self.trainer.sequence().map(drop) {
+            self.output.warn(&format!("no text at the end: {error}"));
+            return Ok(None);
+        }
+        let (mut text, interrupt) = (String::new(), &self.interrupt);
+        let (prompt, asked) = (
+            beginning(
+                &vocabulary,
+                "
+",
+            )?,
+            (count, sampling),
+        );
+        go_on(&mut self.trainer, &vocabulary, &prompt, asked, |piece| {
+            text.extend(piece.chars().map(harmless));
+            !interrupt.asked()
+        })?;
+        Ok(Some(text))
     }
 
     /// Writes the report, as far as the run has come.
@@ -228,7 +235,7 @@ impl Run<'_> {
                 false => (folder.path().display(), "trace.json, "),
             };
             self.output.say(&format!(
-                "{path} has report.html, {trace}weights.safetensors, losses.csv, plan.json and config.toml"
+                "{path} has report.html, {trace}weights.safetensors, losses.csv, network.json, plan.json and config.toml"
             ))?;
             if let Some((step, _)) = &self.saved
                 && *step < self.options.training.steps

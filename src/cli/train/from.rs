@@ -3,10 +3,11 @@
 
 use super::Run;
 use crate::cli::failure::Failure;
+use crate::cli::model::{Model, carry, network_json};
 use crate::cli::options::TrainOptions;
 use crate::cli::origin::{Origin, newest_whole};
 use crate::cli::output::{StepLine, warn};
-use crate::cli::run_folder::{CHECKPOINTS, RunFolder, earlier};
+use crate::cli::run_folder::{CHECKPOINTS, RunFolder, Texts, earlier};
 use crate::ids::StepId;
 use crate::process::{self, Processes};
 use crate::{Checkpoint, SaveTo, StepReport};
@@ -56,6 +57,11 @@ impl From {
         })
     }
 
+    /// The run whose steps were taken before, if it is still there.
+    pub(super) fn run(&self) -> Option<&Path> {
+        self.run.as_deref()
+    }
+
     /// The run folder, if it is there already.
     pub(super) fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
@@ -94,7 +100,7 @@ impl Run<'_> {
     pub(super) fn go_on_from(&mut self, settings: &str, from: &mut From) -> Result<(), Failure> {
         let done = match &from.checkpoint {
             Some(checkpoint) => self.resume(checkpoint)?,
-            None => 0,
+            None => self.begin()?,
         };
         let lines = match (&from.run, done) {
             (Some(run), 1..) => earlier(run, done)?,
@@ -108,10 +114,22 @@ impl Run<'_> {
         if !self.options.writes() {
             return Ok(());
         }
+        let network = &network_json(&self.decoder)?;
+        let texts = Texts { settings, network };
         let (plan, out) = (self.trainer.plan(), self.options.output.out.as_deref());
-        let opened = process::is_first().then(|| match &from.folder {
-            Some(folder) => RunFolder::reopen(folder, plan, settings, &lines),
-            None => RunFolder::open(out, plan, settings, &lines),
+        let opened = process::is_first().then(|| {
+            let folder = match &from.folder {
+                Some(folder) => RunFolder::reopen(folder, plan, texts, &lines)?,
+                None => {
+                    let folder = RunFolder::open(out, plan, texts, &lines)?;
+                    let model = self.options.network.from.as_ref();
+                    model.map_or(Ok(Vec::new()), |model| carry(model, folder.path()))?;
+                    folder
+                }
+            };
+            let vocabulary = self.vocabulary.as_ref();
+            folder.tokenizer(vocabulary.and_then(|vocabulary| vocabulary.json()))?;
+            Ok(folder)
         });
         let (folder, path) = self.shared(opened)?;
         self.folder = folder;
@@ -120,6 +138,18 @@ impl Run<'_> {
         let to = SaveTo::new(folder.join(CHECKPOINTS)).keep(self.options.saving.keep);
         self.saves = Some(to.note("data", &self.data));
         Ok(())
+    }
+
+    /// Starts with the weights of a model, if so: no step is done.
+    fn begin(&mut self) -> Result<u64, Failure> {
+        let Some(folder) = &self.options.network.from else {
+            return Ok(0);
+        };
+        Model::of(folder)?.load(&mut self.trainer)?;
+        let folder = folder.display();
+        self.output.say(&format!("Starting from {folder}\n"))?;
+        self.output.tell(&json!({ "from": folder.to_string() }))?;
+        Ok(0)
     }
 
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<u64, Failure> {

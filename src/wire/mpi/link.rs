@@ -50,7 +50,7 @@ impl WalkShapes {
             walk: walk.clone(),
             numbers: Numbers::new(&plan.layout, batch.micro_batches(), largest_tag)?,
             slots: walk.lowered.slots.clone(),
-            edges: EdgeSpecs::new(network, batch)?,
+            edges: EdgeSpecs::new(network, walk)?,
         })
     }
 }

@@ -106,6 +106,9 @@ pub struct Ctx<'a> {
     pub first_row: usize,
     /// The layer's place in the network.
     pub layer: LayerIndex,
+    /// The most positions that a sequence gets to have, when generating: what is kept along it is
+    /// taken for so many with its first piece, and never grows. 0 otherwise.
+    pub sequence_length: usize,
     /// In which numbers products are computed.
     pub precision: Precision,
     /// How many threads the node has. The compute thread is a member of the node's own rayon pool,
@@ -127,6 +130,7 @@ impl<'a> Ctx<'a> {
             micro_batch: MicroBatchId::new(0),
             first_row: 0,
             layer: LayerIndex::new(0),
+            sequence_length: 0,
             precision: Precision::F32,
             threads: 1,
             pool,
@@ -176,7 +180,8 @@ impl<'a> Ctx<'a> {
     }
 
     /// State along the sequences of this micro-batch, kept from one piece to the next when
-    /// generating.
+    /// generating: the default at the beginning of each. Bytes that it holds are those that the
+    /// description says ([`Cost::sequence_bytes`](crate::Cost::sequence_bytes)).
     pub fn sequence_state<T: Default + Keep>(&mut self) -> &mut T {
         self.state.sequence.get(self.micro_batch, self.part)
     }

@@ -161,16 +161,35 @@ impl ParamAccess for Param {
 
     fn write(&mut self, part: Part, from: &[f32], pool: &Pool) -> Result<(), LayerError> {
         self.check_len(from.len())?;
-        match part {
-            Part::Value => self.value.data().copy_from_slice(from),
-            Part::Gradient => self.gradient_slot(pool)?.data.copy_from_slice(from),
+        self.write_at(part, 0, from, pool)
+    }
+
+    fn write_at(
+        &mut self,
+        part: Part,
+        start: usize,
+        from: &[f32],
+        pool: &Pool,
+    ) -> Result<(), LayerError> {
+        let all = match part {
+            Part::Value => self.value.data(),
+            Part::Gradient => {
+                self.gradient_add(pool)?;
+                self.gradient
+                    .as_mut()
+                    .expect("gradient_add just made one")
+                    .data()
+            }
             Part::State(number) => {
                 while self.state.len() <= number {
                     self.state.push(pool.zeros(self.info.shape)?);
                 }
-                self.state[number].data().copy_from_slice(from);
+                self.state[number].data()
             }
-        }
+        };
+        self.info
+            .place(start, from.len(), all)?
+            .copy_from_slice(from);
         Ok(())
     }
 
@@ -305,6 +324,22 @@ mod tests {
         param.put_gradient(taken, &pool).unwrap();
         assert_eq!(param.sum_of_squares().unwrap(), 24.0);
         assert!(param.write(Part::Value, &[0.0; 5], &pool).is_err());
+    }
+
+    #[test]
+    fn a_part_of_a_tensor_is_written_and_the_rest_stays() {
+        let (mut param, pool) = param("a", Init::Ones);
+        for part in [Part::Value, Part::Gradient, Part::State(1)] {
+            param.write_at(part, 1, &[5.0, 6.0], &pool).unwrap();
+            let mut all = [0.0; 6];
+            param.read(part, &mut all).unwrap();
+            let rest = if part == Part::Value { 1.0 } else { 0.0 };
+            assert_eq!(all, [rest, 5.0, 6.0, rest, rest, rest]);
+        }
+        for start in [5, usize::MAX] {
+            let error = param.write_at(Part::Value, start, &[5.0, 6.0], &pool);
+            assert!(error.unwrap_err().to_string().contains("shape [3, 2]"));
+        }
     }
 
     #[test]

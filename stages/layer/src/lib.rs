@@ -11,6 +11,7 @@
 //! | [`Ctx`] | what a layer is told with every call |
 //! | [`KernelTimes`] | how long a layer's kernels take, while somebody asks |
 //! | [`Param`], [`ParamAccess`], [`Optimizer`] | parameters, and the rule that changes them |
+//! | [`ForeignNames`], [`MappedFile`] | parameters as other libraries name them, and files mapped into memory |
 //! | [`Metric`], [`Data`] | what is measured, and where data come from |
 //! | [`conformance`] | checks that an implementor calls in a test |
 //!
@@ -103,6 +104,7 @@ pub mod conformance;
 mod ctx;
 mod data;
 mod error;
+mod foreign;
 mod frozen;
 mod host;
 mod ids;
@@ -113,6 +115,7 @@ mod network;
 mod optimizer;
 mod param;
 mod pattern;
+mod pieces;
 mod pool;
 mod rng;
 mod shape;
@@ -126,6 +129,7 @@ pub use builder::{From, NetworkBuilder};
 pub use ctx::{Ctx, LayerState, Mode, Precision, StateSlots};
 pub use data::{Batch, Data};
 pub use error::LayerError;
+pub use foreign::{ForeignNames, ForeignParam};
 pub use host::{GradientSlot, Param};
 pub use ids::{EdgeId, LayerIndex, MicroBatchId, SharedId, StepId};
 pub use layer::{AnyLayer, Keep, Layer, Slot};

@@ -112,6 +112,24 @@ pub struct ParamInfo {
     pub trains: bool,
 }
 
+impl ParamInfo {
+    /// So many elements from `start` on, of all of them.
+    pub(crate) fn place<'a>(
+        &self,
+        start: usize,
+        count: usize,
+        all: &'a mut [f32],
+    ) -> Result<&'a mut [f32], LayerError> {
+        let end = start.saturating_add(count);
+        all.get_mut(start..end).ok_or_else(|| {
+            let (key, shape) = (&self.key, self.shape);
+            LayerError::Value(format!(
+                "{key}: numbers {start} to {end} of a parameter of shape {shape}"
+            ))
+        })
+    }
+}
+
 /// Bytes that a parameter holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParamBytes {
@@ -161,6 +179,25 @@ pub trait ParamAccess: Send {
     /// # Errors
     /// When `from` has another length, or the tensor cannot be reached.
     fn write(&mut self, part: Part, from: &[f32], pool: &Pool) -> Result<(), LayerError>;
+
+    /// Copies numbers into one of its tensors, from this element on.
+    ///
+    /// # Errors
+    /// When they reach beyond its end, or the tensor cannot be reached.
+    fn write_at(
+        &mut self,
+        part: Part,
+        start: usize,
+        from: &[f32],
+        pool: &Pool,
+    ) -> Result<(), LayerError> {
+        let mut all = vec![0.0; self.info().shape.elements()];
+        self.read(part, &mut all)?;
+        self.info()
+            .place(start, from.len(), &mut all)?
+            .copy_from_slice(from);
+        self.write(part, &all, pool)
+    }
 
     /// Moves the gradient out, zeros if there is none, to be summed with other holders'.
     ///

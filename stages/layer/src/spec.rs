@@ -32,6 +32,12 @@ pub struct Cost {
     /// With [`Precision::Bf16`](crate::Precision::Bf16), what stays with the layer from one
     /// micro-batch to the next: factors that are rounded once for all of them.
     pub prepared_bytes: u64,
+    /// What is kept along a whole sequence of these inputs when generating: see
+    /// [`Ctx::sequence_state`](crate::Ctx::sequence_state). A layer that keeps something may work
+    /// on all of it for every piece: then it takes as much from the pool as for a whole sequence.
+    /// One that keeps nothing computes every position from that position alone.
+    #[serde(default)]
+    pub sequence_bytes: u64,
 }
 
 impl Cost {
@@ -62,6 +68,7 @@ impl Cost {
             self.backward_working_bytes,
             self.thread_bytes,
             self.prepared_bytes,
+            self.sequence_bytes,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
@@ -83,6 +90,7 @@ impl Add for Cost {
             backward_working_bytes: add(self.backward_working_bytes, other.backward_working_bytes),
             thread_bytes: self.thread_bytes.max(other.thread_bytes),
             prepared_bytes: add(self.prepared_bytes, other.prepared_bytes),
+            sequence_bytes: add(self.sequence_bytes, other.sequence_bytes),
         }
     }
 }

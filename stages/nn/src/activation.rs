@@ -1,6 +1,7 @@
 //! Activation functions.
 
 use crate::kernels::elementwise::{Function, GeluErf, GeluTanh, Relu, Silu};
+use crate::kernels::gated::Gate;
 use crate::shapes::{element_work, one_input};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorSpec, Tensors,
@@ -39,6 +40,16 @@ impl Activation {
         }
     }
 
+    /// One half of a product gated by it of the other.
+    pub(crate) fn gate(self) -> Gate {
+        match self {
+            Self::GeluTanh => Gate::of::<GeluTanh>(),
+            Self::GeluErf => Gate::of::<GeluErf>(),
+            Self::Relu => Gate::of::<Relu>(),
+            Self::Silu => Gate::of::<Silu>(),
+        }
+    }
+
     fn kernel(self) -> &'static str {
         match self {
             Self::GeluTanh | Self::GeluErf => "gelu",
@@ -47,7 +58,7 @@ impl Activation {
         }
     }
 
-    fn flops(self) -> (u64, u64) {
+    pub(crate) fn flops(self) -> (u64, u64) {
         match self {
             Self::Relu => (1, 2),
             Self::Silu => (20, 25),

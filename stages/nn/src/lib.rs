@@ -2,14 +2,16 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`] | layers with parameters |
+//! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
-//! | [`CausalSelfAttention`], [`Chain`], [`Residual`] | layers made of layers |
+//! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
+//! | [`Chain`], [`Residual`] | layers made of layers |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks |
-//! | [`TokenWindows`], [`Sampling`] | tokens in and out |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
+//! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
+//! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
 //! several, because the order of every sum follows from shapes, and random numbers from the
@@ -33,6 +35,8 @@ mod data;
 mod dropout;
 mod embedding;
 mod feed_forward;
+mod gated_feed_forward;
+mod hugging_face;
 mod kernels;
 mod limits;
 mod linear;
@@ -42,18 +46,26 @@ mod networks;
 mod norm;
 mod optim;
 mod position;
+mod rms_norm;
 mod rotary;
 mod sampling;
-mod self_attention;
 mod shapes;
 
 pub use activation::{Activation, ActivationLayer};
-pub use attention::{CausalAttention, CausalAttentionLayer};
+pub use attention::{
+    CausalAttention, CausalAttentionLayer, CausalSelfAttention, GroupedQueryAttention,
+    GroupedQueryAttentionLayer,
+};
 pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
-pub use data::TokenWindows;
+pub use data::{
+    Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
+    Tokens,
+};
 pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
+pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
+pub use hugging_face::HuggingFaceError;
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
@@ -62,12 +74,6 @@ pub use networks::{Decoder, Gpt, Llama, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};
+pub use rms_norm::{RmsNorm, RmsNormLayer};
 pub use rotary::{Rotary, RotaryScaling};
 pub use sampling::Sampling;
-pub use self_attention::CausalSelfAttention;
-
-/// Attention and positions would need what came before; until they keep it, they say so.
-fn no_generation(what: &str) -> brigade_layer::LayerError {
-    let problem = "it cannot continue a sequence piece by piece yet; evaluate the whole sequence";
-    brigade_layer::LayerError::spec(what, problem)
-}

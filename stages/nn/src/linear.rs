@@ -147,6 +147,7 @@ impl LayerSpec for Linear {
             backward_working_bytes: (x.bytes() + input_scratch).max(weight_scratch),
             thread_bytes: forward_scratch.max(input_scratch).max(weight_scratch),
             prepared_bytes: self.prepared_bytes(),
+            ..Cost::default()
         }
     }
 
@@ -224,6 +225,23 @@ impl LinearLayer {
         let product = product.prepared(prepared.as_ref());
         let product = product.after(after.as_mut().map(After::reborrow));
         multiply(["product dx", "product dx, f"], product, cx)?;
+        Ok(dx.freeze())
+    }
+
+    /// Adds its dx to that of other layers that take the same x.
+    pub(crate) fn add_input_gradient(
+        &mut self,
+        dx: Tensor,
+        dy: &Tensor,
+        cx: &mut Ctx<'_>,
+    ) -> Result<Tensor, LayerError> {
+        let mut dx = cx.writable::<f32>(dx)?;
+        let weight = weight_view(&self.spec, self.weight.value());
+        let [_, prepared] = &mut self.prepared;
+        prepare(prepared, weight, cx)?;
+        let product = Product::new(dx.matrix_mut(), [dy.matrix()?, weight]);
+        let product = product.prepared(prepared.as_ref()).onto(Onto::Present);
+        multiply(["product dx"; 2], product, cx)?;
         Ok(dx.freeze())
     }
 

@@ -51,7 +51,16 @@ impl LayerNorm {
         self
     }
 
+    fn check_settings(&self) -> Result<(), LayerError> {
+        if self.width == 0 || self.eps.is_nan() || self.eps < 0.0 {
+            let problem = "width must be at least 1, and eps not negative";
+            return Err(LayerError::spec("layer norm", problem));
+        }
+        Ok(())
+    }
+
     fn check(&self, x: Shape) -> Result<(), LayerError> {
+        self.check_settings()?;
         if x.rank() == 0 || x.last() != self.width {
             return Err(LayerError::shape(
                 "layer norm",
@@ -100,10 +109,7 @@ impl LayerSpec for LayerNorm {
     }
 
     fn build(&self, cx: &BuildCtx<'_>) -> Result<LayerNormLayer, LayerError> {
-        if self.width == 0 || self.eps.is_nan() || self.eps < 0.0 {
-            let problem = "width must be at least 1, and eps not negative";
-            return Err(LayerError::spec("layer norm", problem));
-        }
+        self.check_settings()?;
         let params: Result<Vec<_>, _> = self
             .params()
             .iter()

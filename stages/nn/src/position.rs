@@ -4,8 +4,8 @@ use crate::kernels::elementwise::add;
 use crate::kernels::reduce::column_sums;
 use crate::shapes::one_input;
 use brigade_layer::{
-    BuildCtx, Cost, Ctx, Init, Layer, LayerError, LayerSpec, Mode, Param, ParamAccess, ParamRole,
-    ParamSpec, Shape, Tensor, TensorSpec, Tensors,
+    BuildCtx, Cost, Ctx, Init, Keep, Layer, LayerError, LayerSpec, Mode, Param, ParamAccess,
+    ParamRole, ParamSpec, Shape, Tensor, TensorSpec, Tensors,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +83,7 @@ impl LayerSpec for PositionEmbedding {
             kept_bytes: sequence * 4,
             forward_working_bytes: inputs[0].bytes(),
             backward_working_bytes: sequence * 4,
-            thread_bytes: 0,
+            sequence_bytes: size_of::<Next>() as u64,
             ..Cost::default()
         }
     }
@@ -108,6 +108,32 @@ pub struct PositionEmbeddingLayer {
     table: Param,
 }
 
+/// The position that comes next: the state along a sequence that is generated.
+#[derive(Default)]
+struct Next(usize);
+
+impl Keep for Next {
+    fn tensors(&self, _: &mut dyn FnMut(&Tensor)) {}
+    fn foreign_bytes(&self) -> u64 {
+        size_of::<Self>() as u64
+    }
+}
+
+impl PositionEmbeddingLayer {
+    /// The first position of the next piece.
+    fn next(&self, length: usize, cx: &mut Ctx<'_>) -> Result<usize, LayerError> {
+        let Next(next) = cx.sequence_state::<Next>();
+        let (first, after) = (*next, *next + length);
+        if after > self.spec.context {
+            let longest = self.spec.context;
+            let problem = format!("a sequence of {after} tokens; the longest is {longest}");
+            return Err(LayerError::Value(problem));
+        }
+        *next = after;
+        Ok(first)
+    }
+}
+
 impl Layer for PositionEmbeddingLayer {
     type Stash = ();
     /// This micro-batch's gradient of the positions: smaller than the gradients that it is summed
@@ -115,13 +141,15 @@ impl Layer for PositionEmbeddingLayer {
     type Kept = Tensor;
 
     fn forward(&mut self, x: Tensors, cx: &mut Ctx<'_>) -> Result<(Tensors, ()), LayerError> {
-        if cx.mode == Mode::Generate {
-            return Err(crate::no_generation("position embedding"));
-        }
         let [x] = x.take()?;
-        let sequence = self.spec.length(x.shape())? * self.spec.width;
+        let length = self.spec.length(x.shape())?;
+        let first = match cx.mode {
+            Mode::Generate => self.next(length, cx)?,
+            _ => 0,
+        };
+        let sequence = length * self.spec.width;
         let mut y = cx.writable::<f32>(x)?;
-        let positions = &self.table.value()[..sequence];
+        let positions = &self.table.value()[first * self.spec.width..][..sequence];
         cx.timed("add", |cx| {
             for row in y.data().chunks_exact_mut(sequence.max(1)) {
                 add(row, positions, cx.threads);

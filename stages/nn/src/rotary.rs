@@ -1,5 +1,6 @@
 //! Rotary positions: their settings.
 
+use brigade_layer::LayerError;
 use serde::{Deserialize, Serialize};
 
 /// Positions by rotation: the pair (x\[i\], x\[i + C / 2\]) of each head's C columns turns by
@@ -38,6 +39,12 @@ pub enum RotaryScaling {
         /// What positions are divided by.
         factor: f64,
     },
+    /// Not at all up to the positions that were trained on, which is as far as sequences go; beyond
+    /// them other libraries raise theta.
+    Dynamic {
+        /// How much longer sequences were to become.
+        factor: f64,
+    },
     /// Slow pairs by a factor, fast ones not, as Llama 3.1 has it.
     Llama3 {
         /// What slow pairs are divided by.
@@ -68,4 +75,115 @@ pub enum RotaryScaling {
         /// Whether the range of pairs between fast and slow ends at whole pairs.
         truncate: bool,
     },
+}
+
+impl Rotary {
+    /// Radians that each pair of a head's columns turns by from one position to the next, and what
+    /// rotated numbers are multiplied with.
+    ///
+    /// # Errors
+    /// When a setting is no positive number, or the columns cannot be paired.
+    pub fn frequencies(&self, columns: usize) -> Result<(Vec<f32>, f32), LayerError> {
+        self.check(columns)?;
+        let exponents = (0..columns / 2).map(|pair| (2 * pair) as f64 / columns as f64);
+        let plain: Vec<f64> = exponents
+            .map(|exponent| 1.0 / libm::pow(self.theta, exponent))
+            .collect();
+        let length = match self.scaling {
+            RotaryScaling::Yarn {
+                attention_factor, ..
+            } => attention_factor,
+            _ => 1.0,
+        };
+        let scaled = plain.iter().enumerate();
+        let scaled = scaled.map(|(pair, plain)| self.scaled(*plain, pair, columns) as f32);
+        Ok((scaled.collect(), length as f32))
+    }
+
+    fn scaled(&self, plain: f64, pair: usize, columns: usize) -> f64 {
+        use std::f64::consts::TAU;
+        match self.scaling {
+            RotaryScaling::None | RotaryScaling::Dynamic { .. } => plain,
+            RotaryScaling::Linear { factor } => plain / factor,
+            RotaryScaling::Llama3 {
+                factor,
+                low_frequency_factor: low,
+                high_frequency_factor: high,
+                original_context,
+            } => {
+                let turns = original_context as f64 * plain / TAU;
+                let fast = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                (1.0 - fast) * plain / factor + fast * plain
+            }
+            RotaryScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                original_context,
+                truncate,
+                ..
+            } => {
+                // The pair that turns so often within the original context.
+                let pair_of = |turns: f64| {
+                    let context = original_context as f64;
+                    let logarithm = libm::log(context / (turns * TAU));
+                    columns as f64 * logarithm / (2.0 * libm::log(self.theta))
+                };
+                let (first, last) = (pair_of(beta_fast), pair_of(beta_slow));
+                let (first, last) = match truncate {
+                    true => (libm::floor(first), libm::ceil(last)),
+                    false => (first, last),
+                };
+                let (first, last) = (first.max(0.0), last.min(columns as f64 - 1.0));
+                let range = if last == first { 0.001 } else { last - first };
+                let slow = ((pair as f64 - first) / range).clamp(0.0, 1.0);
+                slow * plain / factor + (1.0 - slow) * plain
+            }
+        }
+    }
+
+    pub(crate) fn check(&self, columns: usize) -> Result<(), LayerError> {
+        let refuse = |problem: String| Err(LayerError::spec("rotary positions", problem));
+        if columns == 0 || !columns.is_multiple_of(2) {
+            let problem = format!("heads of {columns} columns cannot be paired; make it even");
+            return refuse(problem);
+        }
+        let mut numbers = vec![("theta", self.theta)];
+        match self.scaling {
+            RotaryScaling::None => {}
+            RotaryScaling::Linear { factor } | RotaryScaling::Dynamic { factor } => {
+                numbers.push(("factor", factor));
+            }
+            RotaryScaling::Llama3 {
+                factor,
+                low_frequency_factor: low,
+                high_frequency_factor: high,
+                original_context,
+            } => {
+                numbers.extend([("factor", factor), ("low frequency factor", low)]);
+                numbers.push(("original context", original_context as f64));
+                numbers.push(("high frequency factor less the low one", high - low));
+            }
+            RotaryScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                attention_factor,
+                original_context,
+                ..
+            } => {
+                numbers.extend([("factor", factor), ("attention factor", attention_factor)]);
+                numbers.extend([("beta fast", beta_fast), ("beta slow", beta_slow)]);
+                numbers.push(("original context", original_context as f64));
+                numbers.push(("theta less 1", self.theta - 1.0));
+            }
+        }
+        let wrong = numbers
+            .into_iter()
+            .find(|(_, number)| !(number.is_finite() && *number > 0.0));
+        match wrong {
+            Some((name, number)) => refuse(format!("{name} is {number}; it must be above 0")),
+            None => Ok(()),
+        }
+    }
 }

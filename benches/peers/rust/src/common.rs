@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// Sizes, with the names that `../torch_gpt.py` gives them.
+/// Sizes, with the names that `../torch_train.py` gives them.
 #[derive(Clone, Copy)]
 pub struct Sizes {
     pub layers: usize,

@@ -93,6 +93,38 @@ pub(crate) fn normal(x: f32) -> (f32, f32) {
     (part, bell * INVERSE_ROOT_TWO_PI)
 }
 
+/// (sin x, cos x), each within 1e-7, for x up to 2^30.
+#[inline(always)]
+pub(crate) fn sin_cos(x: f32) -> (f32, f32) {
+    use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
+    // As ROUNDER, in double precision.
+    const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    let x = f64::from(x);
+    let shifted = x.mul_add(FRAC_2_PI, ROUNDER);
+    let r = (shifted - ROUNDER).mul_add(-FRAC_PI_2, x);
+    let square = r * r;
+    // Taylor's series: r is at most a quarter of pi.
+    let sin = (1.0 / 362_880.0f64).mul_add(square, -1.0 / 5_040.0);
+    let sin = sin.mul_add(square, 1.0 / 120.0);
+    let sin = sin.mul_add(square, -1.0 / 6.0);
+    let sin = (sin * square).mul_add(r, r);
+    let cos = (-1.0 / 3_628_800.0f64).mul_add(square, 1.0 / 40_320.0);
+    let cos = cos.mul_add(square, -1.0 / 720.0);
+    let cos = cos.mul_add(square, 1.0 / 24.0);
+    let cos = cos.mul_add(square, -0.5);
+    let cos = cos.mul_add(square, 1.0);
+    // Which quarter of the circle is in the low bits.
+    let quarter = shifted.to_bits();
+    let (a, b) = if quarter & 1 == 0 {
+        (sin, cos)
+    } else {
+        (cos, sin)
+    };
+    let a = if quarter & 2 == 0 { a } else { -a };
+    let b = if (quarter + 1) & 2 == 0 { b } else { -b };
+    (a as f32, b as f32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +147,21 @@ mod tests {
         let phi = |x: f64| 0.5 * libm::erfc(-x / std::f64::consts::SQRT_2);
         assert!(worst(3.0, |x| normal(x).0, phi) < 1e-6);
         assert!(worst(12.0, |x| normal(x).0, phi) < 1e-5);
+    }
+
+    #[test]
+    fn angles_are_near_their_functions_however_large() {
+        for (count, step) in [(400_000, 1e-3f64), (100_000, 0.777), (100_000, 311.3)] {
+            for i in -1000..count {
+                let x = (f64::from(i) * step) as f32;
+                let (sin, cos) = sin_cos(x);
+                let off = (f64::from(sin) - libm::sin(f64::from(x))).abs();
+                assert!(off < 1e-7, "sin {x}: {off:e}");
+                let off = (f64::from(cos) - libm::cos(f64::from(x))).abs();
+                assert!(off < 1e-7, "cos {x}: {off:e}");
+            }
+        }
+        assert!(sin_cos(f32::NAN).0.is_nan() && sin_cos(f32::INFINITY).1.is_nan());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod elementwise;
+pub(crate) mod gated;
 pub(crate) mod loss;
 pub(crate) mod math;
 pub(crate) mod norm;
@@ -13,4 +14,6 @@ pub(crate) mod parallel;
 pub(crate) mod product;
 pub(crate) mod random;
 pub(crate) mod reduce;
+pub(crate) mod rms_norm;
+pub(crate) mod rotation;
 pub(crate) mod softmax;

@@ -1,10 +1,13 @@
 //! The decoder of GPT-2.
 
+use super::decoder::{
+    DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_shared, check_sizes, residual_init,
+};
 use crate::{
     Accuracy, Activation, CausalSelfAttention, Chain, CrossEntropy, Dropout, Embedding,
     FeedForward, LayerNorm, Linear, PositionEmbedding, Residual,
 };
-use brigade_layer::{Init, LayerError, LayerSpec, Network, SharedId, TensorSpec};
+use brigade_layer::{Init, LayerError, LayerSpec, Network, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 /// A decoder-only transformer, as GPT-2: learned positions, normalisation before each half of a
@@ -40,6 +43,9 @@ pub struct Gpt {
     pub vocab: usize,
     /// The longest sequence: 64 by default.
     pub context: usize,
+    /// Rows of the table of positions, of which sequences use the first ones: the context by
+    /// default (`None`).
+    pub positions: Option<usize>,
     /// Width of the stream between blocks: 64 by default.
     pub width: usize,
     /// Heads of attention, which share the width: 4 by default.
@@ -66,6 +72,7 @@ impl Default for Gpt {
         Self {
             vocab: 256,
             context: 64,
+            positions: None,
             width: 64,
             heads: 4,
             inner: None,
@@ -79,22 +86,15 @@ impl Default for Gpt {
     }
 }
 
-/// The token table, held by the embedding and a tied head.
-const TOKENS: SharedId = SharedId::new(0);
-const DEVIATION: f32 = 0.02;
-/// Beyond these a size is taken for a mistake.
-const MOST_BLOCKS: usize = 100_000;
-const MOST_CONTEXT: usize = 1 << 24;
-const MOST_WIDTH: usize = 1 << 20;
-
 impl Gpt {
     /// How many parameters it has; a tied table counts once.
     pub fn parameters(&self) -> u64 {
-        let [vocab, context, width] = [self.vocab, self.context, self.width].map(|n| n as u64);
+        let sizes = [self.vocab, self.positions(), self.width];
+        let [vocab, positions, width] = sizes.map(|n| n as u64);
         let norm = if self.biases { 2 * width } else { width };
         let inner = self.inner() as u64;
         let biases = if self.biases { 5 * width + inner } else { 0 };
-        let tables = vocab * width * if self.tied { 1 } else { 2 } + context * width;
+        let tables = vocab * width * if self.tied { 1 } else { 2 } + positions * width;
         let matrices = 4 * width * width + 2 * width * inner;
         tables + self.blocks as u64 * (matrices + biases + 2 * norm) + norm
     }
@@ -129,33 +129,26 @@ impl Gpt {
         let sizes = [
             ("vocab", self.vocab, i32::MAX as usize),
             ("context", self.context, MOST_CONTEXT),
+            ("positions", self.positions(), MOST_CONTEXT),
             ("width", self.width, MOST_WIDTH),
             ("heads", self.heads, MOST_WIDTH),
             ("inner", self.inner(), 4 * MOST_WIDTH),
         ];
-        for (name, size, most) in sizes {
-            if !(1..=most).contains(&size) {
-                let problem = format!("{name} is {size}; it must be between 1 and {most}");
-                return Err(LayerError::spec("gpt", problem));
-            }
-        }
-        if self.blocks > MOST_BLOCKS {
-            let problem = format!("{} blocks; the most is {MOST_BLOCKS}", self.blocks);
+        check_sizes("gpt", sizes, self.blocks)?;
+        if self.context > self.positions() {
+            let (context, positions) = (self.context, self.positions());
+            let problem = format!(
+                "sequences of {context} tokens with a table of {positions} positions; make the \
+                 context {positions} or less"
+            );
             return Err(LayerError::spec("gpt", problem));
         }
-        if !self.width.is_multiple_of(self.heads) {
-            let (width, heads) = (self.width, self.heads);
-            let below = width / heads * heads;
-            let above = below.saturating_add(heads);
-            let wider = match below {
-                0 => format!("{above}"),
-                _ => format!("{below} or {above}"),
-            };
-            let problem =
-                format!("a width of {width} cannot be shared by {heads} heads; make it {wider}");
-            return Err(LayerError::spec("gpt", problem));
-        }
-        Ok(())
+        check_shared("gpt", self.width, self.heads)
+    }
+
+    /// Rows of the table of positions.
+    fn positions(&self) -> usize {
+        self.positions.unwrap_or(self.context)
     }
 
     /// Width within a block's second half.
@@ -169,7 +162,7 @@ impl Gpt {
             tokens = tokens.shared(TOKENS);
         }
         let positions =
-            PositionEmbedding::new(self.context, self.width).init(Init::Normal(DEVIATION));
+            PositionEmbedding::new(self.positions(), self.width).init(Init::Normal(DEVIATION));
         Chain::new("wte", tokens, "wpe", positions).then("", Dropout::new(self.dropout))
     }
 
@@ -179,7 +172,7 @@ impl Gpt {
             dropout: self.dropout,
             ..CausalSelfAttention::new(self.width, self.heads)
         };
-        let attention = attention.init(Init::Normal(DEVIATION), self.residual_init());
+        let attention = attention.init(Init::Normal(DEVIATION), residual_init(self.blocks));
         let half = Chain::new("ln_1", self.norm(), "attn", attention);
         Residual::new(half.then("", Dropout::new(self.dropout)))
     }
@@ -188,7 +181,7 @@ impl Gpt {
         let mlp = FeedForward::new(
             self.linear(self.width, self.inner(), Init::Normal(DEVIATION)),
             self.activation,
-            self.linear(self.inner(), self.width, self.residual_init()),
+            self.linear(self.inner(), self.width, residual_init(self.blocks)),
         );
         let half = Chain::new("ln_2", self.norm(), "mlp", mlp);
         Residual::new(half.then("", Dropout::new(self.dropout)))
@@ -199,12 +192,6 @@ impl Gpt {
             .linear(self.width, self.vocab, Init::Normal(DEVIATION))
             .without_bias();
         if self.tied { head.shared(TOKENS) } else { head }
-    }
-
-    /// Projections into the stream start smaller the more of them there are: their sum keeps its
-    /// size.
-    fn residual_init(&self) -> Init {
-        Init::Normal(DEVIATION / libm::sqrtf(2.0 * self.blocks.max(1) as f32))
     }
 
     fn linear(&self, inputs: usize, outputs: usize, init: Init) -> Linear {

@@ -1,6 +1,13 @@
 //! The decoder of Llama.
 
-use crate::Rotary;
+use super::decoder::{
+    DEVIATION, MOST_CONTEXT, MOST_WIDTH, TOKENS, check_shared, check_sizes, residual_init,
+};
+use crate::{
+    Accuracy, Chain, CrossEntropy, Dropout, Embedding, GatedFeedForward, GroupedQueryAttention,
+    Linear, Residual, RmsNorm, Rotary,
+};
+use brigade_layer::{Init, LayerError, LayerSpec, Network, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 /// A decoder-only transformer, as Llama: rotary positions, root-mean-square normalisation before
@@ -28,6 +35,9 @@ pub struct Llama {
     pub vocab: usize,
     /// The longest sequence: 64 by default.
     pub context: usize,
+    /// The longest sequence that it is for, wherever longer ones than `context` matter: the context
+    /// by default (`None`).
+    pub positions: Option<usize>,
     /// Width of the stream between blocks: 64 by default.
     pub width: usize,
     /// Width within a block's second half: 176 by default.
@@ -60,6 +70,7 @@ impl Default for Llama {
         Self {
             vocab: 256,
             context: 64,
+            positions: None,
             width: 64,
             inner: 176,
             heads: 4,
@@ -77,6 +88,23 @@ impl Default for Llama {
 }
 
 impl Llama {
+    /// One whose heads share the width. Its MLPs have about as many parameters as a GPT's: three
+    /// matrices, 8 thirds as wide, in whole strips of 16.
+    ///
+    /// # Errors
+    /// When the heads cannot share the width: says which width they could share.
+    pub fn of_width(width: usize, heads: usize) -> Result<Self, LayerError> {
+        check_shared("llama", width, heads)?;
+        Ok(Self {
+            width,
+            inner: (width.saturating_mul(8) / 3).next_multiple_of(16),
+            heads,
+            kv_heads: heads,
+            head_width: width / heads,
+            ..Self::default()
+        })
+    }
+
     /// How many parameters it has; a tied table counts once.
     pub fn parameters(&self) -> u64 {
         let sizes = [self.vocab, self.width, self.inner, self.head_width];
@@ -102,7 +130,86 @@ impl Llama {
     /// # Errors
     /// When a size is 0 or taken for a mistake, the heads cannot be grouped, or the dropout is no
     /// probability.
-    pub fn network(&self) -> Result<brigade_layer::Network, brigade_layer::LayerError> {
-        Err(brigade_layer::LayerError::spec("llama", "skeleton"))
+    pub fn network(&self) -> Result<Network, LayerError> {
+        self.check()?;
+        let row = TensorSpec::i32([self.context]);
+        let mut builder = Network::builder().input(row).target(row);
+        builder = builder.layer("embed_tokens", self.embed());
+        for block in 0..self.blocks {
+            let scope = format!("layers.{block}");
+            builder = builder
+                .layer(&format!("{scope}.self_attn"), self.attention_half())
+                .scope(&scope)
+                .layer(&format!("{scope}.mlp"), self.mlp_half())
+                .scope(&scope);
+        }
+        builder
+            .layer("norm", self.norm())
+            .layer("lm_head", self.head())
+            .loss("loss", CrossEntropy::new())
+            .metric(Accuracy::new())
+            .build()
+    }
+
+    fn check(&self) -> Result<(), LayerError> {
+        let sizes = [
+            ("vocab", self.vocab, i32::MAX as usize),
+            ("context", self.context, MOST_CONTEXT),
+            ("width", self.width, MOST_WIDTH),
+            ("inner", self.inner, 4 * MOST_WIDTH),
+            ("heads", self.heads, MOST_WIDTH),
+            ("kv_heads", self.kv_heads, MOST_WIDTH),
+            ("head_width", self.head_width, MOST_WIDTH),
+        ];
+        check_sizes("llama", sizes, self.blocks)
+    }
+
+    fn embed(&self) -> Embedding {
+        let tokens = Embedding::new(self.vocab, self.width).init(Init::Normal(DEVIATION));
+        match self.tied {
+            true => tokens.shared(TOKENS),
+            false => tokens,
+        }
+    }
+
+    fn attention_half(&self) -> impl LayerSpec {
+        let attention = GroupedQueryAttention {
+            head_width: self.head_width,
+            rotary: self.rotary,
+            bias: self.attention_biases,
+            dropout: self.dropout,
+            ..GroupedQueryAttention::new(self.width, self.heads, self.kv_heads)
+        };
+        let attention = attention.init(Init::Normal(DEVIATION), residual_init(self.blocks));
+        let half = Chain::new("input_layernorm", self.norm(), "self_attn", attention);
+        Residual::new(half.then("", Dropout::new(self.dropout)))
+    }
+
+    fn mlp_half(&self) -> impl LayerSpec {
+        let linear = |inputs, outputs, init| {
+            let linear = Linear::new(inputs, outputs).init(init);
+            match self.mlp_biases {
+                true => linear.bias(Init::Zeros),
+                false => linear.without_bias(),
+            }
+        };
+        let into = || linear(self.width, self.inner, Init::Normal(DEVIATION));
+        let out = linear(self.inner, self.width, residual_init(self.blocks));
+        let mlp = GatedFeedForward::new([into(), into(), out]);
+        let half = Chain::new("post_attention_layernorm", self.norm(), "mlp", mlp);
+        Residual::new(half.then("", Dropout::new(self.dropout)))
+    }
+
+    fn norm(&self) -> RmsNorm {
+        RmsNorm::new(self.width).eps(self.eps)
+    }
+
+    fn head(&self) -> Linear {
+        let head = Linear::new(self.width, self.vocab);
+        let head = head.init(Init::Normal(DEVIATION)).without_bias();
+        match self.tied {
+            true => head.shared(TOKENS),
+            false => head,
+        }
     }
 }

@@ -8,10 +8,10 @@ use brigade_nn::{
 };
 
 /// One case of a file: (name in the file, name of the parameter) for every parameter.
-struct Case<'a> {
-    golden: &'a Golden,
-    name: &'a str,
-    share: f32,
+pub(crate) struct Case<'a> {
+    pub(crate) golden: &'a Golden,
+    pub(crate) name: &'a str,
+    pub(crate) share: f32,
 }
 
 impl Case<'_> {
@@ -20,7 +20,12 @@ impl Case<'_> {
     }
 
     /// Runs the layer on the case's x and compares whatever the file holds.
-    fn check(&self, spec: &dyn AnySpec, inputs: &[&str], params: &[(&str, &str)]) -> Pass {
+    pub(crate) fn check(
+        &self,
+        spec: &dyn AnySpec,
+        inputs: &[&str],
+        params: &[(&str, &str)],
+    ) -> Pass {
         let mut tensors = Tensors::none();
         for input in inputs {
             tensors.push(Some(self.get(input))).unwrap();

@@ -1,4 +1,4 @@
-//! The promises of the crate, from outside: laws, goldens of PyTorch, equal bits on any number of
+//! The promises of the crate, from outside: laws, goldens of PyTorch and NumPy, equal bits on any number of
 //! threads.
 
 #![allow(
@@ -7,11 +7,17 @@
 )]
 
 mod bench;
+mod data_files;
+mod datasets;
 mod errors;
 mod frozen;
+mod generation;
 mod golden_optimizers;
+mod golden_sampling;
 mod golden_training;
 mod goldens;
+mod hugging_face;
 mod laws;
+mod llama;
 mod networks;
 mod threads;

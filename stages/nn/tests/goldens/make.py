@@ -320,6 +320,132 @@ def feed_forward(family, name, with_biases, residual):
     return c
 
 
+# --- Families: Llama's layers ----------------------------------------------------
+
+
+def rms_norm():
+    # y = x / sqrt(mean(x^2) + eps) weight; eps 1e-5; x [3,4,10], weight [10].
+    # Cases: plain; small (x times 0.003, where eps is felt).
+    def case(name, scale):
+        c = Case("rms_norm", name)
+        c.settings(eps=1e-5)
+        x = c.input("x", c.normal(3, 4, 10, scale=scale))
+        weight = c.input("weight", c.normal(10, scale=0.3, mean=1.0))
+        y = x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5) * weight
+        same(y, F.rms_norm(x, (10,), weight, 1e-5))
+        c.output(y)
+        return c
+
+    return together(case("plain", 1.0), case("small", 0.003))
+
+
+def gated_mlp():
+    # y = down(silu(gate(x)) up(x)); x [2,5,8], hidden width 20. Cases: plain, bias.
+    def case(name, with_biases):
+        c = Case("gated_mlp", name)
+        x = c.input("x", c.normal(2, 5, 8))
+
+        def linear(name, inputs, outputs):
+            scale = 1.5 / math.sqrt(inputs)
+            weight = c.input(f"{name}.weight", c.normal(outputs, inputs, scale=scale))
+            bias = None
+            if with_biases:
+                bias = c.input(f"{name}.bias", c.normal(outputs, scale=0.5))
+            return lambda x: F.linear(x, weight, bias)
+
+        gate, up = linear("gate_proj", 8, 20), linear("up_proj", 8, 20)
+        down = linear("down_proj", 20, 8)
+        c.output(down(F.silu(gate(x)) * up(x)))
+        return c
+
+    return together(case("plain", False), case("bias", True))
+
+
+def rotary_frequencies(columns, theta, scaling):
+    """Radians of one position for every pair, and what rotated numbers grow by."""
+    pairs = torch.arange(columns // 2, dtype=torch.float64)
+    plain = theta ** (-2 * pairs / columns)
+    kind, *numbers = scaling
+    if kind == "none":
+        return plain, 1.0
+    factor = numbers[0]
+    if kind == "linear":
+        return plain / factor, 1.0
+    if kind == "llama3":
+        _, low, high, context = numbers
+        turns = context * plain / (2 * math.pi)
+        fast = ((turns - low) / (high - low)).clamp(0, 1)
+        return plain / factor * (1 - fast) + plain * fast, 1.0
+    assert kind == "yarn"
+    _, beta_fast, beta_slow, length, context = numbers
+
+    def pair_of(turns):
+        ratio = math.log(context / (turns * 2 * math.pi))
+        return columns * ratio / (2 * math.log(theta))
+
+    first = max(math.floor(pair_of(beta_fast)), 0)
+    last = min(math.ceil(pair_of(beta_slow)), columns - 1)
+    slow = ((pairs - first) / max(last - first, 0.001)).clamp(0, 1)
+    return plain / factor * slow + plain * (1 - slow), length
+
+
+def rotate(x, frequencies, length):
+    """x [B, T, H, C]: pairs (i, i + C / 2), as complex numbers."""
+    pairs = torch.complex(*x.chunk(2, -1))
+    angles = torch.arange(x.shape[1], dtype=torch.float64)[:, None] * frequencies
+    turned = pairs * torch.polar(torch.full_like(angles, length), angles)[:, None]
+    return torch.cat([turned.real, turned.imag], -1)
+
+
+def grouped_attention():
+    # Causal self attention of `heads` heads of queries that share `kv_heads` heads
+    # of keys and values of C columns; q and k turn by position. x [B,T,D].
+    # Cases: plain (2,7,12, 4 heads, 2 shared, C 6), one (all heads share one),
+    # alone (as many, C 4, biases), long (70 positions, llama3), linear, yarn.
+    # Scalings are stored as `scaling` [5] with zeros behind.
+    def case(name, sizes, heads, kv_heads, columns, scaling=("none",), biases=False):
+        batch, length, width = sizes
+        theta = 100.0
+        c = Case("grouped_attention", name)
+        numbers = list(scaling[1:]) + [0.0] * (6 - len(scaling))
+        c.settings(heads=heads, kv_heads=kv_heads, columns=columns, theta=theta)
+        c.store("scaling", torch.tensor(numbers, dtype=torch.float64))
+        x = c.input("x", c.normal(batch, length, width))
+
+        def linear(name, inputs, outputs):
+            scale = 1.5 / math.sqrt(inputs)
+            weight = c.input(f"{name}.weight", c.normal(outputs, inputs, scale=scale))
+            bias = c.input(f"{name}.bias", c.normal(outputs, scale=0.5)) if biases else None
+            return lambda x: F.linear(x, weight, bias)
+
+        parts = []
+        turns = rotary_frequencies(columns, theta, scaling)
+        for part, count in ("q", heads), ("k", kv_heads), ("v", kv_heads):
+            made = linear(f"{part}_proj", width, count * columns)(x)
+            made = made.reshape(batch, length, count, columns)
+            made = rotate(made, *turns) if part != "v" else made
+            made = made.repeat_interleave(heads // count, 2)
+            parts.append(made.transpose(1, 2))
+        q, k, v = parts
+        scores = q @ k.transpose(-1, -2) / math.sqrt(columns)
+        hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
+        mixed = torch.softmax(scores.masked_fill(hidden, -math.inf), -1) @ v
+        same(mixed, F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        merged = mixed.transpose(1, 2).reshape(batch, length, heads * columns)
+        c.output(linear("o_proj", heads * columns, width)(merged))
+        return c
+
+    llama3 = ("llama3", 8.0, 1.0, 4.0, 40.0)
+    return together(
+        case("plain", (2, 7, 12), 4, 2, 6),
+        case("one", (1, 9, 8), 3, 1, 4),
+        case("alone", (2, 5, 8), 2, 2, 4, biases=True),
+        case("long", (1, 70, 8), 2, 1, 8, llama3),
+        case("linear", (1, 12, 8), 2, 1, 8, ("linear", 4.0)),
+        case("yarn", (1, 33, 8), 2, 1, 8, ("yarn", 4.0, 8.0, 1.0, 1.25, 40.0)),
+    )
+
+
 # --- Families: losses ------------------------------------------------------------
 
 
@@ -656,6 +782,9 @@ FAMILIES = [
     attention,
     mlp_block,
     gpt_half,
+    rms_norm,
+    gated_mlp,
+    grouped_attention,
     cross_entropy,
     mse,
     optimizers,

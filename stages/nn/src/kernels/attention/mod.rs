@@ -8,6 +8,10 @@
 //!           └──────▚─┘       backward computes the probabilities again.
 //! ```
 //!
+//! Heads of queries share a head of keys and values in groups, often of one. A group is computed
+//! together: its keys and values are packed once, and its heads' gradients of them are summed in
+//! the heads' order.
+//!
 //! There are two ways to the same sums, of products in general ([`plain`]) and of tiles that a head
 //! packs once ([`tiles`]). In bf16 both give the same bits: all sums go along queries or keys in
 //! the same order, and factors come after the sums.
@@ -17,8 +21,11 @@ use crate::kernels::product::Unit;
 use crate::kernels::random::Mask;
 use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;
-use ndarray::{ArrayView2, ArrayView4, ArrayViewMut2, ArrayViewMut4, ArrayViewMut5, Axis, s};
+use ndarray::{
+    ArrayView2, ArrayView3, ArrayView4, ArrayViewMut2, ArrayViewMut3, ArrayViewMut4, Axis, s,
+};
 
+pub(crate) mod cached;
 mod plain;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tiles;
@@ -37,6 +44,7 @@ const WORTH_CUTTING: usize = 512;
 /// What all heads have in common.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention {
+    /// Heads of queries.
     pub(crate) heads: usize,
     pub(crate) mask: Option<Mask>,
     /// The mini-batch's number of the first sample.
@@ -85,19 +93,45 @@ fn packed(length: usize, columns: usize, matrices: usize) -> usize {
     packed * pieces / 2 + summed
 }
 
-/// Queries, keys and values of one head, each [T, C] for C = D / H.
+/// Queries [B, T, H, C], keys and values [B, T, G, C]; H is a multiple of G.
+pub(crate) type Sequences<'a> = [ArrayView4<'a, f32>; 3];
+
+/// Queries, keys and values of one head, each [T, C].
 type Head<'a> = [ArrayView2<'a, f32>; 3];
 
+/// A group's queries [H / G, T, C], keys and values [T, C].
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    q: ArrayView3<'a, f32>,
+    k: ArrayView2<'a, f32>,
+    v: ArrayView2<'a, f32>,
+}
+
+impl<'a> Group<'a> {
+    fn head(self, number: usize) -> Head<'a> {
+        [self.q.index_axis_move(Axis(0), number), self.k, self.v]
+    }
+
+    fn heads(self) -> usize {
+        self.q.len_of(Axis(0))
+    }
+}
+
 struct Forward<'a> {
-    number: usize,
-    out: ArrayViewMut2<'a, f32>,
+    /// The group's first head among those of all samples.
+    first: usize,
+    group: Group<'a>,
+    out: ArrayViewMut3<'a, f32>,
     stats: &'a mut [f32],
 }
 
 struct Backward<'a> {
-    number: usize,
-    dout: ArrayView2<'a, f32>,
-    gradients: [ArrayViewMut2<'a, f32>; 3],
+    first: usize,
+    group: Group<'a>,
+    dout: ArrayView3<'a, f32>,
+    dq: ArrayViewMut3<'a, f32>,
+    dk: ArrayViewMut2<'a, f32>,
+    dv: ArrayViewMut2<'a, f32>,
     stats: &'a [f32],
 }
 
@@ -116,17 +150,16 @@ impl Attention {
     }
 
     /// # Shapes
-    /// out [B, T, H, C], stats [B, H, T, 2], qkv [B, T, 3 H, C], `scratch` of one matrix for each
-    /// thread.
+    /// out [B, T, H, C], stats [B, H, T, 2], `scratch` of one matrix for each thread.
     pub(crate) fn forward(
         &self,
         out: ArrayViewMut4<'_, f32>,
         stats: &mut [f32],
-        qkv: ArrayView4<'_, f32>,
+        sequences: Sequences<'_>,
         scratch: &mut [f32],
     ) {
-        let way = self.way(qkv.len_of(Axis(1)), qkv.len_of(Axis(3)));
-        self.forward_by(way, out, stats, qkv, scratch);
+        let (_, length, _, columns) = out.dim();
+        self.forward_by(self.way(length, columns), out, stats, sequences, scratch);
     }
 
     fn forward_by(
@@ -134,79 +167,72 @@ impl Attention {
         way: Way,
         out: ArrayViewMut4<'_, f32>,
         stats: &mut [f32],
-        qkv: ArrayView4<'_, f32>,
+        sequences: Sequences<'_>,
         scratch: &mut [f32],
     ) {
-        let length = qkv.len_of(Axis(1));
-        let mut stats = stats.chunks_exact_mut(STATS * length);
-        let mut out = out.permuted_axes([0, 2, 1, 3]);
-        let heads = out
-            .outer_iter_mut()
-            .flat_map(|sample| sample.into_outer_iter_mut());
-        let mut tasks: Vec<_> = heads
-            .zip(&mut stats)
+        let groups = groups(sequences);
+        let heads = groups.first().map_or(1, |group| group.heads());
+        let stats = stats.chunks_exact_mut(STATS * out.len_of(Axis(1)) * heads);
+        let mut tasks: Vec<_> = (groups.into_iter().zip(by_group(out, heads)).zip(stats))
             .enumerate()
-            .map(|(number, (out, stats))| Forward { number, out, stats })
+            .map(|(number, ((group, out), stats))| Forward {
+                first: number * heads,
+                group,
+                out,
+                stats,
+            })
             .collect();
-        self.each(&mut tasks, scratch, |task, scratch| {
-            let head = self.head(qkv, task.number);
-            match way {
-                Way::Plain => plain::forward(self, task, head, scratch),
-                Way::Tiles(unit) => tiles::forward(unit, self, task, head, scratch),
-            }
+        self.each(&mut tasks, scratch, |task, scratch| match way {
+            Way::Plain => plain::forward(self, task, scratch),
+            Way::Tiles(unit) => tiles::forward(unit, self, task, scratch),
         });
     }
 
     /// # Shapes
-    /// dqkv [B, T, 3, H, C], dout [B, T, H, C], stats and qkv as in `forward`, scratch of two
+    /// Gradients as the sequences, dout [B, T, H, C], stats as in `forward`, scratch of two
     /// matrices.
     pub(crate) fn backward(
         &self,
-        dqkv: ArrayViewMut5<'_, f32>,
+        gradients: [ArrayViewMut4<'_, f32>; 3],
         dout: ArrayView4<'_, f32>,
-        (stats, qkv): (&[f32], ArrayView4<'_, f32>),
+        saved: (&[f32], Sequences<'_>),
         scratch: &mut [f32],
     ) {
-        let way = self.way(qkv.len_of(Axis(1)), qkv.len_of(Axis(3)));
-        self.backward_by(way, dqkv, dout, (stats, qkv), scratch);
+        let (_, length, _, columns) = dout.dim();
+        self.backward_by(self.way(length, columns), gradients, dout, saved, scratch);
     }
 
     fn backward_by(
         &self,
         way: Way,
-        dqkv: ArrayViewMut5<'_, f32>,
+        [dq, dk, dv]: [ArrayViewMut4<'_, f32>; 3],
         dout: ArrayView4<'_, f32>,
-        (stats, qkv): (&[f32], ArrayView4<'_, f32>),
+        (stats, sequences): (&[f32], Sequences<'_>),
         scratch: &mut [f32],
     ) {
-        let length = qkv.len_of(Axis(1));
-        let dout = dout.permuted_axes([0, 2, 1, 3]);
-        let mut dqkv = dqkv.permuted_axes([0, 3, 2, 1, 4]);
-        let heads = dqkv
-            .outer_iter_mut()
-            .flat_map(|sample| sample.into_outer_iter_mut());
-        let mut tasks: Vec<_> = heads
-            .zip(stats.chunks_exact(STATS * length))
+        let groups = groups(sequences);
+        let heads = groups.first().map_or(1, |group| group.heads());
+        let stats = stats.chunks_exact(STATS * dout.len_of(Axis(1)) * heads);
+        let douts = views_by_group(dout, heads);
+        let [dk, dv] = [dk, dv].map(|gradient| by_group(gradient, 1));
+        let gradients = by_group(dq, heads).into_iter().zip(dk).zip(dv);
+        let mut tasks: Vec<_> = (groups.into_iter().zip(gradients).zip(douts).zip(stats))
             .enumerate()
-            .map(|(number, (head, stats))| {
-                let (sample, head_number) = (number / self.heads, number % self.heads);
-                let mut parts = head.into_outer_iter_mut();
-                let gradients = std::array::from_fn(|_| parts.next().expect("q, k and v"));
-                let dout = dout.slice_move(s![sample, head_number, .., ..]);
-                Backward {
-                    number,
+            .map(
+                |(number, (((group, ((dq, dk), dv)), dout), stats))| Backward {
+                    first: number * heads,
+                    group,
                     dout,
-                    gradients,
+                    dq,
+                    dk: dk.index_axis_move(Axis(0), 0),
+                    dv: dv.index_axis_move(Axis(0), 0),
                     stats,
-                }
-            })
+                },
+            )
             .collect();
-        self.each(&mut tasks, scratch, |task, scratch| {
-            let head = self.head(qkv, task.number);
-            match way {
-                Way::Plain => plain::backward(self, task, head, scratch),
-                Way::Tiles(unit) => tiles::backward(unit, self, task, head, scratch),
-            }
+        self.each(&mut tasks, scratch, |task, scratch| match way {
+            Way::Plain => plain::backward(self, task, scratch),
+            Way::Tiles(unit) => tiles::backward(unit, self, task, scratch),
         });
     }
 
@@ -234,14 +260,6 @@ impl Attention {
         });
     }
 
-    fn head<'a>(&self, qkv: ArrayView4<'a, f32>, number: usize) -> Head<'a> {
-        let (sample, head) = (number / self.heads, number % self.heads);
-        [0, 1, 2].map(|part| {
-            let column = part * self.heads + head;
-            qkv.slice_move(s![sample, .., column, ..])
-        })
-    }
-
     /// Drops probabilities (or their gradients) of a block, by sample, head, query and key.
     fn drop(&self, block: &mut [f32], number: usize, rows: Rows) {
         let Some(mask) = self.mask else { return };
@@ -258,6 +276,48 @@ impl Attention {
             );
         }
     }
+}
+
+/// The groups of all samples, sample by sample.
+fn groups([q, k, v]: Sequences<'_>) -> Vec<Group<'_>> {
+    let heads = q.len_of(Axis(2)) / k.len_of(Axis(2)).max(1);
+    let [k, v] = [k, v].map(|of| views_by_group(of, 1));
+    (views_by_group(q, heads).into_iter().zip(k).zip(v))
+        .map(|((q, k), v)| {
+            let [k, v] = [k, v].map(|of| of.index_axis_move(Axis(0), 0));
+            Group { q, k, v }
+        })
+        .collect()
+}
+
+/// [B, T, H, C] as [heads, T, C] of each sample and group.
+fn views_by_group(of: ArrayView4<'_, f32>, heads: usize) -> Vec<ArrayView3<'_, f32>> {
+    let (samples, _, all, _) = of.dim();
+    let numbers = (0..samples).flat_map(|sample| {
+        let firsts = (0..all).step_by(heads.max(1));
+        firsts.map(move |first| (sample, first))
+    });
+    numbers
+        .map(|(sample, first)| {
+            let group = of.slice_move(s![sample, .., first..first + heads, ..]);
+            group.permuted_axes([1, 0, 2])
+        })
+        .collect()
+}
+
+/// As `views_by_group`, to be written.
+fn by_group(of: ArrayViewMut4<'_, f32>, heads: usize) -> Vec<ArrayViewMut3<'_, f32>> {
+    let mut all = Vec::new();
+    for sample in of.into_outer_iter_mut() {
+        let mut rest = sample.permuted_axes([1, 0, 2]);
+        while rest.len_of(Axis(0)) > heads {
+            let (group, others) = rest.split_at(Axis(0), heads);
+            all.push(group);
+            rest = others;
+        }
+        all.push(rest);
+    }
+    all
 }
 
 /// Groups of 64 keys of all queries before this one.

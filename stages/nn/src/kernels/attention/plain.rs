@@ -1,6 +1,6 @@
 //! A head by products in general.
 
-use super::{Attention, BLOCK, Backward, Forward, Head, STRIP, scale_of, scores, stride};
+use super::{Attention, BLOCK, Backward, Forward, STRIP, scale_of, scores, stride};
 use crate::kernels::product::{Means, Onto, Product, space as product_space};
 use crate::kernels::softmax::{Rows, STATS, score_gradient_rows, softmax_rows};
 use brigade_layer::Precision;
@@ -17,89 +17,94 @@ pub(super) fn space(length: usize, columns: usize) -> usize {
     products.into_iter().map(product_space).max().unwrap_or(0)
 }
 
-pub(super) fn forward(
-    attention: &Attention,
-    task: &mut Forward<'_>,
-    [q, k, v]: Head<'_>,
-    scratch: &mut [f32],
-) {
-    let (length, scale) = (q.nrows(), scale_of(q));
+pub(super) fn forward(attention: &Attention, task: &mut Forward<'_>, scratch: &mut [f32]) {
+    let (group, length) = (task.group, task.group.k.nrows());
     let (p, space) = scratch.split_at_mut(scores(length));
-    for start in (0..length).step_by(BLOCK) {
-        let end = (start + BLOCK).min(length);
-        let rows = rows(start, end, length, scale);
-        let p = &mut p[..(end - start) * rows.stride];
-        let factors = [
-            q.slice(s![start..end, ..]),
-            k.slice(s![..end, ..]).reversed_axes(),
-        ];
-        multiply(attention, Product::new(block(p, rows, end), factors), space);
-        let stats = &mut task.stats[start * STATS..end * STATS];
-        softmax_rows(p, stats, rows);
-        attention.drop(p, task.number, rows);
-        let mut out = task.out.slice_mut(s![start..end, ..]);
-        let factors = [matrix(p, rows, end), v.slice(s![..end, ..])];
-        multiply(attention, Product::new(out.view_mut(), factors), space);
-        for (mut out, stats) in out.outer_iter_mut().zip(stats.chunks_exact(STATS)) {
-            out *= stats[1];
+    let heads = task.out.outer_iter_mut();
+    let each = heads.zip(task.stats.chunks_exact_mut(STATS * length));
+    for (number, (mut out, stats)) in each.enumerate() {
+        let [q, k, v] = group.head(number);
+        for start in (0..length).step_by(BLOCK) {
+            let end = (start + BLOCK).min(length);
+            let rows = rows(start, end, length, scale_of(q));
+            let p = &mut p[..(end - start) * rows.stride];
+            let factors = [
+                q.slice(s![start..end, ..]),
+                k.slice(s![..end, ..]).reversed_axes(),
+            ];
+            multiply(attention, Product::new(block(p, rows, end), factors), space);
+            let stats = &mut stats[start * STATS..end * STATS];
+            softmax_rows(p, stats, rows);
+            attention.drop(p, task.first + number, rows);
+            let mut out = out.slice_mut(s![start..end, ..]);
+            let factors = [matrix(p, rows, end), v.slice(s![..end, ..])];
+            multiply(attention, Product::new(out.view_mut(), factors), space);
+            for (mut out, stats) in out.outer_iter_mut().zip(stats.chunks_exact(STATS)) {
+                out *= stats[1];
+            }
         }
     }
 }
 
-pub(super) fn backward(
-    attention: &Attention,
-    task: &mut Backward<'_>,
-    [q, k, v]: Head<'_>,
-    scratch: &mut [f32],
-) {
-    let (length, scale) = (q.nrows(), scale_of(q));
-    let [dq, dk, dv] = &mut task.gradients;
-    let (p, scratch) = scratch.split_at_mut(scores(length));
-    let (ds, space) = scratch.split_at_mut(scores(length));
-    // The last block sees all keys: it writes their gradients, and those before it add.
-    for start in (0..length).step_by(BLOCK).rev() {
-        let end = (start + BLOCK).min(length);
-        let rows = rows(start, end, length, scale);
-        let p = &mut p[..(end - start) * rows.stride];
-        let ds = &mut ds[..(end - start) * rows.stride];
-        let queries = q.slice(s![start..end, ..]);
-        let dout = task.dout.slice(s![start..end, ..]);
-        let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
-        let factors = [queries, keys.reversed_axes()];
-        multiply(attention, Product::new(block(p, rows, end), factors), space);
-        let factors = [dout, values.reversed_axes()];
-        multiply(
-            attention,
-            Product::new(block(ds, rows, end), factors),
-            space,
-        );
-        attention.drop(ds, task.number, rows);
-        let stats = &task.stats[start * STATS..end * STATS];
-        score_gradient_rows(p, ds, stats, rows);
-        attention.drop(p, task.number, rows);
-        let (p, ds) = (matrix(p, rows, end), matrix(ds, rows, end));
-        let dq = dq.slice_mut(s![start..end, ..]);
-        multiply(attention, Product::new(dq, [ds, keys]), space);
-        let step = match attention.precision {
-            Precision::Bf16 => STRIP,
-            _ => BLOCK,
-        };
-        for first in (0..end - start).step_by(step).rev() {
-            let last = (first + step).min(end - start);
-            let onto = match start + last == length {
-                true => Onto::Nothing,
-                false => Onto::Present,
-            };
-            for (into, by, of) in [(&mut *dv, p, dout), (&mut *dk, ds, queries)] {
-                let by = by.slice_move(s![first..last, ..]).reversed_axes();
-                let factors = [by, of.slice_move(s![first..last, ..])];
-                let into = into.slice_mut(s![..end, ..]);
-                multiply(attention, Product::new(into, factors).onto(onto), space);
-            }
+pub(super) fn backward(attention: &Attention, task: &mut Backward<'_>, scratch: &mut [f32]) {
+    let (length, scale) = (task.group.k.nrows(), scale_of(task.group.k));
+    for number in 0..task.group.heads() {
+        // The last block sees all keys: the first head's writes their gradients, and all others
+        // add.
+        for start in (0..length).step_by(BLOCK).rev() {
+            backward_block(attention, task, (number, start), scratch);
         }
     }
-    for gradient in [dq, dk] {
-        *gradient *= scale;
+    task.dq *= scale;
+    task.dk *= scale;
+}
+
+fn backward_block(
+    attention: &Attention,
+    task: &mut Backward<'_>,
+    (number, start): (usize, usize),
+    scratch: &mut [f32],
+) {
+    let [q, k, v] = task.group.head(number);
+    let length = q.nrows();
+    let (p, scratch) = scratch.split_at_mut(scores(length));
+    let (ds, space) = scratch.split_at_mut(scores(length));
+    let end = (start + BLOCK).min(length);
+    let rows = rows(start, end, length, scale_of(q));
+    let p = &mut p[..(end - start) * rows.stride];
+    let ds = &mut ds[..(end - start) * rows.stride];
+    let queries = q.slice(s![start..end, ..]);
+    let dout = task.dout.slice(s![number, start..end, ..]);
+    let (keys, values) = (k.slice(s![..end, ..]), v.slice(s![..end, ..]));
+    let factors = [queries, keys.reversed_axes()];
+    multiply(attention, Product::new(block(p, rows, end), factors), space);
+    let factors = [dout, values.reversed_axes()];
+    let product = Product::new(block(ds, rows, end), factors);
+    multiply(attention, product, space);
+    let head = task.first + number;
+    attention.drop(ds, head, rows);
+    let stats = &task.stats[(number * length + start) * STATS..][..(end - start) * STATS];
+    score_gradient_rows(p, ds, stats, rows);
+    attention.drop(p, head, rows);
+    let (p, ds) = (matrix(p, rows, end), matrix(ds, rows, end));
+    let dq = task.dq.slice_mut(s![number, start..end, ..]);
+    multiply(attention, Product::new(dq, [ds, keys]), space);
+    let step = match attention.precision {
+        Precision::Bf16 => STRIP,
+        _ => BLOCK,
+    };
+    for first in (0..end - start).step_by(step).rev() {
+        let last = (first + step).min(end - start);
+        let onto = match number == 0 && start + last == length {
+            true => Onto::Nothing,
+            false => Onto::Present,
+        };
+        for (into, by, of) in [(&mut task.dv, p, dout), (&mut task.dk, ds, queries)] {
+            let by = by.slice_move(s![first..last, ..]).reversed_axes();
+            let factors = [by, of.slice_move(s![first..last, ..])];
+            let into = into.slice_mut(s![..end, ..]);
+            multiply(attention, Product::new(into, factors).onto(onto), space);
+        }
     }
 }
 

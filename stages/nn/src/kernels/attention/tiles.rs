@@ -9,7 +9,7 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::{Attention, BLOCK, Backward, Forward, Head, STRIP, scale_of, scores, stride};
+use super::{Attention, Backward, Forward, STRIP, scale_of, scores, stride};
 use crate::kernels::product::tiles::pack::{Lines, Role, pack};
 use crate::kernels::product::tiles::unit::{self, Multiply, To};
 use crate::kernels::product::tiles::{Amx, Dot, SIDE, TILE};
@@ -18,10 +18,12 @@ use crate::kernels::softmax::{Rows, STATS};
 use brigade_layer::Precision;
 use ndarray::ArrayViewMut2;
 
+mod backward;
 mod put;
 mod rows;
 
-use put::{Factors, put, put_transposed};
+use backward::backward_in;
+use put::{Factors, put};
 
 /// Tiles along lines that are summed from 0: what comes after is added.
 const INNER_TILES: usize = INNER / STRIP;
@@ -35,15 +37,14 @@ pub(super) fn forward(
     unit: Unit,
     attention: &Attention,
     task: &mut Forward<'_>,
-    head: Head<'_>,
     scratch: &mut [f32],
 ) {
     // SAFETY: whoever comes here was told that the unit is available.
     unsafe {
         match (unit, attention.precision) {
-            (Unit::Amx, Precision::Bf16) => forward_in::<1, Amx>(attention, task, head, scratch),
-            (Unit::Amx, _) => forward_in::<3, Amx>(attention, task, head, scratch),
-            (Unit::Dot, _) => forward_in::<1, Dot>(attention, task, head, scratch),
+            (Unit::Amx, Precision::Bf16) => forward_in::<1, Amx>(attention, task, scratch),
+            (Unit::Amx, _) => forward_in::<3, Amx>(attention, task, scratch),
+            (Unit::Dot, _) => forward_in::<1, Dot>(attention, task, scratch),
         }
     }
 }
@@ -52,15 +53,14 @@ pub(super) fn backward(
     unit: Unit,
     attention: &Attention,
     task: &mut Backward<'_>,
-    head: Head<'_>,
     scratch: &mut [f32],
 ) {
     // SAFETY: whoever comes here was told that the unit is available.
     unsafe {
         match (unit, attention.precision) {
-            (Unit::Amx, Precision::Bf16) => backward_in::<1, Amx>(attention, task, head, scratch),
-            (Unit::Amx, _) => backward_in::<3, Amx>(attention, task, head, scratch),
-            (Unit::Dot, _) => backward_in::<1, Dot>(attention, task, head, scratch),
+            (Unit::Amx, Precision::Bf16) => backward_in::<1, Amx>(attention, task, scratch),
+            (Unit::Amx, _) => backward_in::<3, Amx>(attention, task, scratch),
+            (Unit::Dot, _) => backward_in::<1, Dot>(attention, task, scratch),
         }
     }
 }
@@ -208,10 +208,10 @@ unsafe fn along_keys<const P: usize, U: Multiply>(
 unsafe fn forward_in<const P: usize, U: Multiply>(
     attention: &Attention,
     task: &mut Forward<'_>,
-    [q, k, v]: Head<'_>,
     scratch: &mut [f32],
 ) {
-    let ((length, columns), stride) = (q.dim(), stride(q.nrows()));
+    let group = task.group;
+    let ((length, columns), stride) = (group.k.dim(), stride(group.k.nrows()));
     let (strips, along) = (length.div_ceil(STRIP), columns.div_ceil(STRIP));
     let mut room = Room::new(scratch);
     let p = room.take(scores(length));
@@ -223,147 +223,42 @@ unsafe fn forward_in<const P: usize, U: Multiply>(
     // out before they are used.
     unsafe {
         U::begin();
-        keys.pack(Lines::rows(&k), columns, (Role::B, 0));
-        values.pack(Lines::columns(&v), length, (Role::B, 0));
-        for number in 0..strips {
-            let (first, count) = strip(number, length);
-            queries.pack(Lines::rows(&q).block(first), columns, (Role::A, 0));
-            for other in 0..=number {
-                let sums = To {
-                    first: p.as_mut_ptr().add(other * STRIP),
-                    stride,
-                    onto: false,
-                };
-                let tiles = [queries.first, keys.strip(other)];
-                let sizes = [count, strip(other, length).1];
-                multiply::<P, U>(sums, tiles, [keys.group, along], sizes);
-            }
-            let seen_rows = rows_of(first, stride, scale_of(q));
-            let p = &mut p[..count * stride];
-            let stats = &mut task.stats[first * STATS..][..count * STATS];
-            rows::softmax(p, stats, seen_rows);
-            attention.drop(p, task.number, seen_rows);
-            let seen = first + count;
-            let of = lines(p.as_ptr(), stride, [count, seen], false);
-            packed.pack(of, seen, (Role::A, 0));
-            let factors = Factors {
-                first: stats[1..].as_ptr(),
-                step: STATS,
-            };
-            let out = (first, count);
-            along_keys::<P, U>(&mut task.out, out, [packed, values], number + 1, factors);
-        }
-        U::end();
-    }
-}
-
-/// # Safety
-/// Tiles are available.
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn backward_in<const P: usize, U: Multiply>(
-    attention: &Attention,
-    task: &mut Backward<'_>,
-    [q, k, v]: Head<'_>,
-    scratch: &mut [f32],
-) {
-    let ((length, columns), stride) = (q.dim(), stride(q.nrows()));
-    let (strips, along) = (length.div_ceil(STRIP), columns.div_ceil(STRIP));
-    let scale = scale_of(q);
-    let mut room = Room::new(scratch);
-    let both = [(); 2].map(|()| room.take(scores(length)).as_mut_ptr());
-    // What strips of queries are multiplied by, and them.
-    let seen = [(); 2].map(|()| Packed::<P>::new(&mut room, length, along));
-    let strip_of = [(); 2].map(|()| Packed::<P>::new(&mut room, STRIP, along));
-    let keys = Packed::<P>::new(&mut room, columns, strips);
-    let ds = Packed::<P>::new(&mut room, STRIP, strips);
-    // Of two strips, dout and p, and q and ds.
-    let across = [(); 2].map(|()| Packed::<P>::new(&mut room, columns, 2));
-    let block = [(); 2].map(|()| Packed::<P>::new(&mut room, STRIP, 2));
-    let sums = [(); 2].map(|()| room.take(strips * along * STRIP * STRIP).as_mut_ptr());
-    let [dq, dk, dv] = &mut task.gradients;
-    let dout = task.dout;
-    // SAFETY: all strips are within the head and the room that was taken for them; tiles are laid
-    // out before they are used.
-    unsafe {
-        U::begin();
-        seen[0].pack(Lines::rows(&k), columns, (Role::B, 0));
-        seen[1].pack(Lines::rows(&v), columns, (Role::B, 0));
-        keys.pack(Lines::columns(&k), length, (Role::B, 0));
-        for start in (0..length).step_by(BLOCK).rev() {
-            let numbers = start / STRIP..(start + BLOCK).min(length).div_ceil(STRIP);
-            // Later queries see more keys: they come first.
-            for (slot, number) in numbers.clone().rev().enumerate() {
+        keys.pack(Lines::rows(&group.k), columns, (Role::B, 0));
+        values.pack(Lines::columns(&group.v), length, (Role::B, 0));
+        let heads = task.out.outer_iter_mut();
+        let each = heads.zip(task.stats.chunks_exact_mut(STATS * length));
+        for (head, (mut out, stats)) in each.enumerate() {
+            let [q, ..] = group.head(head);
+            for number in 0..strips {
                 let (first, count) = strip(number, length);
-                let at = slot * STRIP * stride;
-                let [p, dp] = both.map(|first| first.add(at));
-                for (part, of) in [q, dout].iter().enumerate() {
-                    let rows = Lines::rows(of).block(first);
-                    strip_of[part].pack(rows, columns, (Role::A, 0));
-                    let columns = Lines {
-                        count: columns,
-                        line: rows.step,
-                        step: rows.line,
-                        ..rows
-                    };
-                    across[1 - part].pack(columns, count, (Role::A, slot));
-                }
+                queries.pack(Lines::rows(&q).block(first), columns, (Role::A, 0));
                 for other in 0..=number {
-                    for (part, into) in [p, dp].into_iter().enumerate() {
-                        let sums = To {
-                            first: into.add(other * STRIP),
-                            stride,
-                            onto: false,
-                        };
-                        let tiles = [strip_of[part].first, seen[part].strip(other)];
-                        let sizes = [count, strip(other, length).1];
-                        multiply::<P, U>(sums, tiles, [seen[part].group, along], sizes);
-                    }
+                    let sums = To {
+                        first: p.as_mut_ptr().add(other * STRIP),
+                        stride,
+                        onto: false,
+                    };
+                    let tiles = [queries.first, keys.strip(other)];
+                    let sizes = [count, strip(other, length).1];
+                    multiply::<P, U>(sums, tiles, [keys.group, along], sizes);
                 }
-                let seen_rows = rows_of(first, stride, scale);
-                let p = std::slice::from_raw_parts_mut(p, count * stride);
-                let dp = std::slice::from_raw_parts_mut(dp, count * stride);
-                attention.drop(dp, task.number, seen_rows);
-                let stats = &task.stats[first * STATS..][..count * STATS];
-                rows::score_gradients(p, dp, stats, seen_rows);
-                attention.drop(p, task.number, seen_rows);
-                let last = first + count;
-                let of = lines(dp.as_ptr(), stride, [count, last], false);
-                ds.pack(of, last, (Role::A, 0));
+                let seen_rows = rows_of(first, stride, scale_of(q));
+                let p = &mut p[..count * stride];
+                let stats = &mut stats[first * STATS..][..count * STATS];
+                rows::softmax(p, stats, seen_rows);
+                attention.drop(p, task.first + head, seen_rows);
+                let seen = first + count;
+                let of = lines(p.as_ptr(), stride, [count, seen], false);
+                packed.pack(of, seen, (Role::A, 0));
                 let factors = Factors {
-                    first: &raw const scale,
-                    step: 0,
+                    first: stats[1..].as_ptr(),
+                    step: STATS,
                 };
-                along_keys::<P, U>(dq, (first, count), [ds, keys], number + 1, factors);
-            }
-            let onto = start + BLOCK < length;
-            for other in 0..numbers.end {
-                let (first, count) = strip(other, length);
-                // Strips of queries that see these keys.
-                let slots = numbers.end - other.max(numbers.start);
-                for part in 0..2 {
-                    for slot in 0..slots {
-                        let queries = strip(numbers.end - 1 - slot, length).1;
-                        let from = both[part].add(slot * STRIP * stride + first);
-                        let of = lines(from, stride, [queries, count], true);
-                        block[part].pack(of, queries, (Role::B, slot));
-                    }
-                    for number in 0..along {
-                        let at = (other * along + number) * STRIP * STRIP;
-                        let sums = To {
-                            first: sums[part].add(at),
-                            stride: STRIP,
-                            onto,
-                        };
-                        let tiles = [across[part].strip(number), block[part].first];
-                        let sizes = [strip(number, columns).1, count];
-                        multiply::<P, U>(sums, tiles, [block[part].group, slots], sizes);
-                    }
-                }
+                let strip = (first, count);
+                along_keys::<P, U>(&mut out, strip, [packed, values], number + 1, factors);
             }
         }
         U::end();
-        put_transposed(dv, sums[0], 1.0);
-        put_transposed(dk, sums[1], scale);
     }
 }
 

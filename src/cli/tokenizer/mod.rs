@@ -1,0 +1,264 @@
+//! What tokens are: bytes, or those of a tokenizer.json.
+
+#[cfg(feature = "tokenizers")]
+mod library;
+#[cfg(not(feature = "tokenizers"))]
+#[path = "no_library.rs"]
+mod library;
+
+use super::failure::Failure;
+use super::run_folder::TOKENIZER;
+use crate::files::read_up_to;
+use crate::plan::hex;
+use library::Library;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// More than any tokenizer.json has.
+const MOST_BYTES: u64 = 128 << 20;
+/// Bytes are the tokens.
+pub(super) const BYTES: usize = 256;
+/// Text is encoded in pieces of about so many bytes.
+const PIECE: usize = 1 << 20;
+/// A character has at most four bytes, so what is no text after as many tokens will not become any.
+const MOST_WAITING: usize = 4;
+/// What stands where bytes are no text.
+const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
+
+/// What tokens are.
+pub(super) enum Vocabulary {
+    Bytes,
+    Tokenizer(Box<Tokenizer>),
+}
+
+/// A tokenizer.json, read.
+pub(super) struct Tokenizer {
+    library: Library,
+    /// The file.
+    json: Vec<u8>,
+    path: String,
+}
+
+impl Vocabulary {
+    /// Reads a tokenizer.json.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let json =
+            read_up_to(path, MOST_BYTES).map_err(|error| Failure::file("read", path, &error))?;
+        let path = path.display().to_string();
+        let library = Library::read(&json);
+        let library = library.map_err(|problem| Failure::Other(format!("{path}: {problem}")))?;
+        Ok(Self::Tokenizer(Box::new(Tokenizer {
+            library,
+            json,
+            path,
+        })))
+    }
+
+    /// That of a folder with a tokenizer.json, if it has one.
+    pub(super) fn of_folder(folder: &Path) -> Result<Option<Self>, Failure> {
+        let path = folder.join(TOKENIZER);
+        path.exists().then(|| Self::open(&path)).transpose()
+    }
+
+    /// Tokens are below this.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Bytes => BYTES,
+            Self::Tokenizer(tokenizer) => tokenizer.library.size(),
+        }
+    }
+
+    /// The tokenizer.json, if it has one.
+    pub(super) fn json(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes => None,
+            Self::Tokenizer(tokenizer) => Some(&tokenizer.json),
+        }
+    }
+
+    /// SHA-256 of the tokenizer.json.
+    pub(super) fn sha256(&self) -> Option<String> {
+        self.json().map(|json| hex(&Sha256::digest(json)))
+    }
+
+    /// The tokens of a short text. None are added that begin or end one.
+    pub(super) fn encode(&self, text: &str) -> Result<Vec<i32>, Failure> {
+        match self {
+            Self::Bytes => Ok(text.bytes().map(i32::from).collect()),
+            Self::Tokenizer(tokenizer) => {
+                let ids = tokenizer.library.encode(text);
+                ids.map_err(|problem| tokenizer.failure(&problem))
+            }
+        }
+    }
+
+    /// The tokens of a long text, in their order, piece by piece, on all cores.
+    pub(super) fn encode_all(
+        &self,
+        mut text: &str,
+        mut take: impl FnMut(&[i32]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if let Self::Bytes = self {
+            let mut pieces = text.as_bytes().chunks(PIECE);
+            return pieces.try_for_each(|piece| {
+                take(
+                    &piece
+                        .iter()
+                        .map(|byte| i32::from(*byte))
+                        .collect::<Vec<_>>(),
+                )
+            });
+        }
+        let pool = rayon::ThreadPoolBuilder::new().build();
+        let pool = pool.map_err(|error| Failure::Other(format!("no threads: {error}")))?;
+        while !text.is_empty() {
+            let mut pieces = Vec::new();
+            while !text.is_empty() && pieces.len() < 2 * pool.current_num_threads() {
+                let (piece, rest) = text.split_at(first_piece(text, PIECE));
+                pieces.push(piece);
+                text = rest;
+            }
+            let encode = || {
+                { pieces.par_iter() }
+                    .map(|piece| self.encode(piece))
+                    .collect()
+            };
+            let encoded: Vec<_> = pool.install(encode);
+            for tokens in encoded {
+                take(&tokens?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes text of tokens as they come.
+    pub(super) fn decoding(&self) -> Decoding<'_> {
+        Decoding {
+            vocabulary: self,
+            tokens: Vec::new(),
+            said: 0,
+        }
+    }
+
+    fn decode(&self, tokens: &[i32]) -> Result<String, Failure> {
+        match self {
+            Self::Bytes => {
+                let bytes: Vec<u8> = tokens.iter().map(|token| *token as u8).collect();
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            Self::Tokenizer(tokenizer) => {
+                let text = tokenizer.library.decode(tokens);
+                text.map_err(|problem| tokenizer.failure(&problem))
+            }
+        }
+    }
+}
+
+impl Tokenizer {
+    fn failure(&self, problem: &str) -> Failure {
+        Failure::Other(format!("{}: {problem}", self.path))
+    }
+}
+
+/// Text of tokens, given out when its characters are whole.
+pub(super) struct Decoding<'a> {
+    vocabulary: &'a Vocabulary,
+    /// The last tokens that were given out, which what follows may depend on, and those that wait.
+    tokens: Vec<i32>,
+    said: usize,
+}
+
+impl Decoding<'_> {
+    /// What this token adds: nothing where a character goes on in the next one.
+    pub(super) fn push(&mut self, token: i32) -> Result<String, Failure> {
+        self.tokens.push(token);
+        let waiting = self.tokens.len() - self.said;
+        let text = self.vocabulary.decode(&self.tokens)?;
+        if text.ends_with(NO_TEXT) && waiting < MOST_WAITING {
+            return Ok(String::new());
+        }
+        self.give(&text)
+    }
+
+    /// What still waits for the rest of a character that does not come.
+    pub(super) fn finish(mut self) -> Result<String, Failure> {
+        let text = self.vocabulary.decode(&self.tokens)?;
+        self.give(&text)
+    }
+
+    fn give(&mut self, text: &str) -> Result<String, Failure> {
+        let before = self.vocabulary.decode(&self.tokens[..self.said])?;
+        let new = text.get(before.len()..).unwrap_or_default().to_owned();
+        self.tokens.drain(..self.said);
+        self.said = self.tokens.len();
+        Ok(new)
+    }
+}
+
+/// Bytes of the first piece of a text: about `piece`, up to a line that begins with no blank after
+/// one that does not end with one. There tokenizers of bytes cut anyway, so that the pieces have
+/// the tokens of the whole. Where there is none for long, it is any character.
+fn first_piece(text: &str, piece: usize) -> usize {
+    if text.len() <= 2 * piece {
+        return text.len();
+    }
+    let whole = |most: usize| (0..=most).rev().find(|at| text.is_char_boundary(*at));
+    let (from, to) = (whole(piece).unwrap_or(0), whole(2 * piece).unwrap_or(0));
+    let ends = text[from..to].match_indices('\n').map(|(at, _)| from + at);
+    let solid = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
+    let mut ends = ends.filter(|at| {
+        solid(text[..*at].chars().next_back()) && solid(text[at + 1..].chars().next())
+    });
+    ends.next().map_or(to, |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_bytes_is_given_out_when_characters_are_whole() {
+        let vocabulary = Vocabulary::Bytes;
+        let mut decoding = vocabulary.decoding();
+        let mut pieces = Vec::new();
+        for token in vocabulary.encode("aé€😀b").unwrap() {
+            pieces.push(decoding.push(token).unwrap());
+        }
+        let wanted = ["a", "", "é", "", "", "€", "", "", "", "😀", "b"];
+        assert_eq!(pieces, wanted);
+        assert_eq!(decoding.finish().unwrap(), "");
+        // What is no text is not waited for, and nothing of it is lost.
+        let mut decoding = vocabulary.decoding();
+        let mut text = String::new();
+        for byte in [0xff, 0x80, b'a', 0xe2, 0x82, b'b', 0xe2] {
+            text += &decoding.push(i32::from(byte)).unwrap();
+        }
+        text += &decoding.finish().unwrap();
+        assert_eq!(
+            text,
+            String::from_utf8_lossy(&[0xff, 0x80, b'a', 0xe2, 0x82, b'b', 0xe2])
+        );
+    }
+
+    #[test]
+    fn pieces_are_cut_between_lines_and_nothing_is_lost() {
+        let lines: String = (0..400)
+            .map(|n| format!("line {n}\n\n  more é\nx\n"))
+            .collect();
+        let (mut rest, mut pieces) = (lines.as_str(), Vec::new());
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(first_piece(rest, 100));
+            pieces.push(piece);
+            rest = more;
+        }
+        assert_eq!(pieces.concat(), lines);
+        assert!(pieces.len() > 30);
+        for piece in &pieces[1..] {
+            assert!(piece.starts_with(['x', 'l']), "{piece}");
+        }
+        let solid = "é".repeat(500);
+        assert_eq!(first_piece(&solid, 100), 200);
+        assert_eq!(first_piece("ab", 100), 2);
+    }
+}

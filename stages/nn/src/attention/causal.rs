@@ -1,0 +1,223 @@
+//! Causal attention of queries, keys and values.
+
+use super::cache::{self, KeyValueCache, Piece};
+use super::sizes::Sizes;
+use crate::kernels::attention::{Attention, Sequences};
+use crate::kernels::random::{Mask, check_probability};
+use crate::shapes::one_input;
+use brigade_layer::{
+    BuildCtx, Cost, Ctx, KernelWork, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec,
+    Tensors,
+};
+use ndarray::{ArrayView4, Axis};
+use serde::{Deserialize, Serialize};
+
+/// Attention of every position to itself and those before it, in heads:
+/// y = softmax(q k^T / sqrt(C), causal) v for each head of C = D / H columns.
+///
+/// The input holds queries, keys and values side by side.
+/// [`CausalSelfAttention`](crate::CausalSelfAttention) puts projections around it.
+///
+/// # Shapes
+/// qkv [B, T, 3 D], y [B, T, D]; H `heads`.
+///
+/// # Source
+/// Vaswani et al.: "Attention is all you need", 2017, equation 1. Probabilities are computed again
+/// for the backward pass, as in Dao et al.: "FlashAttention", 2022.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CausalAttention {
+    /// How many heads share the width.
+    pub heads: usize,
+    /// With which probability a probability is dropped while training.
+    pub dropout: f32,
+}
+
+impl CausalAttention {
+    /// Attention in this many heads, without dropout.
+    pub fn new(heads: usize) -> Self {
+        Self {
+            heads,
+            dropout: 0.0,
+        }
+    }
+
+    /// With dropout of probabilities.
+    #[must_use]
+    pub fn dropout(mut self, probability: f32) -> Self {
+        self.dropout = probability;
+        self
+    }
+
+    fn sizes(&self, qkv: Shape) -> Result<Sizes, LayerError> {
+        let heads = self.heads;
+        match *qkv.axes() {
+            [batch, length, last]
+                if heads > 0 && last > 0 && length > 0 && last % (3 * heads) == 0 =>
+            {
+                Ok(Sizes {
+                    batch,
+                    length,
+                    heads: [heads, heads],
+                    columns: last / (3 * heads),
+                })
+            }
+            _ => {
+                let expected = format!("[rows, at least 1, 3 x a multiple of {heads} heads]");
+                Err(LayerError::shape("causal attention", expected, qkv))
+            }
+        }
+    }
+}
+
+impl LayerSpec for CausalAttention {
+    type Layer = CausalAttentionLayer;
+
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        check_probability("causal attention", self.dropout)?;
+        let sizes = self.sizes(one_input("causal attention", inputs)?.shape)?;
+        Ok(vec![TensorSpec::f32(sizes.rows()[0])])
+    }
+
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        let Ok(sizes) = self.sizes(inputs[0].shape) else {
+            return Cost::default();
+        };
+        let [forward_flops, input_flops] = sizes.flops(self.dropout > 0.0);
+        let stats = TensorSpec::f32(sizes.stats()).bytes();
+        Cost {
+            forward_flops,
+            input_flops,
+            stash_bytes: inputs[0].bytes() + stats,
+            forward_working_bytes: inputs[0].bytes() / 3 + stats + sizes.scratch_bytes(1),
+            backward_working_bytes: inputs[0].bytes() + sizes.scratch_bytes(2),
+            thread_bytes: sizes.scratch_bytes(2),
+            sequence_bytes: cache::bytes(sizes),
+            ..Cost::default()
+        }
+    }
+
+    fn build(&self, _: &BuildCtx<'_>) -> Result<CausalAttentionLayer, LayerError> {
+        check_probability("causal attention", self.dropout)?;
+        Ok(CausalAttentionLayer(*self))
+    }
+}
+
+/// The layer that [`CausalAttention`] describes.
+#[derive(Debug)]
+pub struct CausalAttentionLayer(CausalAttention);
+
+impl CausalAttentionLayer {
+    fn attention(&self, cx: &Ctx<'_>) -> Attention {
+        Attention {
+            heads: self.0.heads,
+            mask: Mask::new(cx.random(), self.0.dropout).filter(|_| cx.training()),
+            first_sample: cx.first_row,
+            precision: cx.precision,
+            threads: cx.threads,
+        }
+    }
+
+    /// What a whole sequence gives, and two numbers per query and head.
+    fn attend(
+        &self,
+        qkv: &Tensor,
+        sizes: Sizes,
+        cx: &mut Ctx<'_>,
+    ) -> Result<[Tensor; 2], LayerError> {
+        let (mut y, mut stats) = (cx.f32(sizes.rows()[0])?, cx.f32(sizes.stats())?);
+        let mut scratch = cx.f32(sizes.scratch(1, cx.threads))?;
+        let sequences = split(sizes.view(qkv)?, sizes);
+        let work = KernelWork::new("attention", sizes.product_flops(2), qkv.bytes() / 3 * 4);
+        cx.timed(work, |cx| {
+            let (into, scratch) = (sizes.view_mut(&mut y), scratch.data());
+            (self.attention(cx)).forward(into, stats.data(), sequences, scratch);
+        });
+        Ok([y.freeze(), stats.freeze()])
+    }
+
+    /// What the next piece of a sequence gives. Nothing comes back through it: for the stash, that
+    /// stands for itself.
+    fn go_on(
+        &self,
+        qkv: &Tensor,
+        sizes: Sizes,
+        cx: &mut Ctx<'_>,
+    ) -> Result<[Tensor; 2], LayerError> {
+        let first = KeyValueCache::positions(cx);
+        let [rows, _] = sizes.rows();
+        let parts = [cx.f32(rows)?, cx.f32(rows)?, cx.f32(rows)?];
+        let mut sequences = split(sizes.view(qkv)?, sizes).into_iter();
+        let parts = parts.map(|mut part| {
+            if let Some(of) = sequences.next() {
+                sizes.view_mut(&mut part).assign(&of);
+            }
+            part.freeze()
+        });
+        let [q, k, v] = &parts;
+        let piece = Piece::new([q.f32()?, k.f32()?, v.f32()?], sizes);
+        KeyValueCache::append(piece, cx)?;
+        if first == 0 {
+            return self.attend(qkv, sizes, cx);
+        }
+        let mut y = cx.f32(rows)?;
+        KeyValueCache::attend(&mut y, piece, cx)?;
+        let y = y.freeze();
+        Ok([y.clone(), y])
+    }
+}
+
+/// Queries, keys and values of [B, T, 3 H, C].
+fn split(qkv: ArrayView4<'_, f32>, sizes: Sizes) -> Sequences<'_> {
+    let (q, rest) = qkv.split_at(Axis(2), sizes.heads[0]);
+    let (k, v) = rest.split_at(Axis(2), sizes.heads[1]);
+    [q, k, v]
+}
+
+impl Layer for CausalAttentionLayer {
+    /// Queries, keys and values, and two numbers per query and head.
+    type Stash = (Tensor, Tensor);
+    type Kept = ();
+
+    fn forward(
+        &mut self,
+        qkv: Tensors,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, Self::Stash), LayerError> {
+        let [qkv] = qkv.take()?;
+        let sizes = self.0.sizes(qkv.shape())?;
+        let [y, stats] = match cx.mode {
+            Mode::Generate => self.go_on(&qkv, sizes, cx)?,
+            _ => self.attend(&qkv, sizes, cx)?,
+        };
+        Ok((y.into(), (qkv, stats)))
+    }
+
+    fn backward_input(
+        &mut self,
+        dy: Tensors,
+        (qkv, stats): Self::Stash,
+        cx: &mut Ctx<'_>,
+    ) -> Result<(Tensors, ()), LayerError> {
+        let [dy] = dy.take()?;
+        if !cx.wants_gradient(0) {
+            return Ok(([None].into(), ()));
+        }
+        let sizes = self.0.sizes(qkv.shape())?;
+        let mut dqkv = cx.f32(qkv.shape())?;
+        let mut scratch = cx.f32(sizes.scratch(2, cx.threads))?;
+        let saved = (stats.f32()?, split(sizes.view(&qkv)?, sizes));
+        let dy = sizes.view(&dy)?;
+        let work = KernelWork::new("attention", sizes.product_flops(5), qkv.bytes() / 3 * 7);
+        cx.timed(work, |cx| {
+            let (dq, rest) = sizes.view_mut(&mut dqkv).split_at(Axis(2), sizes.heads[0]);
+            let (dk, dv) = rest.split_at(Axis(2), sizes.heads[1]);
+            (self.attention(cx)).backward([dq, dk, dv], dy, saved, scratch.data());
+        });
+        Ok((dqkv.freeze().into(), ()))
+    }
+
+    fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
+        Ok(())
+    }
+}

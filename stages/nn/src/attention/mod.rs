@@ -1,0 +1,13 @@
+//! Attention: of queries, keys and values side by side, and with the projections that make them.
+
+mod cache;
+mod causal;
+mod causal_self;
+mod grouped;
+mod grouped_layer;
+mod sizes;
+
+pub use causal::{CausalAttention, CausalAttentionLayer};
+pub use causal_self::CausalSelfAttention;
+pub use grouped::GroupedQueryAttention;
+pub use grouped_layer::GroupedQueryAttentionLayer;

@@ -1,0 +1,80 @@
+//! Sizes of what attention works on.
+
+use crate::kernels::attention::{Sequences, scratch};
+use crate::kernels::softmax::STATS;
+use brigade_layer::{LayerError, Tensor, TensorMut, TensorSpec};
+use ndarray::{ArrayView4, ArrayViewMut4};
+
+/// Rows of sequences, in heads of queries and heads of keys and values.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) batch: usize,
+    pub(super) length: usize,
+    /// Of queries, and of keys and values.
+    pub(super) heads: [usize; 2],
+    pub(super) columns: usize,
+}
+
+impl Sizes {
+    /// Shapes of queries (and of what comes out), and of keys and of values.
+    pub(super) fn rows(&self) -> [[usize; 3]; 2] {
+        let of = |heads| [self.batch, self.length, heads * self.columns];
+        self.heads.map(of)
+    }
+
+    pub(super) fn stats(&self) -> [usize; 4] {
+        [self.batch, self.heads[0], self.length, STATS]
+    }
+
+    /// Queries with the keys that they see, of all heads.
+    fn pairs(&self) -> u64 {
+        let [batch, heads, length] = [self.batch, self.heads[0], self.length].map(|n| n as u64);
+        let each = length.saturating_mul(length + 1) / 2;
+        (batch * heads).saturating_mul(each)
+    }
+
+    /// Floating-point operations of so many products over all pairs.
+    pub(super) fn product_flops(&self, products: u64) -> u64 {
+        let each = 2 * products * self.columns as u64;
+        each.saturating_mul(self.pairs())
+    }
+
+    /// Floating-point operations of F and I.
+    pub(super) fn flops(&self, drops: bool) -> [u64; 2] {
+        let dropping = if drops { 20 } else { 0 };
+        let others = |flops: u64| flops.saturating_mul(self.pairs());
+        [
+            self.product_flops(2).saturating_add(others(20 + dropping)),
+            (self.product_flops(5)).saturating_add(others(25 + 2 * dropping)),
+        ]
+    }
+
+    /// Of all threads, for so many matrices of scores.
+    pub(super) fn scratch(&self, matrices: usize, threads: usize) -> [usize; 2] {
+        [threads.max(1), scratch(self.length, self.columns, matrices)]
+    }
+
+    pub(super) fn scratch_bytes(&self, matrices: usize) -> u64 {
+        TensorSpec::f32(self.scratch(matrices, 1)).bytes()
+    }
+
+    /// A tensor by its heads.
+    pub(super) fn view<'a>(&self, of: &'a Tensor) -> Result<ArrayView4<'a, f32>, LayerError> {
+        let heads = of.shape().last() / self.columns;
+        let shape = (self.batch, self.length, heads, self.columns);
+        Ok(ArrayView4::from_shape(shape, of.f32()?).expect("a shape taken from the tensor's"))
+    }
+
+    /// A tensor by its heads, to be written.
+    pub(super) fn view_mut<'a>(&self, of: &'a mut TensorMut) -> ArrayViewMut4<'a, f32> {
+        let heads = of.shape().last() / self.columns;
+        let shape = (self.batch, self.length, heads, self.columns);
+        ArrayViewMut4::from_shape(shape, of.data()).expect("a shape taken from the tensor's")
+    }
+
+    /// Queries, keys and values by their heads.
+    pub(super) fn views<'a>(&self, of: [&'a Tensor; 3]) -> Result<Sequences<'a>, LayerError> {
+        let [q, k, v] = of.map(|of| self.view(of));
+        Ok([q?, k?, v?])
+    }
+}
