@@ -11,6 +11,8 @@ use brigade::{Config, Cuts, Plan, ScheduleKind, Trainer};
 use common::*;
 use std::collections::BTreeMap;
 
+const STEPS: u64 = 3;
+
 /// All values by key, as bits, and the losses.
 type Trained = (BTreeMap<String, Vec<u32>>, Vec<u64>);
 
@@ -21,8 +23,15 @@ fn trained<D: Data + Clone>(
     data: &D,
 ) -> Trained {
     let mut trainer = Trainer::start(network, config, optimizer).unwrap();
-    let losses = (0..4).map(|_| trainer.step(data).unwrap().loss.to_bits());
+    let losses = (0..STEPS).map(|_| trainer.step(data).unwrap().loss.to_bits());
     let losses = losses.collect();
+    // Bytes are as planned, too.
+    let held = trainer.report().unwrap();
+    let plan = trainer.plan();
+    for ((held, memory), sent) in held.iter().zip(&plan.memory).zip(&plan.sent_bytes) {
+        assert!(held.memory.peak_bytes <= memory.peak_bytes(), "{config:?}");
+        assert_eq!(held.sent_bytes, STEPS * sent, "{config:?}");
+    }
     (values(&mut trainer), losses)
 }
 

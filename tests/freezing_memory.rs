@@ -6,7 +6,9 @@ mod common;
 
 use brigade::layer::*;
 use brigade::nn::{Gpt, Linear, MeanSquaredError};
-use brigade::{Config, Cuts, Plan, Recompute, ScheduleKind};
+use brigade::planner::{Planned, Planner, Space};
+use brigade::profile::{Effort, Profile};
+use brigade::{Config, Cuts, Plan, Recompute, ScheduleKind, Trainer};
 use common::fitting::stays_within_its_plan;
 use common::*;
 
@@ -50,7 +52,6 @@ fn gpts_with_frozen_layers_hold_no_more_than_planned() {
     let layers = whole.layers().len();
     let ways = [
         Recompute::Never,
-        Recompute::ExceptLast,
         Recompute::Always,
         Recompute::Layers(vec![0..3, 3..layers]),
     ];
@@ -176,4 +177,45 @@ fn freezing_makes_room_and_moves_the_cuts() {
         plan(&network, Recompute::Always, 1).recomputed,
         vec![5..layers]
     );
+}
+
+/// The planner predicts the step that its plan simulates, and keeps to the memory that nodes have.
+#[test]
+fn the_planner_knows_what_is_frozen() {
+    let (gpt, data) = gpt();
+    let whole = gpt.network().unwrap();
+    let network = frozen(&whole, &["embed", "h.0.*", "h.1.*"]);
+    let config = with(2, ScheduleKind::OneFOneB, Cuts::Balanced, 1);
+    let planned = |network: &Network, config: &Config| {
+        let adamw = adamw();
+        let profile = Profile::measure(network, &data, config, &adamw, Effort::Quick).unwrap();
+        let planner = Planner::new(network, config, &adamw, &profile).unwrap();
+        let space = Space::only(config).any_schedule(config).any_recompute();
+        planner.space(space).plan().unwrap()
+    };
+    let free = planned(&network, &config);
+    let needed = free.plan.memory.iter().map(|memory| memory.peak_bytes());
+    let limited = Config {
+        node_memory_bytes: needed.max(),
+        ..config.clone()
+    };
+    let fits = planned(&network, &limited);
+    fits.plan.fits(&limited).unwrap();
+    for Planned {
+        plan,
+        config,
+        times,
+        candidates,
+        ..
+    } in [free, fits]
+    {
+        let step = plan.simulate(&times).unwrap().makespan;
+        let said = candidates[0].step_time;
+        assert!((said - step).abs() <= 1e-9 * step, "{said} is {step}");
+        let mut trainer = Trainer::start_with_plan(&network, &config, adamw(), plan).unwrap();
+        trainer.step(&data).unwrap();
+        for (held, memory) in trainer.report().unwrap().iter().zip(&trainer.plan().memory) {
+            assert!(held.memory.peak_bytes <= memory.peak_bytes());
+        }
+    }
 }

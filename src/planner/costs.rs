@@ -50,6 +50,9 @@ impl LayerCosts {
         again: &dyn Fn(usize) -> bool,
     ) -> Self {
         let layers = || size.layers.iter().enumerate();
+        // What takes no part in the backward pass is not done again.
+        let trains = |layer: usize| network.needs_gradient(LayerIndex::new(layer as u32));
+        let again = |layer: usize| trains(layer) && again(layer);
         let time = layers().map(|(layer, _)| {
             let [forward, input, weight, _] = size.seconds(layer);
             forward + input + weight + if again(layer) { forward } else { 0.0 }
@@ -62,8 +65,7 @@ impl LayerCosts {
             });
             bytes.sum::<f64>()
         });
-        // What takes no part in the backward pass is not done again.
-        let forward = |layer: usize| match network.needs_gradient(LayerIndex::new(layer as u32)) {
+        let forward = |layer: usize| match trains(layer) {
             true => size.seconds(layer)[0],
             false => 0.0,
         };

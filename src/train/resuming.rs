@@ -23,9 +23,9 @@ impl Trainer {
     /// in everything random. With the same data and settings the numbers from here on are bit
     /// for bit those of a run that was never interrupted.
     ///
-    /// More layers may be [frozen](Network::freeze) than were: their optimizer state is dropped.
-    /// A layer that was frozen and is not has no state there, which is an error where the optimizer
-    /// keeps some: [load](Trainer::load_weights) its weights instead, and train anew.
+    /// More layers may be [frozen](brigade_layer::Network::freeze) than were: their optimizer state
+    /// is dropped. A layer that was frozen and is not has no state there, which is an error where
+    /// the optimizer keeps some: [load](Trainer::load_weights) its weights instead, and train anew.
     ///
     /// Every node reads what it owns, and compares it with its checksums.
     ///
