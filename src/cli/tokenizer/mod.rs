@@ -261,4 +261,125 @@ mod tests {
         assert_eq!(first_piece(&solid, 100), 200);
         assert_eq!(first_piece("ab", 100), 2);
     }
+
+    #[cfg(feature = "tokenizers")]
+    fn golden(name: &str) -> std::path::PathBuf {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tokenizer");
+        folder.join(name)
+    }
+
+    /// As the package of Python says, which the file tells to cut and to fill up.
+    #[cfg(feature = "tokenizers")]
+    #[test]
+    fn tokens_are_those_of_hugging_face_and_become_the_text_again() {
+        let vocabulary = Vocabulary::open(&golden("tokenizer.json")).unwrap();
+        assert_eq!(vocabulary.size(), 400);
+        let ids = std::fs::read_to_string(golden("ids.json")).unwrap();
+        let cases: Vec<serde_json::Value> = serde_json::from_str(&ids).unwrap();
+        assert!(cases.len() > 8);
+        for case in cases {
+            let text = case["text"].as_str().unwrap();
+            let wanted: Vec<i32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            assert_eq!(vocabulary.encode(text).unwrap(), wanted, "{text:?}");
+            let (mut decoding, mut again) = (vocabulary.decoding(), String::new());
+            for token in wanted {
+                let piece = decoding.push(token).unwrap();
+                assert!(!piece.contains(NO_TEXT), "{piece:?} of {text:?}");
+                again += &piece;
+            }
+            again += &decoding.finish().unwrap();
+            assert_eq!(again, text.replace("<|endoftext|>", ""));
+        }
+    }
+
+    /// Long texts in pieces, on however many threads, have the tokens of the whole.
+    #[cfg(feature = "tokenizers")]
+    #[test]
+    fn pieces_have_the_tokens_of_the_whole() {
+        let vocabulary = Vocabulary::open(&golden("tokenizer.json")).unwrap();
+        let text = std::fs::read_to_string(golden("text.txt"))
+            .unwrap()
+            .repeat(200);
+        assert!(text.len() > 2 * PIECE);
+        let mut all = Vec::new();
+        let take = |some: &[i32]| {
+            all.extend_from_slice(some);
+            Ok(())
+        };
+        vocabulary.encode_all(&text, take).unwrap();
+        assert!(all == vocabulary.encode(&text).unwrap());
+        let (mut rest, mut small) = (text.as_str(), Vec::new());
+        rest = &rest[..40_000];
+        let whole = vocabulary.encode(rest).unwrap();
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(first_piece(rest, 300));
+            small.extend(vocabulary.encode(piece).unwrap());
+            rest = more;
+        }
+        assert!(small == whole);
+    }
+
+    /// A file that was damaged is read or refused: nothing else happens.
+    #[cfg(feature = "tokenizers")]
+    #[test]
+    fn damaged_tokenizers_are_read_or_refused() {
+        let whole = std::fs::read(golden("tokenizer.json")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.json");
+        let random = brigade_layer::Random::named(3, "tokenizers");
+        let (mut read, mut refused) = (0, 0);
+        let mut hold = |json: &[u8]| {
+            std::fs::write(&path, json).unwrap();
+            match Vocabulary::open(&path) {
+                Ok(vocabulary) => {
+                    read += 1;
+                    let ids = vocabulary.encode("A node that waits 日本 []");
+                    let ids = ids.unwrap_or_default();
+                    assert!(ids.iter().all(|id| (*id as usize) < vocabulary.size()));
+                    let _ = vocabulary.decode(&[ids, vec![0, 1 << 30]].concat());
+                }
+                Err(failure) => {
+                    refused += 1;
+                    let said = failure.to_string();
+                    assert!(said.contains("t.json") && !said.contains('\n'), "{said}");
+                }
+            }
+        };
+        for case in 0..150 {
+            let below = |draw, most: usize| random.below(case, draw, most as u64) as usize;
+            let (at, mut damaged) = (below(0, whole.len()), whole.clone());
+            match below(1, 4) {
+                0 => damaged.truncate(at),
+                1 => damaged[at] ^= 1 << below(2, 8),
+                2 => drop(damaged.remove(at)),
+                _ => damaged.insert(at, b"019-,[{\"\xff\n"[below(3, 10)]),
+            }
+            hold(&damaged);
+        }
+        let text = String::from_utf8(whole).unwrap();
+        let with = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        };
+        for json in [
+            String::new(),
+            "{}".into(),
+            "[".repeat(1 << 20),
+            with("\"id\": 0", "\"id\": 4294967295"),
+            with("\"dropout\": null", "\"dropout\": 7.0"),
+            with("\"pre_tokenizer\": {", "\"pre_tokenizer\": {\"type\": 3, "),
+        ] {
+            hold(json.as_bytes());
+        }
+        assert!(read > 10 && refused > 50, "{read} and {refused}");
+        // Dropout would give other tokens every time.
+        std::fs::write(&path, with("\"dropout\": null", "\"dropout\": 0.5")).unwrap();
+        let dropping = Vocabulary::open(&path).unwrap();
+        let ids = Vocabulary::open(&golden("tokenizer.json")).unwrap();
+        let text = "every node has its own list of actions";
+        assert_eq!(dropping.encode(text).unwrap(), ids.encode(text).unwrap());
+        // No more is read of what has no end.
+        #[cfg(target_os = "linux")]
+        assert!(Vocabulary::open(Path::new("/dev/zero")).is_err());
+    }
 }
