@@ -167,6 +167,10 @@ pub(super) fn go_on(
         tokens.truncate(1);
         tokens.resize(1, 0);
     }
+    // What the first token is as text may depend on the prompt.
+    for token in &tokens {
+        decoding.push(*token)?;
+    }
     for draw in 0..count as u64 {
         let seen = &tokens[tokens.len().saturating_sub(context)..];
         let mut window = seen.to_vec();

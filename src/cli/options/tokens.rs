@@ -16,7 +16,8 @@ pub(in crate::cli) struct TokenOptions {
     /// unless given.
     #[arg(long, value_enum, value_name = "NAME")]
     pub(in crate::cli) token_type: Option<TokenTypeArg>,
-    /// Tokens are below N: for token files and arrays; as tokenizer or tokens.json say unless given.
+    /// Tokens are below N: for token files and arrays; as tokenizer or tokens.json say unless
+    /// given.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = whole::<usize>)]
     pub(in crate::cli) vocab: Option<usize>,
 }

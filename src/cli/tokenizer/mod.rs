@@ -21,9 +21,9 @@ const MOST_BYTES: u64 = 128 << 20;
 pub(super) const BYTES: usize = 256;
 /// Text is encoded in pieces of about so many bytes.
 const PIECE: usize = 1 << 20;
-/// A character has at most four bytes, so what is no text after as many tokens will not become any.
-const MOST_WAITING: usize = 4;
-/// What stands where bytes are no text.
+/// What a token is as text may depend on so many before it.
+const BEFORE: usize = 8;
+/// What stands where bytes are no text, or no whole character yet.
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
 /// What tokens are.
@@ -164,8 +164,9 @@ impl Tokenizer {
 /// Text of tokens, given out when its characters are whole.
 pub(super) struct Decoding<'a> {
     vocabulary: &'a Vocabulary,
-    /// The last tokens that were given out, which what follows may depend on, and those that wait.
+    /// The last tokens.
     tokens: Vec<i32>,
+    /// Bytes of their text that were given out.
     said: usize,
 }
 
@@ -173,26 +174,27 @@ impl Decoding<'_> {
     /// What this token adds: nothing where a character goes on in the next one.
     pub(super) fn push(&mut self, token: i32) -> Result<String, Failure> {
         self.tokens.push(token);
-        let waiting = self.tokens.len() - self.said;
         let text = self.vocabulary.decode(&self.tokens)?;
-        if text.ends_with(NO_TEXT) && waiting < MOST_WAITING {
-            return Ok(String::new());
+        // However many bytes of it are there, a character that is not whole is one of these.
+        let whole = text.strip_suffix(NO_TEXT).unwrap_or(&text);
+        let new = self.give(whole);
+        if whole.len() == text.len() && self.tokens.len() >= 4 * BEFORE {
+            self.tokens.drain(..self.tokens.len() - BEFORE);
+            self.said = self.vocabulary.decode(&self.tokens)?.len();
         }
-        self.give(&text)
+        Ok(new)
     }
 
     /// What still waits for the rest of a character that does not come.
     pub(super) fn finish(mut self) -> Result<String, Failure> {
         let text = self.vocabulary.decode(&self.tokens)?;
-        self.give(&text)
+        Ok(self.give(&text))
     }
 
-    fn give(&mut self, text: &str) -> Result<String, Failure> {
-        let before = self.vocabulary.decode(&self.tokens[..self.said])?;
-        let new = text.get(before.len()..).unwrap_or_default().to_owned();
-        self.tokens.drain(..self.said);
-        self.said = self.tokens.len();
-        Ok(new)
+    fn give(&mut self, text: &str) -> String {
+        let new = text.get(self.said..).unwrap_or_default().to_owned();
+        self.said = self.said.max(text.len());
+        new
     }
 }
 
@@ -229,16 +231,18 @@ mod tests {
         assert_eq!(pieces, wanted);
         assert_eq!(decoding.finish().unwrap(), "");
         // What is no text is not waited for, and nothing of it is lost.
-        let mut decoding = vocabulary.decoding();
-        let mut text = String::new();
-        for byte in [0xff, 0x80, b'a', 0xe2, 0x82, b'b', 0xe2] {
-            text += &decoding.push(i32::from(byte)).unwrap();
+        let random = brigade_layer::Random::named(1, "bytes");
+        for case in 0..200 {
+            let some = [b'a', 0xff, 0x80, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0xa6, 0x80];
+            let byte = |at| some[random.below(case, at, some.len() as u64) as usize];
+            let bytes: Vec<u8> = (0..100).map(byte).collect();
+            let (mut decoding, mut text) = (vocabulary.decoding(), String::new());
+            for byte in &bytes {
+                text += &decoding.push(i32::from(*byte)).unwrap();
+            }
+            text += &decoding.finish().unwrap();
+            assert_eq!(text, String::from_utf8_lossy(&bytes));
         }
-        text += &decoding.finish().unwrap();
-        assert_eq!(
-            text,
-            String::from_utf8_lossy(&[0xff, 0x80, b'a', 0xe2, 0x82, b'b', 0xe2])
-        );
     }
 
     #[test]
