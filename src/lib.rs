@@ -133,6 +133,8 @@ mod documents {
     struct WhatIsPromised;
     #[doc = include_str!("../docs/book/6-several-machines.md")]
     struct SeveralMachines;
+    #[doc = include_str!("../docs/book/8-data.md")]
+    struct TheData;
     #[doc = include_str!("../docs/planner.md")]
     struct ThePlanner;
     #[doc = include_str!("../docs/RELIABILITY.md")]
