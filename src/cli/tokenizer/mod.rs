@@ -20,7 +20,7 @@ const MOST_BYTES: u64 = 128 << 20;
 /// Bytes are the tokens.
 pub(super) const BYTES: usize = 256;
 /// Text is encoded in pieces of about so many bytes.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 /// What a token is as text may depend on so many before it.
 const BEFORE: usize = 8;
 /// What stands where bytes are no text, or no whole character yet.
