@@ -142,6 +142,8 @@ mod documents {
     struct SeveralMachines;
     #[doc = include_str!("../docs/book/7-weights.md")]
     struct TheWeights;
+    #[doc = include_str!("../docs/book/8-data.md")]
+    struct TheData;
     #[doc = include_str!("../docs/book/9-fine-tuning.md")]
     struct FineTuning;
     #[doc = include_str!("../docs/book/10-generation.md")]

@@ -105,14 +105,19 @@ fn every_bad_option_of_a_run_is_one_line() {
 fn bad_data_are_named() {
     let folder = folder_with_text();
     fs::write(folder.path().join("empty.txt"), "").unwrap();
-    fs::write(folder.path().join("picture.bin"), [b'P', 0, 1, 2, 255]).unwrap();
+    fs::write(folder.path().join("picture.png"), [b'P', 0, 1, 2, 255]).unwrap();
+    fs::write(folder.path().join("odd.bin"), [b'P', 0, 1, 2, 255]).unwrap();
     fs::write(folder.path().join("latin1.txt"), [b'a', b'b', 0xe4, b'b']).unwrap();
     fs::create_dir(folder.path().join("none")).unwrap();
     for (data, wanted) in [
         ("missing", "cannot read missing"),
         ("empty.txt", "too short"),
         ("none", "no text files"),
-        ("picture.bin", "picture.bin is no text: a zero at byte 1"),
+        ("picture.png", "picture.png is no text: a zero at byte 1"),
+        (
+            "odd.bin --vocab 9",
+            "odd.bin has 5 bytes, which are no whole",
+        ),
         ("latin1.txt", "no UTF-8 at byte 2"),
     ] {
         for verb in ["train", "plan"] {
@@ -348,6 +353,14 @@ fn other_commands_are_as_clear() {
         ),
         ("config --from hollow", 1, "cannot read hollow/config.toml"),
         ("completions tcsh", 2, "bash"),
+        ("tokenize text.txt --out new", 2, "--tokenizer <FILE>"),
+        ("tokenize text.txt --tokenizer a.json", 2, "--out <FOLDER>"),
+        (
+            "tokenize text.txt --tokenizer a.json --out new",
+            1,
+            "cannot read a.json",
+        ),
+        ("config --vocab -1", 2, "give a whole number"),
         ("config --nodes 0", 2, "--nodes is 0"),
         ("plan text.txt --nodes 99", 2, "nodes times chunks"),
         ("plan text.txt --node-memory 1MiB", 1, "use more nodes"),
@@ -380,6 +393,7 @@ fn other_commands_are_as_clear() {
         "train --help",
         "plan -h",
         "profile --help",
+        "tokenize --help",
         "generate --help",
         "import --help",
         "export --help",

@@ -82,9 +82,11 @@ Examples:
 
 Of a folder, git-ignored, hidden and non-text files are skipped. Tokens are bytes unless there is a
 tokenizer; the last tenth is kept for validation. Token ids come as a file (.bin, as nanoGPT writes
-it), an array (.npy), or a folder with train.bin and val.bin, which `brigade tokenize` writes. The
-run folder has config.toml, network.json, plan.json, losses.csv, weights.safetensors, trace.json
-(for ui.perfetto.dev or chrome://tracing) and report.html. Ctrl-C ends after the step and saves.")]
+it), an array (.npy), or a folder with train.bin and val.bin, which `brigade tokenize` writes.
+
+The run folder has config.toml, network.json, plan.json, losses.csv, weights.safetensors, trace.json
+(for ui.perfetto.dev or chrome://tracing), report.html, and the tokenizer.json, if there is one.
+Ctrl-C ends after the step and saves.")]
     Train(Box<TrainOptions>),
     /// Turn text into token files, for `brigade train FOLDER`
     #[command(after_help = "\

@@ -141,11 +141,8 @@ impl NewFolder {
         }
         let part = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
         // What a run that was killed has left.
-        match fs::remove_dir_all(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Failure::file("remove", &part, &error));
-            }
-            _ => {}
+        if part.exists() {
+            fs::remove_dir_all(&part).map_err(|error| Failure::file("remove", &part, &error))?;
         }
         fs::create_dir_all(&part).map_err(|error| Failure::file("make", path, &error))?;
         let path = path.to_owned();

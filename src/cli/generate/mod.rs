@@ -217,6 +217,10 @@ pub(super) fn go_on(
         ..Generation::default()
     };
     let (mut decoding, mut failed) = (vocabulary.decoding(), None);
+    // What the first token is as text may depend on the prompt.
+    for token in prompt {
+        decoding.push(*token)?;
+    }
     let choose = |logits: &[f32], draw| sampling.choose(logits, draw);
     let generated = trainer.generate(prompt, &generation, choose, |token| {
         match decoding.push(token) {

@@ -20,10 +20,10 @@ const MOST_BYTES: u64 = 128 << 20;
 /// Bytes are the tokens.
 pub(super) const BYTES: usize = 256;
 /// Text is encoded in pieces of about so many bytes.
-const PIECE: usize = 1 << 20;
-/// A character has at most four bytes, so what is no text after as many tokens will not become any.
-const MOST_WAITING: usize = 4;
-/// What stands where bytes are no text.
+const PIECE: usize = 1 << 16;
+/// What a token is as text may depend on so many before it.
+const BEFORE: usize = 8;
+/// What stands where bytes are no text, or no whole character yet.
 const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
 /// What tokens are.
@@ -164,8 +164,9 @@ impl Tokenizer {
 /// Text of tokens, given out when its characters are whole.
 pub(super) struct Decoding<'a> {
     vocabulary: &'a Vocabulary,
-    /// The last tokens that were given out, which what follows may depend on, and those that wait.
+    /// The last tokens.
     tokens: Vec<i32>,
+    /// Bytes of their text that were given out.
     said: usize,
 }
 
@@ -173,26 +174,27 @@ impl Decoding<'_> {
     /// What this token adds: nothing where a character goes on in the next one.
     pub(super) fn push(&mut self, token: i32) -> Result<String, Failure> {
         self.tokens.push(token);
-        let waiting = self.tokens.len() - self.said;
         let text = self.vocabulary.decode(&self.tokens)?;
-        if text.ends_with(NO_TEXT) && waiting < MOST_WAITING {
-            return Ok(String::new());
+        // However many bytes of it are there, a character that is not whole is one of these.
+        let whole = text.strip_suffix(NO_TEXT).unwrap_or(&text);
+        let new = self.give(whole);
+        if whole.len() == text.len() && self.tokens.len() >= 4 * BEFORE {
+            self.tokens.drain(..self.tokens.len() - BEFORE);
+            self.said = self.vocabulary.decode(&self.tokens)?.len();
         }
-        self.give(&text)
+        Ok(new)
     }
 
     /// What still waits for the rest of a character that does not come.
     pub(super) fn finish(mut self) -> Result<String, Failure> {
         let text = self.vocabulary.decode(&self.tokens)?;
-        self.give(&text)
+        Ok(self.give(&text))
     }
 
-    fn give(&mut self, text: &str) -> Result<String, Failure> {
-        let before = self.vocabulary.decode(&self.tokens[..self.said])?;
-        let new = text.get(before.len()..).unwrap_or_default().to_owned();
-        self.tokens.drain(..self.said);
-        self.said = self.tokens.len();
-        Ok(new)
+    fn give(&mut self, text: &str) -> String {
+        let new = text.get(self.said..).unwrap_or_default().to_owned();
+        self.said = self.said.max(text.len());
+        new
     }
 }
 
@@ -229,16 +231,18 @@ mod tests {
         assert_eq!(pieces, wanted);
         assert_eq!(decoding.finish().unwrap(), "");
         // What is no text is not waited for, and nothing of it is lost.
-        let mut decoding = vocabulary.decoding();
-        let mut text = String::new();
-        for byte in [0xff, 0x80, b'a', 0xe2, 0x82, b'b', 0xe2] {
-            text += &decoding.push(i32::from(byte)).unwrap();
+        let random = brigade_layer::Random::named(1, "bytes");
+        for case in 0..200 {
+            let some = [b'a', 0xff, 0x80, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0xa6, 0x80];
+            let byte = |at| some[random.below(case, at, some.len() as u64) as usize];
+            let bytes: Vec<u8> = (0..100).map(byte).collect();
+            let (mut decoding, mut text) = (vocabulary.decoding(), String::new());
+            for byte in &bytes {
+                text += &decoding.push(i32::from(*byte)).unwrap();
+            }
+            text += &decoding.finish().unwrap();
+            assert_eq!(text, String::from_utf8_lossy(&bytes));
         }
-        text += &decoding.finish().unwrap();
-        assert_eq!(
-            text,
-            String::from_utf8_lossy(&[0xff, 0x80, b'a', 0xe2, 0x82, b'b', 0xe2])
-        );
     }
 
     #[test]
@@ -260,5 +264,126 @@ mod tests {
         let solid = "é".repeat(500);
         assert_eq!(first_piece(&solid, 100), 200);
         assert_eq!(first_piece("ab", 100), 2);
+    }
+
+    #[cfg(feature = "tokenizers")]
+    fn golden(name: &str) -> std::path::PathBuf {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tokenizer");
+        folder.join(name)
+    }
+
+    /// As the package of Python says, which the file tells to cut and to fill up.
+    #[cfg(feature = "tokenizers")]
+    #[test]
+    fn tokens_are_those_of_hugging_face_and_become_the_text_again() {
+        let vocabulary = Vocabulary::open(&golden("tokenizer.json")).unwrap();
+        assert_eq!(vocabulary.size(), 400);
+        let ids = std::fs::read_to_string(golden("ids.json")).unwrap();
+        let cases: Vec<serde_json::Value> = serde_json::from_str(&ids).unwrap();
+        assert!(cases.len() > 8);
+        for case in cases {
+            let text = case["text"].as_str().unwrap();
+            let wanted: Vec<i32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            assert_eq!(vocabulary.encode(text).unwrap(), wanted, "{text:?}");
+            let (mut decoding, mut again) = (vocabulary.decoding(), String::new());
+            for token in wanted {
+                let piece = decoding.push(token).unwrap();
+                assert!(!piece.contains(NO_TEXT), "{piece:?} of {text:?}");
+                again += &piece;
+            }
+            again += &decoding.finish().unwrap();
+            assert_eq!(again, text.replace("<|endoftext|>", ""));
+        }
+    }
+
+    /// Long texts in pieces, on however many threads, have the tokens of the whole.
+    #[cfg(feature = "tokenizers")]
+    #[test]
+    fn pieces_have_the_tokens_of_the_whole() {
+        let vocabulary = Vocabulary::open(&golden("tokenizer.json")).unwrap();
+        let text = std::fs::read_to_string(golden("text.txt"))
+            .unwrap()
+            .repeat(200);
+        assert!(text.len() > 2 * PIECE);
+        let mut all = Vec::new();
+        let take = |some: &[i32]| {
+            all.extend_from_slice(some);
+            Ok(())
+        };
+        vocabulary.encode_all(&text, take).unwrap();
+        assert!(all == vocabulary.encode(&text).unwrap());
+        let (mut rest, mut small) = (text.as_str(), Vec::new());
+        rest = &rest[..40_000];
+        let whole = vocabulary.encode(rest).unwrap();
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(first_piece(rest, 300));
+            small.extend(vocabulary.encode(piece).unwrap());
+            rest = more;
+        }
+        assert!(small == whole);
+    }
+
+    /// A file that was damaged is read or refused: nothing else happens.
+    #[cfg(feature = "tokenizers")]
+    #[test]
+    fn damaged_tokenizers_are_read_or_refused() {
+        let whole = std::fs::read(golden("tokenizer.json")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.json");
+        let random = brigade_layer::Random::named(3, "tokenizers");
+        let (mut read, mut refused) = (0, 0);
+        let mut hold = |json: &[u8]| {
+            std::fs::write(&path, json).unwrap();
+            match Vocabulary::open(&path) {
+                Ok(vocabulary) => {
+                    read += 1;
+                    let ids = vocabulary.encode("A node that waits 日本 []");
+                    let ids = ids.unwrap_or_default();
+                    assert!(ids.iter().all(|id| (*id as usize) < vocabulary.size()));
+                    let _ = vocabulary.decode(&[ids, vec![0, 1 << 30]].concat());
+                }
+                Err(failure) => {
+                    refused += 1;
+                    let said = failure.to_string();
+                    assert!(said.contains("t.json") && !said.contains('\n'), "{said}");
+                }
+            }
+        };
+        for case in 0..150 {
+            let below = |draw, most: usize| random.below(case, draw, most as u64) as usize;
+            let (at, mut damaged) = (below(0, whole.len()), whole.clone());
+            match below(1, 4) {
+                0 => damaged.truncate(at),
+                1 => damaged[at] ^= 1 << below(2, 8),
+                2 => drop(damaged.remove(at)),
+                _ => damaged.insert(at, b"019-,[{\"\xff\n"[below(3, 10)]),
+            }
+            hold(&damaged);
+        }
+        let text = String::from_utf8(whole).unwrap();
+        let with = |from: &str, to: &str| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        };
+        for json in [
+            String::new(),
+            "{}".into(),
+            "[".repeat(1 << 20),
+            with("\"id\": 0", "\"id\": 4294967295"),
+            with("\"dropout\": null", "\"dropout\": 7.0"),
+            with("\"pre_tokenizer\": {", "\"pre_tokenizer\": {\"type\": 3, "),
+        ] {
+            hold(json.as_bytes());
+        }
+        assert!(read > 10 && refused > 50, "{read} and {refused}");
+        // Dropout would give other tokens every time.
+        std::fs::write(&path, with("\"dropout\": null", "\"dropout\": 0.5")).unwrap();
+        let dropping = Vocabulary::open(&path).unwrap();
+        let ids = Vocabulary::open(&golden("tokenizer.json")).unwrap();
+        let text = "every node has its own list of actions";
+        assert_eq!(dropping.encode(text).unwrap(), ids.encode(text).unwrap());
+        // No more is read of what has no end.
+        #[cfg(target_os = "linux")]
+        assert!(Vocabulary::open(Path::new("/dev/zero")).is_err());
     }
 }

@@ -29,7 +29,8 @@ use std::sync::Arc;
 ///         Ok(Tensor::from_vec([samples.len(), 1], numbers)?.into())
 ///     }
 ///     fn targets(&self, samples: &[usize]) -> Result<Tensors, LayerError> {
-///         let squares: Vec<f32> = samples.iter().map(|it| (*it as f32 / 1000.0).powi(2)).collect();
+///         let square = |it: &usize| (*it as f32 / 1000.0).powi(2);
+///         let squares: Vec<f32> = samples.iter().map(square).collect();
 ///         Ok(Tensor::from_vec([samples.len(), 1], squares)?.into())
 ///     }
 /// }

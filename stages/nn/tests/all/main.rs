@@ -1,5 +1,5 @@
-//! The promises of the crate, from outside: laws, goldens of PyTorch and NumPy, equal bits on any number of
-//! threads.
+//! The promises of the crate, from outside: laws, goldens of PyTorch and NumPy, equal bits on any
+//! number of threads.
 
 #![allow(
     clippy::unwrap_used,
