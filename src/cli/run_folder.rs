@@ -2,6 +2,7 @@
 //! are written line by line, everything else whole or not at all.
 
 use super::failure::Failure;
+use super::model::CARRIED;
 use super::output::StepLine;
 use crate::checkpoint::Claimed;
 use crate::files::{lock, write_whole};
@@ -50,6 +51,9 @@ impl RunFolder {
     ) -> Result<Self, Failure> {
         let (path, lock) = made(path)?;
         give_way(&path)?;
+        if path.join(CONFIG).exists() {
+            remove(&path, &CARRIED)?;
+        }
         Self::write((path, lock), plan, texts, earlier)
     }
 
@@ -70,15 +74,7 @@ impl RunFolder {
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         // Of an earlier run in the same folder nothing stays: it would pass for this one's.
-        for left in [WEIGHTS, "trace.json", "report.html"] {
-            let file = path.join(left);
-            match fs::remove_file(&file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(Failure::file("remove", &file, &error));
-                }
-                _ => {}
-            }
-        }
+        remove(&path, &[WEIGHTS, "trace.json", "report.html"])?;
         write_whole(&path.join(CONFIG), texts.settings.as_bytes())?;
         write_whole(&path.join(NETWORK), texts.network.as_bytes())?;
         plan.save(path.join("plan.json"))?;
@@ -157,6 +153,20 @@ pub(super) fn vacant(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
             path.display()
         ))),
     }
+}
+
+/// Removes these files, as far as they are there.
+fn remove(folder: &Path, names: &[&str]) -> Result<(), Failure> {
+    for name in names {
+        let file = folder.join(name);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove", &file, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Of an earlier run in the same folder nothing stays, unless it may still go on.

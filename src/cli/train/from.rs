@@ -3,7 +3,7 @@
 
 use super::Run;
 use crate::cli::failure::Failure;
-use crate::cli::model::{Model, carry, network_json};
+use crate::cli::model::{Carried, Model, network_json};
 use crate::cli::options::TrainOptions;
 use crate::cli::origin::{Origin, newest_whole};
 use crate::cli::output::{StepLine, warn};
@@ -120,9 +120,10 @@ impl Run<'_> {
         let opened = process::is_first().then(|| match &from.folder {
             Some(folder) => RunFolder::reopen(folder, plan, texts, &lines),
             None => {
+                let model = self.options.network.from.as_deref();
+                let carried = model.map(Carried::of).transpose()?.unwrap_or_default();
                 let folder = RunFolder::open(out, plan, texts, &lines)?;
-                let model = self.options.network.from.as_ref();
-                model.map_or(Ok(Vec::new()), |model| carry(model, folder.path()))?;
+                carried.write(folder.path())?;
                 Ok(folder)
             }
         });
