@@ -90,6 +90,20 @@ fn a_training_starts_from_a_model_wherever_it_is() {
     text(&brigade(at, "export short --out back"));
     let config = String::from_utf8(bytes(&at.join("back"), "config.json")).unwrap();
     assert!(config.contains("\"n_positions\": 16"), "{config}");
+    // In the same folder, and in that of a run that had a tokenizer.
+    text(&brigade(
+        at,
+        &format!("train --from tuned {DATA} --out tuned"),
+    ));
+    assert_eq!(bytes(&tuned, "tokenizer.json"), b"{}");
+    text(&brigade(
+        at,
+        &format!("train --synthetic-vocab 23 {SMALL} --steps 2 --out tuned"),
+    ));
+    assert!(
+        !tuned.join("tokenizer.json").exists(),
+        "it was another run's"
+    );
     // A plan knows the network, too.
     let said = text(&brigade(
         at,
@@ -150,7 +164,7 @@ fn what_does_not_go_is_one_line() {
     let cut = model(at, "cut");
     fs::write(
         cut.join("model.safetensors"),
-        &bytes(&there, "model.safetensors")[..2000],
+        &bytes(&there, "model.safetensors")[..5000],
     )
     .unwrap();
     fs::create_dir(at.join("hollow")).unwrap();

@@ -1,7 +1,7 @@
 //! `brigade export`: a run as a folder of Hugging Face.
 
 use super::failure::Failure;
-use super::model::{GENERATION, HUGGING_FACE, Model, carry};
+use super::model::{Carried, GENERATION, HUGGING_FACE, Model};
 use super::output::Output;
 use super::run_folder::newest;
 use crate::files::write_whole;
@@ -64,7 +64,7 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
     let how = Export::default();
     let how = how.float(options.dtype).shard_bytes(options.shard_size);
     let written = write(&weights, names, &options.out, &how)?;
-    let carried = carry(&run, &options.out)?;
+    let carried = Carried::of(&run)?.write(&options.out)?;
     let config = with_tokens(&config, &options.out.join(GENERATION))?;
     // Without it nobody takes the folder for a model.
     write_whole(&options.out.join(HUGGING_FACE), config.as_bytes())?;

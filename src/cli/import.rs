@@ -2,7 +2,7 @@
 
 use super::config_file::Decided;
 use super::failure::Failure;
-use super::model::{Model, carry, network_json};
+use super::model::{Carried, Model, network_json};
 use super::output::Output;
 use super::run_folder::{CONFIG, NETWORK, WEIGHTS, vacant};
 use super::run_options::settings_of_train;
@@ -44,7 +44,7 @@ pub(super) fn import(options: &ImportOptions, to: &mut dyn Write) -> Result<(), 
     check(&tensors, &names, &network)?;
     let (run, _lock) = vacant(options.out.as_deref())?;
     write(&tensors, &names, &network, run.join(WEIGHTS))?;
-    let carried = carry(&options.folder, &run)?;
+    let carried = Carried::of(&options.folder)?.write(&run)?;
     write_whole(&run.join(NETWORK), network_json(&model.decoder)?.as_bytes())?;
     let mut options_of_run = model.options;
     options_of_run.network.describe(&model.decoder);

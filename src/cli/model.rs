@@ -18,7 +18,7 @@ pub(super) const HUGGING_FACE: &str = "config.json";
 const MOST_CONFIG_BYTES: u64 = 1 << 20;
 const MOST_CARRIED_BYTES: u64 = 256 << 20;
 /// What goes with a model wherever it goes: how its text becomes tokens, and how it is used.
-const CARRIED: [&str; 9] = [
+pub(super) const CARRIED: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "tokenizer.model",
@@ -60,7 +60,12 @@ impl Model {
                 is_run,
             });
         }
-        let options = options_of_run(&config)?;
+        let options = options_of_run(&config).map_err(|failure| match config.exists() {
+            true => failure,
+            false => Failure::Other(format!(
+                "{failure}; a model is a run folder, or one of Hugging Face with {HUGGING_FACE}"
+            )),
+        })?;
         let decoder = match network.exists() {
             true => read_json(&network)?,
             // As runs were before they wrote it down.
@@ -122,17 +127,31 @@ pub(super) fn network_json(decoder: &Decoder) -> Result<String, Failure> {
     Ok(text + "\n")
 }
 
-/// Copies what goes with a model, as far as it is there: the names of the files.
-pub(super) fn carry(from: &Path, to: &Path) -> Result<Vec<&'static str>, Failure> {
-    let mut carried = Vec::new();
-    for name in CARRIED {
-        let file = from.join(name);
-        match read_up_to(&file, MOST_CARRIED_BYTES) {
-            Ok(content) => write_whole(&to.join(name), &content)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Failure::file("read", &file, &error)),
+/// What goes with a model, read.
+#[derive(Debug, Default)]
+pub(super) struct Carried(Vec<(&'static str, Vec<u8>)>);
+
+impl Carried {
+    /// Of a folder, as far as it is there.
+    pub(super) fn of(folder: &Path) -> Result<Self, Failure> {
+        let mut all = Vec::new();
+        for name in CARRIED {
+            let file = folder.join(name);
+            match read_up_to(&file, MOST_CARRIED_BYTES) {
+                Ok(content) => all.push((name, content)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Failure::file("read", &file, &error)),
+            }
         }
-        carried.push(name);
+        Ok(Self(all))
     }
-    Ok(carried)
+
+    /// Writes it into another folder: the names of the files.
+    pub(super) fn write(&self, to: &Path) -> Result<Vec<&'static str>, Failure> {
+        let write = |(name, content): &(&'static str, Vec<u8>)| {
+            write_whole(&to.join(name), content)?;
+            Ok(*name)
+        };
+        self.0.iter().map(write).collect()
+    }
 }

@@ -2,6 +2,7 @@
 //! are written line by line, everything else whole or not at all.
 
 use super::failure::Failure;
+use super::model::CARRIED;
 use super::output::StepLine;
 use crate::checkpoint::Claimed;
 use crate::files::{lock, write_whole};
@@ -51,6 +52,9 @@ impl RunFolder {
     ) -> Result<Self, Failure> {
         let (path, lock) = made(path)?;
         give_way(&path)?;
+        if path.join(CONFIG).exists() {
+            remove(&path, &CARRIED)?;
+        }
         Self::write((path, lock), plan, texts, earlier)
     }
 
@@ -71,9 +75,7 @@ impl RunFolder {
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         // Of an earlier run in the same folder nothing stays: it would pass for this one's.
-        for left in [WEIGHTS, "trace.json", "report.html"] {
-            remove(&path.join(left))?;
-        }
+        remove(&path, &[WEIGHTS, "trace.json", "report.html"])?;
         write_whole(&path.join(CONFIG), texts.settings.as_bytes())?;
         write_whole(&path.join(NETWORK), texts.network.as_bytes())?;
         plan.save(path.join("plan.json"))?;
@@ -119,29 +121,14 @@ impl RunFolder {
         Ok(save_perfetto(self.path.join("trace.json"), plan, traces)?)
     }
 
-    /// Keeps a copy of the tokenizer, so that the run's text can be made from here; none of an
-    /// earlier run stays.
-    pub(super) fn tokenizer(&self, json: Option<&[u8]>) -> Result<(), Failure> {
-        let file = self.path.join(TOKENIZER);
-        match json {
-            Some(json) => Ok(write_whole(&file, json)?),
-            None => remove(&file),
-        }
+    /// Keeps a copy of the tokenizer, so that the run's text can be made from here.
+    pub(super) fn tokenizer(&self, json: &[u8]) -> Result<(), Failure> {
+        Ok(write_whole(&self.path.join(TOKENIZER), json)?)
     }
 
     /// Where the weights belong.
     pub(super) fn weights(&self) -> PathBuf {
         self.path.join(WEIGHTS)
-    }
-}
-
-/// A file that need not be there.
-fn remove(file: &Path) -> Result<(), Failure> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Failure::file("remove", file, &error))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -172,6 +159,20 @@ pub(super) fn vacant(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
             path.display()
         ))),
     }
+}
+
+/// Removes these files, as far as they are there.
+fn remove(folder: &Path, names: &[&str]) -> Result<(), Failure> {
+    for name in names {
+        let file = folder.join(name);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::file("remove", &file, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Of an earlier run in the same folder nothing stays, unless it may still go on.

@@ -3,11 +3,12 @@
 
 use super::Run;
 use crate::cli::failure::Failure;
-use crate::cli::model::{Model, carry, network_json};
+use crate::cli::model::{Carried, Model, network_json};
 use crate::cli::options::TrainOptions;
 use crate::cli::origin::{Origin, newest_whole};
 use crate::cli::output::{StepLine, warn};
 use crate::cli::run_folder::{CHECKPOINTS, RunFolder, Texts, earlier};
+use crate::cli::tokenizer::Vocabulary;
 use crate::ids::StepId;
 use crate::process::{self, Processes};
 use crate::{Checkpoint, SaveTo, StepReport};
@@ -117,19 +118,19 @@ impl Run<'_> {
         let network = &network_json(&self.decoder)?;
         let texts = Texts { settings, network };
         let (plan, out) = (self.trainer.plan(), self.options.output.out.as_deref());
-        let opened = process::is_first().then(|| {
-            let folder = match &from.folder {
-                Some(folder) => RunFolder::reopen(folder, plan, texts, &lines)?,
-                None => {
-                    let folder = RunFolder::open(out, plan, texts, &lines)?;
-                    let model = self.options.network.from.as_ref();
-                    model.map_or(Ok(Vec::new()), |model| carry(model, folder.path()))?;
-                    folder
+        let vocabulary = self.vocabulary.as_deref();
+        let opened = process::is_first().then(|| match &from.folder {
+            Some(folder) => RunFolder::reopen(folder, plan, texts, &lines),
+            None => {
+                let model = self.options.network.from.as_deref();
+                let carried = model.map(Carried::of).transpose()?.unwrap_or_default();
+                let folder = RunFolder::open(out, plan, texts, &lines)?;
+                carried.write(folder.path())?;
+                if let Some(tokenizer) = vocabulary.and_then(Vocabulary::json) {
+                    folder.tokenizer(tokenizer)?;
                 }
-            };
-            let vocabulary = self.vocabulary.as_ref();
-            folder.tokenizer(vocabulary.and_then(|vocabulary| vocabulary.json()))?;
-            Ok(folder)
+                Ok(folder)
+            }
         });
         let (folder, path) = self.shared(opened)?;
         self.folder = folder;
