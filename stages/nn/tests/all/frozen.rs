@@ -1,8 +1,8 @@
 //! A frozen layer passes on the same bits, keeps nothing for W, and has no gradient.
 
 use crate::bench::{PLAIN, pass, wave};
-use brigade_layer::{Ctx, LayerState, Pool, Tensors};
-use brigade_nn::Gpt;
+use brigade_layer::{Ctx, LayerState, Network, Pool, Tensors};
+use brigade_nn::{Gpt, Llama};
 
 #[test]
 fn frozen_layers_pass_on_the_same_gradients_and_keep_nothing() {
@@ -17,8 +17,27 @@ fn frozen_layers_pass_on_the_same_gradients_and_keep_nothing() {
         dropout: 0.2,
         ..Gpt::default()
     };
-    let whole = gpt.network().unwrap();
-    let frozen = whole.freeze(|key| key != "embed").unwrap();
+    let llama = Llama {
+        vocab: 29,
+        context: 8,
+        width: 16,
+        inner: 40,
+        heads: 4,
+        kv_heads: 2,
+        head_width: 6,
+        blocks: 1,
+        tied: false,
+        dropout: 0.2,
+        ..Llama::default()
+    };
+    for network in [gpt.network().unwrap(), llama.network().unwrap()] {
+        but_for_the_first_layer(&network);
+    }
+}
+
+fn but_for_the_first_layer(whole: &Network) {
+    let first = &whole.layers()[0].key;
+    let frozen = whole.freeze(|key| key != first).unwrap();
     let layers = whole
         .enumerate()
         .skip(1)
