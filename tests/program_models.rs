@@ -168,6 +168,9 @@ fn what_does_not_go_is_one_line() {
     )
     .unwrap();
     fs::create_dir(at.join("hollow")).unwrap();
+    fs::remove_file(model(at, "bare").join("tokenizer.json")).unwrap();
+    let tokenizer = golden("../tokenizer/tokenizer.json");
+    fs::copy(tokenizer, at.join("tokenizer.json")).unwrap();
     for (arguments, code, wanted) in [
         ("import missing", 1, "cannot read missing"),
         ("import hollow", 1, "cannot read hollow/config.toml"),
@@ -197,7 +200,17 @@ fn what_does_not_go_is_one_line() {
         ("export run --out x --shard-size 5megs", 2, "such as 512MiB"),
         ("export run --out text.txt/x", 1, "cannot write text.txt/x"),
         ("train text.txt --from missing", 1, "cannot read missing"),
-        ("train text.txt --from there", 1, "the model knows 23"),
+        ("train text.txt --from there", 1, "it is no tokenizer.json"),
+        (
+            "train text.txt --from bare",
+            2,
+            "the model of --from has tokens of its own",
+        ),
+        (
+            "train text.txt --from bare --tokenizer tokenizer.json",
+            1,
+            "the model knows 23",
+        ),
         (
             "train --synthetic-vocab 23 --from there --width 8",
             2,

@@ -235,7 +235,7 @@ fn a_run_makes_text_of_its_tokens() {
         &generate(""),
         "no tokenizer",
         1,
-        "run was trained on token ids",
+        "run is for token ids: put the tokenizer.json",
     );
 }
 

@@ -70,7 +70,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train a small GPT on a text, through a pipeline of nodes
+    /// Train a GPT or a Llama on text, through a pipeline of nodes
     #[command(after_help = "\
 Examples:
   brigade train .

@@ -70,11 +70,11 @@ impl Starting {
         }
         decided.insert("from", None);
         if options.run.network.from.is_some() {
-            let tokenizer = options.run.tokens.tokenizer.as_ref();
-            decided.insert(
-                "tokenizer",
-                tokenizer.map(|file| file.display().to_string()),
-            );
+            let used = self.corpus.vocabulary.as_ref();
+            let used = used.is_some_and(|vocabulary| vocabulary.json().is_some());
+            if let (Some(file), true) = (&options.run.tokens.tokenizer, used) {
+                decided.insert("tokenizer", Some(file.display().to_string()));
+            }
             decided.extend(options.run.network.described());
         }
         if options.plan.is_none() && !options.run.leaves_open() {

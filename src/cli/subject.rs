@@ -1,5 +1,5 @@
-//! What is planned: a GPT of the options or the layers of a file, on nodes of the options or of a
-//! file, with what it takes.
+//! What is planned: a decoder of the options or the layers of a file, on nodes of the options or of
+//! a file, with what it takes.
 
 use super::failure::Failure;
 use super::options::{OrderArg, PlanOptions, RunOptions, ScheduleArg, counted};

@@ -169,7 +169,7 @@ pub(super) fn sharing(options: &RunOptions) -> String {
 /// What stands at the top of a run's report.
 pub(super) fn facts(
     options: &RunOptions,
-    source: &str,
+    (family, source): (&str, &str),
     summary: Option<&Summary>,
 ) -> Vec<(String, String)> {
     let (network, pipeline, training) = (&options.network, &options.pipeline, &options.training);
@@ -181,7 +181,7 @@ pub(super) fn facts(
         ("data", source.to_owned()),
         (
             "network",
-            format!("GPT, {layers} blocks, width {width}, {heads} heads{tied}"),
+            format!("{family}, {layers} blocks, width {width}, {heads} heads{tied}"),
         ),
         ("context", format!("{} tokens", network.context)),
         ("nodes", nodes),

@@ -48,6 +48,7 @@ pub(super) fn train(
     }
     if let Some(run) = from.run() {
         options.run.network.go_on(run)?;
+        options.run.tokens.go_on(run);
     }
     let options = &options;
     let starting = Starting::of(options)?;

@@ -48,7 +48,7 @@ pub(in crate::cli) struct PlanOptions {
         long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Planning"
     )]
     pub(in crate::cli) profile: Option<PathBuf>,
-    /// Plan layers that a JSON file describes instead of a GPT (docs/planner.md).
+    /// Plan layers that a JSON file describes instead of a decoder (docs/planner.md).
     #[arg(
         long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Planning",
         conflicts_with = "profile"

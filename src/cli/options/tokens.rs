@@ -24,6 +24,14 @@ pub(in crate::cli) struct TokenOptions {
 }
 
 impl TokenOptions {
+    /// A run that goes on does so with the tokenizer that it keeps.
+    pub(in crate::cli) fn go_on(&mut self, run: &Path) {
+        let kept = run.join(TOKENIZER);
+        if self.tokenizer.is_some() && kept.exists() {
+            self.tokenizer = Some(kept);
+        }
+    }
+
     /// Text for a model is turned into tokens with the model's own tokenizer.
     pub(in crate::cli) fn settle(&mut self, model: Option<&Path>) {
         let own = model.map(|model| model.join(TOKENIZER));

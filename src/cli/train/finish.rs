@@ -167,7 +167,7 @@ impl Run<'_> {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        let facts = facts(self.options, &self.source, summary);
+        let facts = facts(self.options, (self.decoder.family(), &self.source), summary);
         let steps = [&self.earlier[..], &self.steps].concat();
         let page = Report {
             title: "A training run",
