@@ -4,7 +4,7 @@
 mod common;
 
 use brigade::layer::*;
-use brigade::{Config, Cuts, Generation, ScheduleKind, Trainer, Transport, WhenFull};
+use brigade::{Config, Cuts, Generation, ScheduleKind, Trainer, Transport, WhenFull, nn};
 use common::history::*;
 use common::*;
 use std::ops::ControlFlow;
@@ -214,4 +214,23 @@ fn the_likeliest_of_what_is_pushed_is_what_is_generated() {
         assert_eq!(likeliest(&logits, 0).unwrap(), token);
         next = vec![token];
     }
+}
+
+/// The layer that predicts is given tokens, not numbers: it sees all of a piece.
+#[test]
+fn a_table_of_what_follows_generates() {
+    let table = Network::builder()
+        .input(TensorSpec::i32([30]))
+        .target(TensorSpec::i32([30]))
+        .layer("table", nn::Embedding::new(VOCABULARY, VOCABULARY))
+        .loss("loss", nn::CrossEntropy::new());
+    let mut trainer = Trainer::start_inference(&table.build().unwrap(), &one_row()).unwrap();
+    let generation = Generation {
+        tokens: 8,
+        ..Generation::default()
+    };
+    let on = |_| ControlFlow::Continue(());
+    let text = prompt(9);
+    let tokens = trainer.generate(&text, &generation, likeliest, on).unwrap();
+    assert_eq!(tokens.tokens.len(), 8);
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use brigade::layer::*;
-use brigade::{Cause, Config, Error, Generation, Plan, PlanError, Trainer, Transport, nn};
+use brigade::{Cause, Config, Cuts, Error, Generation, Plan, PlanError, Trainer, Transport, nn};
 use common::history::*;
 use common::*;
 use std::ops::ControlFlow;
@@ -114,6 +114,32 @@ fn decoders_hold_no_more_than_planned() {
                 stays_within_its_plan(&network, &config, 280);
             }
         }
+    }
+}
+
+/// Attention as a layer of its own, without a residual sum or a norm that takes as much.
+#[test]
+fn so_do_their_parts_by_themselves() {
+    let width = 64;
+    let bare = Network::builder()
+        .input(TensorSpec::i32([250]))
+        .target(TensorSpec::i32([250]))
+        .layer("embed", nn::Embedding::new(VOCABULARY, width))
+        .layer("attention", nn::CausalSelfAttention::new(width, 4))
+        .layer("grouped", nn::GroupedQueryAttention::new(width, 4, 2))
+        .layer("qkv", nn::Linear::new(width, 3 * width))
+        .layer("mix", nn::CausalAttention::new(4))
+        .layer("head", nn::Linear::new(width, VOCABULARY))
+        .loss("loss", nn::CrossEntropy::new());
+    let bare = bare.build().unwrap();
+    for nodes in [1, 6] {
+        let cuts = Cuts::Before((1..nodes).collect());
+        let config = Config {
+            nodes,
+            cuts,
+            ..one_row()
+        };
+        stays_within_its_plan(&bare, &config, 240);
     }
 }
 

@@ -90,9 +90,7 @@ impl Trainer {
             (self.plan).generating(&self.network, &self.config, optimizer)?;
         }
         let shapes = self.network.infer_piece(1)?;
-        let predicting = self.network.predicting()?;
-        let logits = shapes[predicting.index()].outputs.first();
-        let logits = logits.ok_or(LayerError::Missing { index: 0 })?;
+        let logits = self.network.prediction_of(&shapes)?;
         Ok(Sequence {
             pieces: self.plan.pieces_of(&self.network)?,
             context: self.network.context()?,
@@ -127,16 +125,19 @@ impl Trainer {
         let mut new = prompt.len().saturating_sub(context);
         let mut enough = false;
         for draw in 0..generation.tokens as u64 {
+            let mut restarted = 0;
             if sequence.length + (text.len() - new) > context {
                 if generation.when_full == WhenFull::Stop {
                     break;
                 }
                 sequence.restart();
-                generated.restarts += 1;
+                restarted = 1;
                 new = text.len() - (context / 2).max(1);
             }
             let next = sequence.step(&text[new..], enough, |logits| choose(logits, draw))?;
+            // Whether others have stopped is known only now.
             let Some(token) = next else { break };
+            generated.restarts += restarted;
             new = text.len();
             text.push(token);
             generated.tokens.push(token);

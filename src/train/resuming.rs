@@ -97,7 +97,8 @@ impl Trainer {
             }
             let found = checkpoint.states_of(&key);
             let missing = wanted.iter().any(|name| !found.contains(name));
-            if missing && found.is_empty() {
+            let frozen = checkpoint.manifest().settings.get(FROZEN);
+            if missing && found.is_empty() && frozen.is_some_and(|layers| layers != NO_LAYER) {
                 return refuse(format!(
                     "{key} was not trained there and has no {wanted:?}, which its optimizer needs \
                      here; freeze its layer, or load the weights alone"

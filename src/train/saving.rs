@@ -74,7 +74,11 @@ impl Saves {
                 "on_nonfinite",
                 format!("{:?}", config.on_nonfinite).to_lowercase(),
             ),
-            ("optimizer", format!("{optimizer:?}")),
+            // As checkpoints said it before there were groups.
+            (
+                "optimizer",
+                format!("{optimizer:?}").replace(", groups: []", ""),
+            ),
             (FROZEN, frozen(network)),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value));

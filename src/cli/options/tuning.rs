@@ -107,9 +107,13 @@ impl FromStr for GroupArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let problem = "give parameters and settings, such as 'h.0.*:lr=0.1,weight-decay=0'";
         let (keys, settings) = text.rsplit_once(':').ok_or(problem)?;
-        let mut group = Group::of(keys.trim());
+        let (mut group, mut seen) = (Group::of(keys.trim()), Vec::new());
         for setting in settings.split(',') {
             let (name, value) = setting.split_once('=').ok_or(problem)?;
+            if seen.contains(&name.trim()) {
+                return Err(format!("{} is there twice", name.trim()));
+            }
+            seen.push(name.trim());
             let value = super::number::<f64>(value.trim())?;
             group = match name.trim() {
                 "lr" => group.lr(value),
@@ -136,6 +140,7 @@ mod tests {
             ("h.0.*", "such as"),
             ("h.0.*:", "such as"),
             ("h.0.*:lr", "such as"),
+            ("h.0.*:lr=1,lr=2", "lr is there twice"),
             ("h.0.*:lr=x", "give a number"),
             ("h.0.*:rate=1", "no setting rate"),
         ] {

@@ -155,7 +155,10 @@ impl Network {
         let mut first = BTreeMap::new();
         for (index, layer) in self.enumerate() {
             let frozen = self.is_frozen(index);
-            for shared in layer.spec.param_specs().iter().filter_map(|p| p.shared) {
+            let params = layer.spec.param_specs();
+            // What a layer never trains may be held by any.
+            let trainable = |param: &&ParamSpec| frozen || param.trains;
+            for shared in params.iter().filter(trainable).filter_map(|p| p.shared) {
                 let (other, others) = *first.entry(shared).or_insert((&layer.key, frozen));
                 if others == frozen {
                     continue;

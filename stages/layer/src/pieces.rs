@@ -110,12 +110,15 @@ impl Network {
     }
 
     /// The layer that needs to see the last position of a piece only: the one that makes the
-    /// prediction, if it keeps nothing along a sequence and nobody but the loss reads it. `shapes`
+    /// prediction, if it takes numbers, keeps nothing along a sequence and nobody but the loss reads it. `shapes`
     /// are those of any pieces.
     pub fn sees_last_only(&self, shapes: &[LayerShapes]) -> Option<LayerIndex> {
         let layer = self.predicting().ok()?;
         let read = self.edges.iter().filter(|edge| edge.from == layer);
         let by_loss = { read }.all(|edge| edge.to == self.loss());
-        (by_loss && shapes[layer.index()].cost.sequence_bytes == 0).then_some(layer)
+        let LayerShapes { inputs, cost, .. } = &shapes[layer.index()];
+        // Of tokens themselves there is nothing to save.
+        let numbers = inputs.iter().all(|input| input.dtype == DType::F32);
+        (by_loss && numbers && cost.sequence_bytes == 0).then_some(layer)
     }
 }

@@ -40,8 +40,8 @@ impl RmsNorm {
     }
 
     fn check_settings(&self) -> Result<(), LayerError> {
-        if self.width == 0 || self.eps.is_nan() || self.eps < 0.0 {
-            let problem = "width must be at least 1, and eps not negative";
+        if self.width == 0 || !self.eps.is_finite() || self.eps < 0.0 {
+            let problem = "width must be at least 1, and eps a number that is not negative";
             return Err(LayerError::spec("rms norm", problem));
         }
         Ok(())

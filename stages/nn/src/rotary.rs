@@ -97,7 +97,12 @@ impl Rotary {
         };
         let scaled = plain.iter().enumerate();
         let scaled = scaled.map(|(pair, plain)| self.scaled(*plain, pair, columns) as f32);
-        Ok((scaled.collect(), length as f32))
+        let (frequencies, length): (Vec<f32>, _) = (scaled.collect(), length as f32);
+        if frequencies.iter().any(|turn| !turn.is_finite()) || !length.is_normal() {
+            let problem = format!("{self:?} gives frequencies or factors that are no numbers");
+            return Err(LayerError::spec("rotary positions", problem));
+        }
+        Ok((frequencies, length))
     }
 
     fn scaled(&self, plain: f64, pair: usize, columns: usize) -> f64 {
@@ -142,7 +147,7 @@ impl Rotary {
         }
     }
 
-    pub(crate) fn check(&self, columns: usize) -> Result<(), LayerError> {
+    fn check(&self, columns: usize) -> Result<(), LayerError> {
         let refuse = |problem: String| Err(LayerError::spec("rotary positions", problem));
         if columns == 0 || !columns.is_multiple_of(2) {
             let problem = format!("heads of {columns} columns cannot be paired; make it even");

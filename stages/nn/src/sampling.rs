@@ -67,7 +67,11 @@ impl Sampling {
                 return Ok(*token);
             }
         }
-        // What is left is a rounding error.
+        // What is left is a rounding error: it goes to the last that can be drawn at all.
+        let possible = |(_, probability): &&(i32, f64)| *probability > 0.0;
+        if let Some((token, _)) = kept.iter().rev().find(possible) {
+            return Ok(*token);
+        }
         Ok(kept[kept.len() - 1].0)
     }
 

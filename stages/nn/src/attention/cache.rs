@@ -1,6 +1,7 @@
 //! Keys and values of a sequence that is generated piece by piece.
 
 use super::sizes::Sizes;
+use crate::kernels::attention::Sequences;
 use crate::kernels::attention::cached::{Cache, append, attend};
 use brigade_layer::{Ctx, Keep, LayerError, Tensor, TensorMut, TensorSpec};
 
@@ -22,7 +23,7 @@ impl Keep for KeyValueCache {
 /// New queries [B, T, H, C], keys and values [B, T, G, C].
 #[derive(Clone, Copy)]
 pub(super) struct Piece<'a> {
-    parts: [&'a [f32]; 3],
+    parts: Sequences<'a>,
     sizes: Sizes,
 }
 
@@ -59,7 +60,9 @@ impl KeyValueCache {
         let [_, keys, values] = piece.parts;
         let mut new = [keys, values].into_iter();
         let held = held.map(|mut held| {
-            append(held.data(), new.next().unwrap_or_default(), cached);
+            if let Some(new) = new.next() {
+                append(held.data(), new, cached);
+            }
             held.freeze()
         });
         *cx.sequence_state::<Self>() = Self {
@@ -95,7 +98,7 @@ impl KeyValueCache {
 }
 
 impl<'a> Piece<'a> {
-    pub(super) fn new(parts: [&'a [f32]; 3], sizes: Sizes) -> Self {
+    pub(super) fn new(parts: Sequences<'a>, sizes: Sizes) -> Self {
         Self { parts, sizes }
     }
 

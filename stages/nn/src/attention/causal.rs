@@ -145,22 +145,12 @@ impl CausalAttentionLayer {
         cx: &mut Ctx<'_>,
     ) -> Result<[Tensor; 2], LayerError> {
         let first = KeyValueCache::positions(cx);
-        let [rows, _] = sizes.rows();
-        let parts = [cx.f32(rows)?, cx.f32(rows)?, cx.f32(rows)?];
-        let mut sequences = split(sizes.view(qkv)?, sizes).into_iter();
-        let parts = parts.map(|mut part| {
-            if let Some(of) = sequences.next() {
-                sizes.view_mut(&mut part).assign(&of);
-            }
-            part.freeze()
-        });
-        let [q, k, v] = &parts;
-        let piece = Piece::new([q.f32()?, k.f32()?, v.f32()?], sizes);
+        let piece = Piece::new(split(sizes.view(qkv)?, sizes), sizes);
         KeyValueCache::append(piece, cx)?;
         if first == 0 {
             return self.attend(qkv, sizes, cx);
         }
-        let mut y = cx.f32(rows)?;
+        let mut y = cx.f32(sizes.rows()[0])?;
         KeyValueCache::attend(&mut y, piece, cx)?;
         let y = y.freeze();
         Ok([y.clone(), y])

@@ -130,7 +130,7 @@ impl GroupedQueryAttention {
             ));
         }
         check_probability("grouped-query attention", self.dropout)?;
-        self.rotary.check(self.head_width)
+        self.rotary.frequencies(self.head_width).map(drop)
     }
 
     pub(super) fn sizes(&self, x: Shape) -> Result<Sizes, LayerError> {

@@ -101,8 +101,7 @@ impl GroupedQueryAttentionLayer {
         (sizes, first): (Sizes, usize),
         cx: &mut Ctx<'_>,
     ) -> Result<[Tensor; 2], LayerError> {
-        let [q, k, v] = parts.map(Tensor::f32);
-        let piece = Piece::new([q?, k?, v?], sizes);
+        let piece = Piece::new(sizes.views(parts)?, sizes);
         KeyValueCache::append(piece, cx)?;
         if first == 0 {
             return self.attend(parts, sizes, cx);

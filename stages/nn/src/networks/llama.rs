@@ -5,7 +5,7 @@ use super::decoder::{
 };
 use crate::{
     Accuracy, Chain, CrossEntropy, Dropout, Embedding, GatedFeedForward, GroupedQueryAttention,
-    Linear, Residual, RmsNorm, Rotary,
+    Linear, Residual, RmsNorm, Rotary, RotaryScaling,
 };
 use brigade_layer::{Init, LayerError, LayerSpec, Network, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -161,7 +161,17 @@ impl Llama {
             ("kv_heads", self.kv_heads, MOST_WIDTH),
             ("head_width", self.head_width, MOST_WIDTH),
         ];
-        check_sizes("llama", sizes, self.blocks)
+        check_sizes("llama", sizes, self.blocks)?;
+        let most = self.positions.unwrap_or(self.context);
+        if let (RotaryScaling::Dynamic { .. }, true) = (self.rotary.scaling, self.context > most) {
+            let context = self.context;
+            let problem = format!(
+                "a context of {context} where dynamic scaling begins after {most} positions; make \
+                 it {most} or less"
+            );
+            return Err(LayerError::spec("llama", problem));
+        }
+        Ok(())
     }
 
     fn embed(&self) -> Embedding {

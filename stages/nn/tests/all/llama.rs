@@ -226,6 +226,14 @@ fn one_that_cannot_be_says_what_would_help() {
     assert!(with(|llama| llama.dropout = 1.0).contains("below 1"));
     assert!(with(|llama| llama.rotary.theta = -1.0).contains("theta is -1"));
     assert!(with(|llama| llama.eps = f32::NAN).contains("eps"));
+    assert!(with(|llama| llama.eps = f32::INFINITY).contains("eps"));
+    let tiny = with(|llama| llama.rotary.theta = 1e-200);
+    assert!(tiny.contains("no numbers"), "{tiny}");
+    let longer = with(|llama| {
+        llama.positions = Some(4);
+        llama.rotary.scaling = RotaryScaling::Dynamic { factor: 2.0 };
+    });
+    assert!(longer.contains("make it 4 or less"), "{longer}");
     let linear = with(|llama| llama.rotary.scaling = RotaryScaling::Linear { factor: 0.0 });
     assert!(linear.contains("factor is 0"), "{linear}");
 }

@@ -3,6 +3,7 @@
 use crate::kernels::math::exp;
 use crate::kernels::parallel::{In, Out, spread, vectorised};
 use crate::kernels::reduce::{max, sum, sum_pairs};
+use ndarray::ArrayView4;
 
 /// How the numbers of a cache lie.
 #[derive(Clone, Copy)]
@@ -23,13 +24,14 @@ pub(crate) struct Cache {
 ///
 /// # Shapes
 /// cache [B, G, room, C], new [B, T, G, C].
-pub(crate) fn append(cache: &mut [f32], new: &[f32], of: Cache) {
+pub(crate) fn append(cache: &mut [f32], new: ArrayView4<'_, f32>, of: Cache) {
     let (groups, columns) = (of.heads[1], of.columns);
-    for (number, row) in new.chunks_exact(columns).enumerate() {
+    for (number, row) in new.rows().into_iter().enumerate() {
         let (position, group) = (number / groups, number % groups);
         let (sample, position) = (position / of.new, position % of.new);
         let at = (sample * groups + group) * of.room + of.before + position;
-        cache[at * columns..][..columns].copy_from_slice(row);
+        let into = cache[at * columns..][..columns].iter_mut();
+        into.zip(row).for_each(|(into, new)| *into = *new);
     }
 }
 
@@ -39,7 +41,7 @@ pub(crate) fn append(cache: &mut [f32], new: &[f32], of: Cache) {
 /// y and q [B, T, H, C], keys and values [B, G, room, C], scores [H, room].
 pub(crate) fn attend(
     y: &mut [f32],
-    q: &[f32],
+    q: ArrayView4<'_, f32>,
     [keys, values]: [&[f32]; 2],
     (scores, threads): (&mut [f32], usize),
     of: Cache,
@@ -52,8 +54,12 @@ pub(crate) fn attend(
         new,
     } = of;
     let row = heads * columns;
-    let rows = y.chunks_exact_mut(row).zip(q.chunks_exact(row));
-    for (number, (y, q)) in rows.enumerate() {
+    let positions = q.outer_iter();
+    let positions = positions.flat_map(|sample| sample.into_outer_iter());
+    for (number, (y, q)) in y.chunks_exact_mut(row).zip(positions).enumerate() {
+        let q = q
+            .to_slice()
+            .expect("the heads of a position lie side by side");
         let (sample, seen) = (number / new, before + number % new + 1);
         let cache = [keys, values].map(|all| &all[sample * groups * room * columns..]);
         let work = (
