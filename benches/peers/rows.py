@@ -46,18 +46,18 @@ class Setting:
 SETTINGS = {
     "S": Setting(layers=8, width=256, heads=4, context=128, vocab=512, batch=32, micro=4),
     "M": Setting(layers=8, width=512, heads=8, context=256, vocab=8192, batch=16, micro=2),
-    # M as a Llama of as many parameters in a block: two queries' heads share one of keys.
+    # S as a Llama with as many parameters in a block: two heads of queries share one of keys.
     "llama": Setting(
         layers=8,
-        width=512,
-        heads=8,
-        context=256,
-        vocab=8192,
-        batch=16,
-        micro=2,
+        width=256,
+        heads=4,
+        context=128,
+        vocab=512,
+        batch=32,
+        micro=4,
         biases=False,
-        kv_heads=4,
-        inner=1536,
+        kv_heads=2,
+        inner=768,
     ),
     # nanoGPT's settings for a processor, of its README: one micro-batch, a tied head.
     "nanogpt": Setting(
