@@ -90,12 +90,7 @@ fn a_training_starts_from_a_model_wherever_it_is() {
     text(&brigade(at, "export short --out back"));
     let config = String::from_utf8(bytes(&at.join("back"), "config.json")).unwrap();
     assert!(config.contains("\"n_positions\": 16"), "{config}");
-    // In the same folder, and in that of a run that had a tokenizer.
-    text(&brigade(
-        at,
-        &format!("train --from tuned {DATA} --out tuned"),
-    ));
-    assert_eq!(bytes(&tuned, "tokenizer.json"), b"{}");
+    // In the folder of a run that had a tokenizer.
     text(&brigade(
         at,
         &format!("train --synthetic-vocab 23 {SMALL} --steps 2 --out tuned"),
@@ -140,6 +135,88 @@ fn a_run_goes_on_with_the_network_that_it_was_begun_with() {
     text(&brigade(at, "import of-old --out again"));
     let again = bytes(&at.join("again"), "network.json");
     assert_ne!(again, network, "there it has biases, which are zeros");
+}
+
+/// Of all that it was begun with nothing is needed to go on, or to use it.
+#[test]
+fn a_configuration_keeps_what_a_run_was_begun_with() {
+    let folder = folder_with_text();
+    let at = folder.path();
+    let there = model(at, "there");
+    let run = format!("train --from there {DATA} --save-every 1 --keep 0 --context 8");
+    let whole = sha(&brigade(at, &format!("{run} --out whole")));
+    let config = String::from_utf8(bytes(&at.join("whole"), "config.toml")).unwrap();
+    let from = std::path::absolute(&there).unwrap();
+    assert!(config.contains(&format!("from = {from:?}")), "{config}");
+    assert!(config.contains("# layers =") && config.contains("context = 8"));
+    let again = "train --config whole/config.toml --json --out again";
+    assert_eq!(sha(&brigade(at, again)), whole);
+    fs::rename(&there, at.join("gone")).unwrap();
+    assert_fails(&brigade(at, again), again, 1, "there");
+    let resume = "train --resume whole/checkpoints/step-2 --json";
+    assert_eq!(sha(&brigade(at, &format!("{resume} --out on"))), whole);
+    // What goes with the model goes along, and on from there once more.
+    let on = at.join("on");
+    assert_eq!(
+        bytes(&on, "generation_config.json"),
+        br#"{"eos_token_id": 5}"#
+    );
+    text(&brigade(
+        at,
+        "train --resume on --steps 4 --config on/config.toml",
+    ));
+    text(&brigade(at, "export on --out back"));
+    // With another context it is still this network.
+    text(&brigade(at, &format!("{resume} --context 4 --out short")));
+    let network = String::from_utf8(bytes(&at.join("short"), "network.json")).unwrap();
+    assert!(network.contains("\"positions\": 16") && network.contains("\"context\": 4"));
+    let long = "train --resume whole --context 17";
+    assert_fails(&brigade(at, long), long, 2, "make it 16 or less");
+}
+
+#[test]
+fn no_model_is_overwritten_by_a_training() {
+    let folder = folder_with_text();
+    let at = folder.path();
+    let there = model(at, "there");
+    text(&brigade(at, "import there --out run"));
+    text(&brigade(
+        at,
+        &format!("train --from run {DATA} --out tuned"),
+    ));
+    let before = [
+        bytes(&at.join("run"), "weights.safetensors"),
+        bytes(&there, "config.json"),
+    ];
+    for (from, out, wanted) in [
+        ("run", "run", "that --from starts from; give another folder"),
+        ("there", "run/../there", "that --from starts from"),
+        ("tuned", "./tuned", "that --from starts from"),
+        (
+            "tuned",
+            "run",
+            "weights.safetensors of a model that was not trained",
+        ),
+        (
+            "tuned",
+            "there",
+            "config.json of a model that was not trained",
+        ),
+    ] {
+        let arguments = format!("train --from {from} {DATA} --out {out}");
+        assert_fails(&brigade(at, &arguments), &arguments, 2, wanted);
+    }
+    let after = [
+        bytes(&at.join("run"), "weights.safetensors"),
+        bytes(&there, "config.json"),
+    ];
+    assert_eq!(before, after);
+    assert!(at.join("tuned/weights.safetensors").exists());
+    // A run that is at its end gives way.
+    text(&brigade(
+        at,
+        &format!("train --from run {DATA} --out tuned"),
+    ));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! are written line by line, everything else whole or not at all.
 
 use super::failure::Failure;
-use super::model::CARRIED;
+use super::model::{CARRIED, HUGGING_FACE};
 use super::output::StepLine;
 use crate::checkpoint::Claimed;
 use crate::files::{lock, write_whole};
@@ -51,6 +51,7 @@ impl RunFolder {
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         let (path, lock) = made(path)?;
+        spare(&path)?;
         give_way(&path)?;
         if path.join(CONFIG).exists() {
             remove(&path, &CARRIED)?;
@@ -156,6 +157,19 @@ pub(super) fn vacant(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
         None => Ok((path, lock)),
         Some(name) => Err(Failure::Usage(format!(
             "{} has {name} of a run; give another folder",
+            path.display()
+        ))),
+    }
+}
+
+/// A model that was not trained here could not be trained again.
+fn spare(path: &Path) -> Result<(), Failure> {
+    let trained = path.join(LOSSES).exists();
+    let mut of_model = [WEIGHTS, HUGGING_FACE].iter();
+    match of_model.find(|name| !trained && path.join(name).exists()) {
+        None => Ok(()),
+        Some(name) => Err(Failure::Usage(format!(
+            "{} has {name} of a model that was not trained there; give another folder",
             path.display()
         ))),
     }

@@ -123,6 +123,7 @@ impl Run<'_> {
             Some(folder) => RunFolder::reopen(folder, plan, texts, &lines),
             None => {
                 let model = self.options.network.from.as_deref();
+                let model = from.run.as_deref().or(model);
                 let carried = model.map(Carried::of).transpose()?.unwrap_or_default();
                 let folder = RunFolder::open(out, plan, texts, &lines)?;
                 carried.write(folder.path())?;
