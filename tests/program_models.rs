@@ -5,33 +5,9 @@
 
 mod program;
 
+use program::models::{DATA, bytes, golden, model};
 use program::{SMALL, assert_fails, brigade, folder_with_text, lines, sha, text};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn golden(case: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/goldens/hugging_face").join(case)
-}
-
-/// A folder of a model, with files of a tokenizer.
-fn model(folder: &Path, name: &str) -> PathBuf {
-    let to = folder.join(name);
-    fs::create_dir(&to).unwrap();
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(golden("gpt2").join(file), to.join(file)).unwrap();
-    }
-    fs::write(to.join("tokenizer.json"), "{}").unwrap();
-    fs::write(to.join("generation_config.json"), r#"{"eos_token_id": 5}"#).unwrap();
-    to
-}
-
-fn bytes(folder: &Path, name: &str) -> Vec<u8> {
-    fs::read(folder.join(name)).unwrap()
-}
-
-/// Random tokens that a golden model knows.
-const DATA: &str = "--synthetic-vocab 23 --batch-size 4 --micro-batch-size 2 --steps 3 --json";
 
 #[test]
 fn a_model_comes_in_and_goes_out_as_it_was() {
@@ -175,51 +151,6 @@ fn a_configuration_keeps_what_a_run_was_begun_with() {
 }
 
 #[test]
-fn no_model_is_overwritten_by_a_training() {
-    let folder = folder_with_text();
-    let at = folder.path();
-    let there = model(at, "there");
-    text(&brigade(at, "import there --out run"));
-    text(&brigade(
-        at,
-        &format!("train --from run {DATA} --out tuned"),
-    ));
-    let before = [
-        bytes(&at.join("run"), "weights.safetensors"),
-        bytes(&there, "config.json"),
-    ];
-    for (from, out, wanted) in [
-        ("run", "run", "that --from starts from; give another folder"),
-        ("there", "run/../there", "that --from starts from"),
-        ("tuned", "./tuned", "that --from starts from"),
-        (
-            "tuned",
-            "run",
-            "weights.safetensors of a model that was not trained",
-        ),
-        (
-            "tuned",
-            "there",
-            "config.json of a model that was not trained",
-        ),
-    ] {
-        let arguments = format!("train --from {from} {DATA} --out {out}");
-        assert_fails(&brigade(at, &arguments), &arguments, 2, wanted);
-    }
-    let after = [
-        bytes(&at.join("run"), "weights.safetensors"),
-        bytes(&there, "config.json"),
-    ];
-    assert_eq!(before, after);
-    assert!(at.join("tuned/weights.safetensors").exists());
-    // A run that is at its end gives way.
-    text(&brigade(
-        at,
-        &format!("train --from run {DATA} --out tuned"),
-    ));
-}
-
-#[test]
 fn what_does_not_go_is_one_line() {
     let folder = folder_with_text();
     let at = folder.path();
@@ -270,7 +201,7 @@ fn what_does_not_go_is_one_line() {
         (
             "export run --out there",
             1,
-            "it has model.safetensors already",
+            "there has config.json already; give another folder",
         ),
         ("export run --out x --dtype f64", 2, "give f32, bf16 or f16"),
         ("export run --out x --shard-size 0", 2, "--shard-size is 0"),

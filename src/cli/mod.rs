@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod alike;
 mod breakdown;
+mod carried;
 mod checkpoint;
 mod config_file;
 mod ending;

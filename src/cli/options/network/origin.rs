@@ -3,9 +3,8 @@
 use super::{FamilyArg, NETWORK, NetworkOptions};
 use crate::cli::config_file::Decided;
 use crate::cli::failure::Failure;
-use crate::cli::model::Model;
+use crate::cli::model::{Model, network_of};
 use crate::cli::run_folder::NETWORK as NETWORK_FILE;
-use crate::files::read_json;
 use brigade_nn::Decoder;
 use clap::ValueEnum;
 use std::path::Path;
@@ -37,7 +36,7 @@ impl NetworkOptions {
         if !file.exists() {
             return Ok(());
         }
-        let decoder: Decoder = read_json(&file)?;
+        let decoder = network_of(&file)?;
         let left = self.from.is_some() && self.found.is_none();
         let mut described = self.clone();
         described.describe(&decoder);
