@@ -126,6 +126,7 @@ pub(crate) fn read_found(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// As [`read_found`], of text.
+#[cfg(feature = "cli")]
 pub(crate) fn read_found_text(path: &Path, most: u64) -> io::Result<String> {
     text_of(read_found(path, most)?)
 }
