@@ -107,10 +107,28 @@ pub(crate) fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// As [`read_up_to`], of text.
 pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    String::from_utf8(read_up_to(path, most)?).map_err(|error| {
+    text_of(read_up_to(path, most)?)
+}
+
+fn text_of(content: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(content).map_err(|error| {
         let problem = format!("it is no text in UTF-8: {error}");
         io::Error::new(io::ErrorKind::InvalidData, problem)
     })
+}
+
+/// As [`read_up_to`], of what is found in a folder: opening what is no file may take forever.
+pub(crate) fn read_found(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    match fs::metadata(path)?.is_file() {
+        true => read_up_to(path, most),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+    }
+}
+
+/// As [`read_found`], of text.
+#[cfg(feature = "cli")]
+pub(crate) fn read_found_text(path: &Path, most: u64) -> io::Result<String> {
+    text_of(read_found(path, most)?)
 }
 
 /// Reads a list of at most `MOST`, for `deserialize_with`.

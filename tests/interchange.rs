@@ -9,6 +9,7 @@ use brigade::layer::MappedFile;
 use brigade::nn::{AdamW, Decoder, Gpt};
 use brigade::{Config, Error, TensorError, Trainer};
 use foreign::{TABLE, Tensors, names, single, trainer};
+use half::f16;
 use std::fs;
 use std::path::Path;
 
@@ -93,7 +94,16 @@ fn what_is_superfluous_or_called_otherwise_does_no_harm() {
     let mut trainer = trainer();
     loaded(&mut trainer, single(|_| {}).path()).unwrap();
     let wanted = trainer.weights_sha256().unwrap();
-    let same: [fn(&mut Tensors); 4] = [
+    let same: [fn(&mut Tensors); 5] = [
+        // Of other elements.
+        |all| {
+            let mut head = all[TABLE].clone();
+            let numbers = head.2.as_chunks::<4>().0.iter();
+            let numbers = numbers.map(|number| f16::from_f32(f32::from_le_bytes(*number)));
+            head.2 = numbers.flat_map(f16::to_le_bytes).collect();
+            head.0 = "F16".into();
+            all.insert(HEAD.into(), head);
+        },
         |all| {
             let table = all[TABLE].clone();
             all.insert(HEAD.into(), table);
@@ -121,6 +131,40 @@ fn what_is_superfluous_or_called_otherwise_does_no_harm() {
         loaded(&mut other, folder.path()).unwrap();
         assert_eq!(other.weights_sha256().unwrap(), wanted);
     }
+}
+
+#[test]
+fn what_is_finite_does_not_become_infinite() {
+    let mut trainer = trainer();
+    let large = single(|all| {
+        let bytes = &mut all.get_mut(FC).unwrap().2[8..12];
+        bytes.copy_from_slice(&1e6f32.to_le_bytes());
+    });
+    loaded(&mut trainer, large.path()).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let own = to.path().join("own.safetensors");
+    trainer.save_weights(&own).unwrap();
+    let from = TensorFolder::open(&own).unwrap();
+    let network = foreign::decoder().network().unwrap();
+    let exported = |float| {
+        let how = Export::default().float(float).shard_bytes(1);
+        export(&from, (&names(), &network), to.path().join("there"), &how)
+    };
+    let error = exported(FloatType::F16).unwrap_err();
+    let text = error.to_string();
+    let Error::Tensor(error) = error else {
+        panic!("{text}");
+    };
+    assert!(
+        matches!(&*error, TensorError::TooLarge { tensor, .. } if tensor == "h.0.mlp.c_fc.weight"),
+        "{text}"
+    );
+    assert!(
+        text.contains("1000000") && text.contains("write bf16 or f32"),
+        "{text}"
+    );
+    // Nothing is left in the way of the next try.
+    exported(FloatType::BF16).unwrap();
 }
 
 /// Matrices that take several pieces and stripes come through as small ones do.

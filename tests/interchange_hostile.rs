@@ -71,7 +71,11 @@ fn headers_that_lie_are_refused() {
             "more than 64",
         ),
         (a.replace("F32", "F99"), 8, "header"),
-        (format!("{{{}}}", a.replace("F32", "F99")), 8, "F99"),
+        (
+            format!("{{{}}}", a.replace("F32", "F99")),
+            8,
+            "tensor a: unknown variant `F99`",
+        ),
         ("[]".into(), 0, "an object of tensors"),
         ("{".into(), 0, "header"),
     ] {

@@ -5,33 +5,9 @@
 
 mod program;
 
+use program::models::{DATA, bytes, golden, model};
 use program::{SMALL, assert_fails, brigade, folder_with_text, lines, sha, text};
 use std::fs;
-use std::path::{Path, PathBuf};
-
-fn golden(case: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join("tests/goldens/hugging_face").join(case)
-}
-
-/// A folder of a model, with files of a tokenizer.
-fn model(folder: &Path, name: &str) -> PathBuf {
-    let to = folder.join(name);
-    fs::create_dir(&to).unwrap();
-    for file in ["config.json", "model.safetensors"] {
-        fs::copy(golden("gpt2").join(file), to.join(file)).unwrap();
-    }
-    fs::write(to.join("tokenizer.json"), "{}").unwrap();
-    fs::write(to.join("generation_config.json"), r#"{"eos_token_id": 5}"#).unwrap();
-    to
-}
-
-fn bytes(folder: &Path, name: &str) -> Vec<u8> {
-    fs::read(folder.join(name)).unwrap()
-}
-
-/// Random tokens that a golden model knows.
-const DATA: &str = "--synthetic-vocab 23 --batch-size 4 --micro-batch-size 2 --steps 3 --json";
 
 #[test]
 fn a_model_comes_in_and_goes_out_as_it_was() {
@@ -90,12 +66,7 @@ fn a_training_starts_from_a_model_wherever_it_is() {
     text(&brigade(at, "export short --out back"));
     let config = String::from_utf8(bytes(&at.join("back"), "config.json")).unwrap();
     assert!(config.contains("\"n_positions\": 16"), "{config}");
-    // In the same folder, and in that of a run that had a tokenizer.
-    text(&brigade(
-        at,
-        &format!("train --from tuned {DATA} --out tuned"),
-    ));
-    assert_eq!(bytes(&tuned, "tokenizer.json"), b"{}");
+    // In the folder of a run that had a tokenizer.
     text(&brigade(
         at,
         &format!("train --synthetic-vocab 23 {SMALL} --steps 2 --out tuned"),
@@ -140,6 +111,43 @@ fn a_run_goes_on_with_the_network_that_it_was_begun_with() {
     text(&brigade(at, "import of-old --out again"));
     let again = bytes(&at.join("again"), "network.json");
     assert_ne!(again, network, "there it has biases, which are zeros");
+}
+
+/// Of all that it was begun with nothing is needed to go on, or to use it.
+#[test]
+fn a_configuration_keeps_what_a_run_was_begun_with() {
+    let folder = folder_with_text();
+    let at = folder.path();
+    let there = model(at, "there");
+    let run = format!("train --from there {DATA} --save-every 1 --keep 0 --context 8");
+    let whole = sha(&brigade(at, &format!("{run} --out whole")));
+    let config = String::from_utf8(bytes(&at.join("whole"), "config.toml")).unwrap();
+    let from = std::path::absolute(&there).unwrap();
+    assert!(config.contains(&format!("from = {from:?}")), "{config}");
+    assert!(config.contains("# layers =") && config.contains("context = 8"));
+    let again = "train --config whole/config.toml --json --out again";
+    assert_eq!(sha(&brigade(at, again)), whole);
+    fs::rename(&there, at.join("gone")).unwrap();
+    assert_fails(&brigade(at, again), again, 1, "there");
+    let resume = "train --resume whole/checkpoints/step-2 --json";
+    assert_eq!(sha(&brigade(at, &format!("{resume} --out on"))), whole);
+    // What goes with the model goes along, and on from there once more.
+    let on = at.join("on");
+    assert_eq!(
+        bytes(&on, "generation_config.json"),
+        br#"{"eos_token_id": 5}"#
+    );
+    text(&brigade(
+        at,
+        "train --resume on --steps 4 --config on/config.toml",
+    ));
+    text(&brigade(at, "export on --out back"));
+    // With another context it is still this network.
+    text(&brigade(at, &format!("{resume} --context 4 --out short")));
+    let network = String::from_utf8(bytes(&at.join("short"), "network.json")).unwrap();
+    assert!(network.contains("\"positions\": 16") && network.contains("\"context\": 4"));
+    let long = "train --resume whole --context 17";
+    assert_fails(&brigade(at, long), long, 2, "make it 16 or less");
 }
 
 #[test]
@@ -193,7 +201,7 @@ fn what_does_not_go_is_one_line() {
         (
             "export run --out there",
             1,
-            "it has model.safetensors already",
+            "there has config.json already; give another folder",
         ),
         ("export run --out x --dtype f64", 2, "give f32, bf16 or f16"),
         ("export run --out x --shard-size 0", 2, "--shard-size is 0"),

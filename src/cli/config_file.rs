@@ -15,7 +15,7 @@ use toml::Value;
 pub(super) type Decided = BTreeMap<&'static str, Option<String>>;
 
 /// More than any configuration has.
-const MOST_BYTES: u64 = 1 << 20;
+pub(super) const MOST_BYTES: u64 = 1 << 20;
 /// Two words that are at least so much alike are taken for a slip.
 const ALIKE: f64 = 0.7;
 

@@ -1,7 +1,8 @@
 //! `brigade export`: a run as a folder of Hugging Face.
 
+use super::carried::{CARRIED, Carried};
 use super::failure::Failure;
-use super::model::{Carried, GENERATION, HUGGING_FACE, Model};
+use super::model::{HUGGING_FACE, Model};
 use super::output::Output;
 use super::run_folder::newest;
 use crate::files::write_whole;
@@ -9,13 +10,9 @@ use crate::interchange::{Export, FloatType, TensorFolder, export as write};
 use crate::planner::units::bytes;
 use crate::process;
 use clap::{Args, ValueHint};
-use serde_json::{Map, Value, json};
-use std::fs;
+use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// Tokens that `config.json` names, too.
-const TOKENS: [&str; 3] = ["bos_token_id", "eos_token_id", "pad_token_id"];
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ExportOptions {
@@ -56,6 +53,7 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
     }
     let config = model.decoder.to_hugging_face(options.dtype.torch_name());
     let config = config.map_err(|error| Failure::Other(error.to_string()))?;
+    let (config, carried) = Carried::of(&run)?.beside(&config)?;
     let names = (
         &model.decoder.hugging_face_names()?,
         &model.decoder.network()?,
@@ -63,9 +61,9 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
     let weights = TensorFolder::open(model.weights()?)?;
     let how = Export::default();
     let how = how.float(options.dtype).shard_bytes(options.shard_size);
+    vacant(&options.out)?;
     let written = write(&weights, names, &options.out, &how)?;
-    let carried = Carried::of(&run)?.write(&options.out)?;
-    let config = with_tokens(&config, &options.out.join(GENERATION))?;
+    let carried = carried.write(&options.out)?;
     // Without it nobody takes the folder for a model.
     write_whole(&options.out.join(HUGGING_FACE), config.as_bytes())?;
 
@@ -95,16 +93,14 @@ pub(super) fn export(options: &ExportOptions, to: &mut dyn Write) -> Result<(), 
     ))
 }
 
-/// The tokens that begin and end a text, where the file that is carried along says them.
-fn with_tokens(config: &str, generation: &Path) -> Result<String, Failure> {
-    let fail = |error: serde_json::Error| Failure::Other(error.to_string());
-    let mut config: Map<String, Value> = serde_json::from_str(config).map_err(fail)?;
-    let generation = fs::read(generation).unwrap_or_default();
-    let generation = serde_json::from_slice::<Map<String, Value>>(&generation);
-    for (name, value) in generation.unwrap_or_default() {
-        if TOKENS.contains(&name.as_str()) {
-            config.insert(name, value);
-        }
+/// Files of another model would pass for this one's.
+fn vacant(out: &Path) -> Result<(), Failure> {
+    let mut names = [HUGGING_FACE].into_iter().chain(CARRIED);
+    match names.find(|name| out.join(name).exists()) {
+        None => Ok(()),
+        Some(name) => Err(Failure::Other(format!(
+            "{} has {name} already; give another folder",
+            out.display()
+        ))),
     }
-    Ok(serde_json::to_string_pretty(&config).map_err(fail)? + "\n")
 }

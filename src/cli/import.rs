@@ -1,18 +1,20 @@
 //! `brigade import`: a folder of Hugging Face as a run folder.
 
+use super::carried::Carried;
 use super::config_file::Decided;
 use super::failure::Failure;
-use super::model::{Carried, Model, network_json};
+use super::model::{Model, network_json};
 use super::output::Output;
-use super::run_folder::{CONFIG, NETWORK, WEIGHTS, vacant};
+use super::run_folder::{CONFIG, LOCK, NETWORK, WEIGHTS, vacant};
 use super::run_options::settings_of_train;
 use crate::files::write_whole;
 use crate::interchange::{TensorFolder, check, import as write};
 use crate::process;
 use clap::{Args, ValueHint};
 use serde_json::json;
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct ImportOptions {
@@ -42,15 +44,23 @@ pub(super) fn import(options: &ImportOptions, to: &mut dyn Write) -> Result<(), 
     let tensors = TensorFolder::open(&options.folder)?;
     // What does not fit leaves no folder behind.
     check(&tensors, &names, &network)?;
-    let (run, _lock) = vacant(options.out.as_deref())?;
-    write(&tensors, &names, &network, run.join(WEIGHTS))?;
-    let carried = Carried::of(&options.folder)?.write(&run)?;
-    write_whole(&run.join(NETWORK), network_json(&model.decoder)?.as_bytes())?;
+    let carried = Carried::of(&options.folder)?;
     let mut options_of_run = model.options;
     options_of_run.network.describe(&model.decoder);
     let mut decided = Decided::from([("from", None)]);
     decided.extend(options_of_run.network.described());
-    write_whole(&run.join(CONFIG), settings_of_train(&decided)?.as_bytes())?;
+    let texts = [network_json(&model.decoder)?, settings_of_train(&decided)?];
+    let own = options.out.as_ref().is_none_or(|out| !out.exists());
+    let (run, _lock) = vacant(options.out.as_deref())?;
+    let written = || -> Result<_, Failure> {
+        write(&tensors, &names, &network, run.join(WEIGHTS))?;
+        let carried = carried.write(&run)?;
+        for (name, text) in [NETWORK, CONFIG].iter().zip(&texts) {
+            write_whole(&run.join(name), text.as_bytes())?;
+        }
+        Ok(carried)
+    };
+    let carried = written().inspect_err(|_| undo(&run, &carried, own))?;
 
     let mut output = Output::new(to, options.json);
     let (family, parameters) = (model.decoder.family(), model.decoder.parameters());
@@ -73,4 +83,16 @@ pub(super) fn import(options: &ImportOptions, to: &mut dyn Write) -> Result<(), 
          {path} has {WEIGHTS}, {NETWORK}, {CONFIG}{beside}\n\
          go on with brigade train DATA --from {path}, or brigade generate {path}"
     ))
+}
+
+/// Removes what was made; what was there before stays.
+fn undo(run: &Path, carried: &Carried, own: bool) {
+    let names = [WEIGHTS, NETWORK, CONFIG].into_iter();
+    for name in names.chain(carried.names()) {
+        let _ = fs::remove_file(run.join(name));
+    }
+    if own {
+        let _ = fs::remove_file(run.join(LOCK));
+        let _ = fs::remove_dir(run);
+    }
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod alike;
 mod breakdown;
+mod carried;
 mod checkpoint;
 mod config_file;
 mod ending;
@@ -219,9 +220,11 @@ fn silence_panics() {
 /// The command line, with the options of a configuration file where it names one.
 fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
     let mut matches = matches(&arguments)?;
+    let mut kept = false;
     if let Some((name, own)) = matches.subcommand()
         && let Some(file) = config_of(own)?
     {
+        kept = keeps_its_network(own)?;
         let command = Cli::command();
         let command = command.find_subcommand(name).expect("it was just matched");
         let more = config_file::arguments(&file, command, Some(own))?;
@@ -232,7 +235,9 @@ fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
     }
     let mut cli = Cli::from_arg_matches(&matches).map_err(usage)?;
     if let Some(run) = cli.command.run_options() {
-        run.network.settle()?;
+        if !kept {
+            run.network.settle()?;
+        }
         run.tokens.settle(run.network.from.as_deref());
     }
     Ok((cli, matches))
@@ -249,6 +254,17 @@ fn config_of(own: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
         }
         (None, None) => Ok(None),
     }
+}
+
+/// Whether it is a run that goes on with the network in its folder: what it was begun with may be
+/// gone.
+fn keeps_its_network(own: &ArgMatches) -> Result<bool, Failure> {
+    let given = |name| own.try_get_one::<PathBuf>(name).ok().flatten();
+    let (Some(resume), None) = (given("resume"), given("from")) else {
+        return Ok(false);
+    };
+    let run = origin::Origin::of(resume)?.run;
+    Ok(run.is_some_and(|run| run.join(run_folder::NETWORK).exists()))
 }
 
 fn matches(arguments: &[OsString]) -> Result<ArgMatches, Failure> {

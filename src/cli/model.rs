@@ -2,35 +2,19 @@
 
 use super::failure::Failure;
 use super::options::RunOptions;
-use super::run_folder::{CONFIG, NETWORK, WEIGHTS};
+use super::run_folder::{CONFIG, LOSSES, NETWORK, WEIGHTS};
 use super::run_options::{default_options, options_of_run};
 use super::tokenizer::BYTES;
-use crate::files::{read_json, read_text, read_up_to, write_whole};
+use crate::files::{parse_json, read_found, read_found_text};
 use crate::interchange::TensorFolder;
 use crate::{Error, Trainer};
 use brigade_nn::Decoder;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// What describes a network of Hugging Face.
 pub(super) const HUGGING_FACE: &str = "config.json";
 /// More than any of these has.
 const MOST_CONFIG_BYTES: u64 = 1 << 20;
-const MOST_CARRIED_BYTES: u64 = 256 << 20;
-/// What goes with a model wherever it goes: how its text becomes tokens, and how it is used.
-pub(super) const CARRIED: [&str; 9] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    GENERATION,
-];
-/// How text is generated, and which tokens begin and end it.
-pub(super) const GENERATION: &str = "generation_config.json";
 
 /// A model.
 #[derive(Clone, Debug)]
@@ -48,7 +32,10 @@ impl Model {
     pub(super) fn of(folder: &Path) -> Result<Self, Failure> {
         let (config, network) = (folder.join(CONFIG), folder.join(NETWORK));
         let hugging_face = folder.join(HUGGING_FACE);
-        let is_run = config.exists() || network.exists() || !hugging_face.exists();
+        // A config.toml may be of anything.
+        let mut trained = [WEIGHTS, LOSSES].iter();
+        let trained = config.exists() && trained.any(|name| folder.join(name).exists());
+        let is_run = network.exists() || trained || !hugging_face.exists();
         let folder = folder.to_owned();
         if !is_run {
             let options = default_options()?;
@@ -67,7 +54,7 @@ impl Model {
             )),
         })?;
         let decoder = match network.exists() {
-            true => read_json(&network)?,
+            true => network_of(&network)?,
             // As runs were before they wrote it down.
             false => {
                 let vocab = options.output.synthetic_vocab.unwrap_or(BYTES);
@@ -114,10 +101,17 @@ impl Model {
 }
 
 fn hugging_face_decoder(path: &Path) -> Result<Decoder, Failure> {
-    let text = read_text(path, MOST_CONFIG_BYTES);
+    let text = read_found_text(path, MOST_CONFIG_BYTES);
     let text = text.map_err(|error| Failure::file("read", path, &error))?;
     let decoder = Decoder::from_hugging_face(&text);
     decoder.map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
+}
+
+/// The network that a run folder keeps in this file.
+pub(super) fn network_of(file: &Path) -> Result<Decoder, Failure> {
+    let content = read_found(file, MOST_CONFIG_BYTES);
+    let content = content.map_err(|error| Failure::file("read", file, &error))?;
+    Ok(parse_json(&file.display().to_string(), &content)?)
 }
 
 /// A network as a run folder keeps it.
@@ -125,33 +119,4 @@ pub(super) fn network_json(decoder: &Decoder) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(decoder);
     let text = text.map_err(|error| Failure::Other(error.to_string()))?;
     Ok(text + "\n")
-}
-
-/// What goes with a model, read.
-#[derive(Debug, Default)]
-pub(super) struct Carried(Vec<(&'static str, Vec<u8>)>);
-
-impl Carried {
-    /// Of a folder, as far as it is there.
-    pub(super) fn of(folder: &Path) -> Result<Self, Failure> {
-        let mut all = Vec::new();
-        for name in CARRIED {
-            let file = folder.join(name);
-            match read_up_to(&file, MOST_CARRIED_BYTES) {
-                Ok(content) => all.push((name, content)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Failure::file("read", &file, &error)),
-            }
-        }
-        Ok(Self(all))
-    }
-
-    /// Writes it into another folder: the names of the files.
-    pub(super) fn write(&self, to: &Path) -> Result<Vec<&'static str>, Failure> {
-        let write = |(name, content): &(&'static str, Vec<u8>)| {
-            write_whole(&to.join(name), content)?;
-            Ok(*name)
-        };
-        self.0.iter().map(write).collect()
-    }
 }

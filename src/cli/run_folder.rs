@@ -1,8 +1,9 @@
 //! The folder that a run leaves behind. Whatever ends the run, what is there can be read: losses
 //! are written line by line, everything else whole or not at all.
 
+use super::carried::CARRIED;
 use super::failure::Failure;
-use super::model::CARRIED;
+use super::model::HUGGING_FACE;
 use super::output::StepLine;
 use crate::checkpoint::Claimed;
 use crate::files::{lock, write_whole};
@@ -17,7 +18,9 @@ pub(super) const WEIGHTS: &str = "weights.safetensors";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const NETWORK: &str = "network.json";
 pub(super) const CHECKPOINTS: &str = "checkpoints";
-const LOSSES: &str = "losses.csv";
+pub(super) const LOSSES: &str = "losses.csv";
+/// Locked by whoever is at work there.
+pub(super) const LOCK: &str = ".lock";
 const HEADING: &str = "step,loss,grad_norm,lr,step_ms,val_loss";
 
 /// What a run folder says of its run.
@@ -51,6 +54,7 @@ impl RunFolder {
         earlier: &[StepLine],
     ) -> Result<Self, Failure> {
         let (path, lock) = made(path)?;
+        spare(&path)?;
         give_way(&path)?;
         if path.join(CONFIG).exists() {
             remove(&path, &CARRIED)?;
@@ -146,16 +150,38 @@ fn made(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
     Ok((path, lock))
 }
 
-/// As [`made`], where no run is yet.
+/// As [`made`], where no run or model is yet.
 pub(super) fn vacant(path: Option<&Path>) -> Result<(PathBuf, File), Failure> {
     let (path, lock) = made(path)?;
-    match [CONFIG, NETWORK, WEIGHTS]
-        .iter()
-        .find(|name| path.join(name).exists())
+    let mut own = [CONFIG, NETWORK, WEIGHTS].iter();
+    let mut others = CARRIED.iter().chain([&HUGGING_FACE]);
+    let there = |name: &&&str| path.join(name).exists();
+    if let Some(name) = others
+        .find(there)
+        .filter(|_| !own.clone().any(|it| there(&it)))
     {
+        return Err(Failure::Usage(format!(
+            "{} has {name} of another model; give another folder",
+            path.display()
+        )));
+    }
+    match own.find(there) {
         None => Ok((path, lock)),
         Some(name) => Err(Failure::Usage(format!(
             "{} has {name} of a run; give another folder",
+            path.display()
+        ))),
+    }
+}
+
+/// A model that was not trained here could not be trained again.
+fn spare(path: &Path) -> Result<(), Failure> {
+    let trained = path.join(LOSSES).exists();
+    let mut of_model = [WEIGHTS, HUGGING_FACE].iter();
+    match of_model.find(|name| !trained && path.join(name).exists()) {
+        None => Ok(()),
+        Some(name) => Err(Failure::Usage(format!(
+            "{} has {name} of a model that was not trained there; give another folder",
             path.display()
         ))),
     }
@@ -196,7 +222,7 @@ fn give_way(path: &Path) -> Result<(), Failure> {
 
 /// Nobody else is at work in this folder from here on.
 fn alone(path: &Path) -> Result<File, Failure> {
-    lock(&path.join(".lock"))?.ok_or_else(|| {
+    lock(&path.join(LOCK))?.ok_or_else(|| {
         Failure::Other(format!(
             "another run is at work in {}; wait for its end, or give another folder",
             path.display()

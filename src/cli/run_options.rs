@@ -5,6 +5,7 @@ use super::config_file::{self, Decided};
 use super::failure::Failure;
 use super::options::RunOptions;
 use super::{Cli, Command, matches, usage};
+use crate::files::read_found_text;
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,7 +15,9 @@ pub(super) fn options_of_run(file: &Path) -> Result<RunOptions, Failure> {
     let command = Cli::command();
     let command = command.find_subcommand("train").expect("it is above");
     let mut arguments: Vec<OsString> = vec!["brigade".into(), "train".into()];
-    arguments.extend(config_file::arguments(file, command, None)?);
+    let text = read_found_text(file, config_file::MOST_BYTES);
+    let text = text.map_err(|error| Failure::file("read", file, &error))?;
+    arguments.extend(config_file::arguments_of((file, &text), command, None)?);
     match Cli::try_parse_from(arguments).map_err(usage)?.command {
         Command::Train(options) => Ok(options.run),
         _ => Err(Failure::Other("a run folder is of `brigade train`".into())),

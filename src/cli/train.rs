@@ -16,7 +16,7 @@ use brigade_layer::{Network, Optimizer};
 use brigade_nn::{Decoder, TokenWindows, Tokens};
 use std::io::Write;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ pub(super) fn train(
         options.run.network.go_on(run)?;
         options.run.tokens.go_on(run);
     }
+    if from.folder().is_none() {
+        leaves_its_origin(&options.run)?;
+    }
     let options = &options;
     let starting = Starting::of(options)?;
     let settings = settings(&starting.settings(options));
@@ -75,6 +78,22 @@ pub(super) fn train(
         };
         left -= 1;
         from = from.again(failure, left)?;
+    }
+}
+
+/// What a training starts from is not to be overwritten by it.
+fn leaves_its_origin(options: &RunOptions) -> Result<(), Failure> {
+    let (from, out) = (&options.network.from, &options.output.out);
+    let Some((from, out)) = from.as_ref().zip(out.as_ref()) else {
+        return Ok(());
+    };
+    let known = |path: &Path| path.canonicalize().ok();
+    match known(from).is_some_and(|from| Some(from) == known(out)) {
+        false => Ok(()),
+        true => Err(Failure::Usage(format!(
+            "--out {} is the model that --from starts from; give another folder",
+            out.display()
+        ))),
     }
 }
 

@@ -57,6 +57,20 @@ pub enum TensorError {
         /// The one that counts.
         other: String,
     },
+    /// One with a number that the elements it is to be written with cannot hold.
+    #[error("{path}: tensor {tensor} has {number}, too large for {float}; write {instead}")]
+    TooLarge {
+        /// The file that it is read from.
+        path: String,
+        /// Its name there.
+        tensor: String,
+        /// The number.
+        number: String,
+        /// The elements.
+        float: String,
+        /// Elements that can hold it.
+        instead: &'static str,
+    },
     /// A file that is not what it should be.
     #[error("{path}: {problem}")]
     Damaged {

@@ -22,7 +22,7 @@ pub enum FloatType {
     F32,
     /// Numbers of 16 bits with the range of f32, rounded to nearest even.
     BF16,
-    /// Numbers of 16 bits of IEEE 754, rounded to nearest even; beyond 65,504 they are infinite.
+    /// Numbers of 16 bits of IEEE 754, rounded to nearest even; up to 65,504.
     F16,
 }
 
@@ -54,6 +54,27 @@ impl FloatType {
 
     pub(super) fn of(dtype: Dtype) -> Option<Self> {
         Self::ALL.into_iter().find(|own| own.dtype() == dtype)
+    }
+
+    /// The first number that is finite and would be infinite.
+    pub(super) fn too_large(self, numbers: &[f32]) -> Option<f32> {
+        let held = match self {
+            Self::F32 => return None,
+            Self::BF16 => |number| bf16::from_f32(number).is_finite(),
+            Self::F16 => |number| f16::from_f32(number).is_finite(),
+        };
+        let mut all = numbers.iter().copied();
+        all.find(|number| number.is_finite() && !held(*number))
+    }
+
+    /// Bytes of a file as numbers.
+    pub(super) fn read(self, bytes: &[u8]) -> Vec<f32> {
+        let all = bytes.chunks_exact(self.bytes());
+        match self {
+            Self::F32 => all.map(Single::read).collect(),
+            Self::BF16 => all.map(Brain::read).collect(),
+            Self::F16 => all.map(Half::read).collect(),
+        }
     }
 
     /// Numbers as bytes, in place of what was in `into`.

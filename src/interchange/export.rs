@@ -4,8 +4,8 @@ use super::convert::{FloatType, numbers};
 use super::folder::{INDEX, TensorFolder};
 use super::matching::places;
 use crate::checkpoint::tensors_header;
-use crate::error::Error;
-use crate::files::{WholeFile, write_error, write_whole};
+use crate::error::{Error, TensorError};
+use crate::files::{WholeFile, brief, write_error, write_whole};
 use brigade_layer::{ForeignNames, Network};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -73,8 +73,8 @@ struct Part {
 /// tensors go through piece by piece.
 ///
 /// # Errors
-/// When the weights are not the network's, `to` has weights already, or a file cannot be
-/// written.
+/// When the weights are not the network's, one of them is too large for the elements, `to` has
+/// weights already, or a file cannot be written.
 pub fn export(
     from: &TensorFolder,
     (names, network): (&ForeignNames, &Network),
@@ -98,7 +98,13 @@ pub fn export(
             _ => format!("model-{number:05}-of-{count:05}.safetensors"),
         };
         let path = to.join(&name);
-        write(from, shard, &path, how)?;
+        if let Err(error) = write(from, shard, &path, how) {
+            // What is there would be taken for a part of the next try.
+            for file in &exported.files {
+                let _ = fs::remove_file(file);
+            }
+            return Err(error);
+        }
         exported.files.push(path);
         map.extend(shard.iter().map(|part| (part.name.as_str(), name.clone())));
     }
@@ -196,6 +202,18 @@ fn write(from: &TensorFolder, parts: &[Part], path: &Path, how: &Export) -> Resu
     for part in parts {
         match &part.from {
             Some(name) => numbers(from, (name, part.transposed), &mut |_, piece| {
+                if let Some(number) = how.float.too_large(piece) {
+                    return Err(Error::Tensor(Box::new(TensorError::TooLarge {
+                        path: from.file_of(name).display().to_string(),
+                        tensor: brief(name),
+                        number: number.to_string(),
+                        float: how.float.to_string(),
+                        instead: match how.float {
+                            FloatType::F16 => "bf16 or f32",
+                            _ => "f32",
+                        },
+                    })));
+                }
                 how.float.write(piece, &mut bytes);
                 file.write(&bytes)
             })?,

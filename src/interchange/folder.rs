@@ -4,7 +4,7 @@ use super::damaged;
 use super::header::{self, TensorAt};
 use super::index::Index;
 use crate::error::Error;
-use crate::files::{brief, read_error, read_up_to};
+use crate::files::{brief, read_error, read_found};
 use brigade_layer::MappedFile;
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,7 +54,7 @@ impl TensorFolder {
         if single.exists() {
             return Self::of(path, vec![single], None);
         }
-        match read_up_to(&index, MOST_INDEX_BYTES) {
+        match read_found(&index, MOST_INDEX_BYTES) {
             Ok(text) => {
                 let index = Index::parse(&text).map_err(|problem| damaged(&index, problem))?;
                 let files = index.files();

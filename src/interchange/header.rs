@@ -137,7 +137,10 @@ impl<'de> Deserialize<'de> for Entries {
                         continue;
                     }
                     let name_again = brief(&name);
-                    if entries.insert(name, map.next_value()?).is_some() {
+                    let entry = map.next_value().map_err(|error| {
+                        A::Error::custom(format!("tensor {name_again}: {error}"))
+                    })?;
+                    if entries.insert(name, entry).is_some() {
                         let problem = format!("tensor {name_again} is there twice");
                         return Err(A::Error::custom(problem));
                     }

@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 pub mod killing;
+pub mod models;
 
 use serde_json::Value;
 use std::fs;

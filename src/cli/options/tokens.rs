@@ -36,7 +36,7 @@ impl TokenOptions {
     pub(in crate::cli) fn settle(&mut self, model: Option<&Path>) {
         let own = model.map(|model| model.join(TOKENIZER));
         if self.tokenizer.is_none() {
-            self.tokenizer = own.filter(|own| own.exists());
+            self.tokenizer = own.filter(|own| own.is_file());
         }
     }
 }

@@ -2,8 +2,9 @@
 //! its own.
 
 use super::Run;
+use crate::cli::carried::{Carried, token_ids};
 use crate::cli::failure::Failure;
-use crate::cli::model::{Carried, Model, network_json};
+use crate::cli::model::{Model, network_json};
 use crate::cli::options::TrainOptions;
 use crate::cli::origin::{Origin, newest_whole};
 use crate::cli::output::{StepLine, warn};
@@ -12,9 +13,13 @@ use crate::cli::tokenizer::Vocabulary;
 use crate::ids::StepId;
 use crate::process::{self, Processes};
 use crate::{Checkpoint, SaveTo, StepReport};
+use brigade_nn::Decoder;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The token that fills up sequences.
+const PAD: &str = "pad_token_id";
 
 /// What a training goes on from.
 pub(super) struct From {
@@ -123,6 +128,7 @@ impl Run<'_> {
             Some(folder) => RunFolder::reopen(folder, plan, texts, &lines),
             None => {
                 let model = self.options.network.from.as_deref();
+                let model = from.run.as_deref().or(model);
                 let carried = model.map(Carried::of).transpose()?.unwrap_or_default();
                 let folder = RunFolder::open(out, plan, texts, &lines)?;
                 carried.write(folder.path())?;
@@ -147,6 +153,14 @@ impl Run<'_> {
             return Ok(0);
         };
         Model::of(folder)?.load(&mut self.trainer)?;
+        if let (Decoder::Llama(_), Some(pad)) = (&self.decoder, token_ids(folder)?.get(PAD))
+            && process::is_first()
+        {
+            self.output.warn(&format!(
+                "{PAD} is {pad}: transformers gives that row of the embedding no gradient, here \
+                 it is trained like all others"
+            ));
+        }
         let folder = folder.display();
         self.output.say(&format!("Starting from {folder}\n"))?;
         self.output.tell(&json!({ "from": folder.to_string() }))?;

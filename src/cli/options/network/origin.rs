@@ -3,9 +3,8 @@
 use super::{FamilyArg, NETWORK, NetworkOptions};
 use crate::cli::config_file::Decided;
 use crate::cli::failure::Failure;
-use crate::cli::model::Model;
+use crate::cli::model::{Model, network_of};
 use crate::cli::run_folder::NETWORK as NETWORK_FILE;
-use crate::files::read_json;
 use brigade_nn::Decoder;
 use clap::ValueEnum;
 use std::path::Path;
@@ -30,18 +29,28 @@ impl NetworkOptions {
         Ok(())
     }
 
-    /// Goes on with the network of a run, where the options are those that describe it.
+    /// Goes on with the network of a run, where the options are those that describe it, or were
+    /// left to what it was begun with; with another context, if so.
     pub(in crate::cli) fn go_on(&mut self, run: &Path) -> Result<(), Failure> {
         let file = run.join(NETWORK_FILE);
         if !file.exists() {
             return Ok(());
         }
-        let decoder: Decoder = read_json(&file)?;
+        let decoder = network_of(&file)?;
+        let left = self.from.is_some() && self.found.is_none();
         let mut described = self.clone();
         described.describe(&decoder);
-        if described == *self {
-            self.take(decoder);
+        described.context = self.context;
+        if !left && described != *self {
+            return Ok(());
         }
+        let decoder = match self.context {
+            own if own == decoder.context() => decoder,
+            context => decoder
+                .with_context(context)
+                .map_err(|error| Failure::Usage(format!("--context, with --resume: {error}")))?,
+        };
+        self.take(decoder);
         Ok(())
     }
 

@@ -14,6 +14,11 @@ const TRANSPOSED: [&str; 4] = [
     "mlp.c_fc.weight",
     "mlp.c_proj.weight",
 ];
+/// Settings that go by the names of other families, too.
+const WIDTH: [&str; 2] = ["n_embd", "hidden_size"];
+const HEADS: [&str; 2] = ["n_head", "num_attention_heads"];
+const LAYERS: [&str; 2] = ["n_layer", "num_hidden_layers"];
+const POSITIONS: [&str; 2] = ["n_positions", "max_position_embeddings"];
 const ACTIVATIONS: &str = "gelu_new, gelu_pytorch_tanh, gelu, relu, silu and swish";
 
 /// What a setting that is left out is there.
@@ -27,22 +32,23 @@ pub(super) fn read(settings: &Settings<'_>) -> Result<Gpt, HuggingFaceError> {
         "silu" | "swish" => Activation::Silu,
         _ => return Err(settings.refused("activation_function", ACTIVATIONS)),
     };
-    let (width, heads) = (settings.size("n_embd", 768)?, settings.size("n_head", 12)?);
+    let (width, heads) = (settings.size_by(WIDTH, 768)?, settings.size_by(HEADS, 12)?);
     if !width.is_multiple_of(heads) {
         let supported = format!("a multiple of n_head, which is {heads}");
-        return Err(settings.refused("n_embd", supported));
+        let given = WIDTH.into_iter().find(|name| settings.get(name).is_some());
+        return Err(settings.refused(given.unwrap_or(WIDTH[0]), supported));
     }
     let inner = settings.size_if("n_inner")?;
     Ok(Gpt {
         vocab: settings.size("vocab_size", 50_257)?,
-        context: settings.size("n_positions", 1024)?,
+        context: settings.size_by(POSITIONS, 1024)?,
         positions: None,
         width,
         heads,
         inner: inner.filter(|inner| *inner != 4 * width),
         activation,
         eps: settings.single("layer_norm_epsilon", 1e-5)?,
-        blocks: settings.size("n_layer", 12)?,
+        blocks: settings.size_by(LAYERS, 12)?,
         tied: settings.flag("tie_word_embeddings", true)?,
         biases: true,
         dropout: 0.0,

@@ -41,7 +41,9 @@ impl Decoder {
         settings.none("quantization_config", "weights that are not quantized")?;
         settings.is("is_encoder_decoder", false)?;
         settings.is("add_cross_attention", false)?;
+        settings.is("is_causal", true)?;
         settings.empty("pruned_heads")?;
+        settings.empty("per_layer_config")?;
         match settings.text("model_type", "missing")? {
             "gpt2" => gpt2::read(&settings).map(Self::Gpt),
             "llama" => llama::read(&settings).map(Self::Llama),

@@ -68,6 +68,17 @@ impl<'a> Settings<'a> {
         Ok(self.size_if(name)?.unwrap_or(otherwise))
     }
 
+    /// As [`Settings::size`], of a setting that goes by two names.
+    pub(super) fn size_by(&self, names: [&str; 2], otherwise: usize) -> Result<usize> {
+        let [one, other] = names;
+        match (self.size_if(one)?, self.size_if(other)?) {
+            (Some(size), Some(same)) if size != same => {
+                Err(self.refused(other, format!("the same as {one}, which is {size}")))
+            }
+            (one, other) => Ok(one.or(other).unwrap_or(otherwise)),
+        }
+    }
+
     /// A number above 0, if it is there.
     pub(super) fn number_if(&self, name: &str) -> Result<Option<f64>> {
         let Some(value) = self.get(name) else {

@@ -63,6 +63,15 @@ fn gpt2_has_its_activations_and_sizes() {
 }
 
 #[test]
+fn gpt2_has_its_sizes_by_the_names_of_other_families() {
+    let named = r#", "hidden_size": 96, "num_attention_heads": 6, "num_hidden_layers": 3,
+        "max_position_embeddings": 40, "n_head": 6"#;
+    let gpt = gpt(named);
+    assert_eq!((gpt.width, gpt.heads), (96, 6));
+    assert_eq!((gpt.blocks, gpt.context), (3, 40));
+}
+
+#[test]
 fn scalings_are_read_in_both_styles() {
     let none = RotaryScaling::None;
     for (settings, theta, scaling) in [
@@ -202,6 +211,27 @@ fn what_would_give_other_numbers_is_refused_by_name() {
             "n_embd",
             "missing",
             "multiple of n_head, which is 7",
+        ),
+        (
+            "gpt2",
+            r#""n_layer": 2, "num_hidden_layers": 3"#,
+            "num_hidden_layers",
+            "3",
+            "the same as n_layer, which is 2",
+        ),
+        (
+            "llama",
+            r#""is_causal": false"#,
+            "is_causal",
+            "false",
+            "true",
+        ),
+        (
+            "gpt2",
+            r#""per_layer_config": {"0": {}}"#,
+            "per_layer_config",
+            "0",
+            "nothing",
         ),
         ("gpt2", r#""n_layer": 0"#, "n_layer", "0", "at least 1"),
         ("gpt2", r#""n_embd": -3"#, "n_embd", "-3", "at least 1"),
