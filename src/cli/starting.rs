@@ -69,12 +69,13 @@ impl Starting {
             decided.insert("vocab", Some(self.corpus.vocab.to_string()));
         }
         decided.insert("from", None);
+        let used = self.corpus.vocabulary.as_ref();
+        let used = used.is_some_and(|vocabulary| vocabulary.json().is_some());
+        let looked_up = options.run.network.from.is_some() || options.resume.is_some();
+        if let (Some(file), true, true) = (&options.run.tokens.tokenizer, used, looked_up) {
+            decided.insert("tokenizer", Some(file.display().to_string()));
+        }
         if options.run.network.from.is_some() {
-            let used = self.corpus.vocabulary.as_ref();
-            let used = used.is_some_and(|vocabulary| vocabulary.json().is_some());
-            if let (Some(file), true) = (&options.run.tokens.tokenizer, used) {
-                decided.insert("tokenizer", Some(file.display().to_string()));
-            }
             decided.extend(options.run.network.described());
         }
         if options.plan.is_none() && !options.run.leaves_open() {
