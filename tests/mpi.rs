@@ -177,6 +177,32 @@ fn text_plans_and_traces_come_from_ranks_too() {
     }
 }
 
+/// Ranks that take a text for other tokens do not begin to generate.
+#[test]
+fn ranks_generate_with_the_same_tokens() {
+    let (here, there) = (folder_with_text(), folder_with_text());
+    let train = format!("{TIED} --nodes 2 --out run");
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tokenizer");
+    let tokenizer = fs::read(goldens.join("tokenizer.json")).unwrap();
+    for folder in [&here, &there] {
+        assert!(brigade(folder.path(), &train).status.success());
+    }
+    let generate = "generate run --prompt line --tokens 4";
+    for (tokenizer, wanted) in [
+        (&tokenizer[..], "rank 1 has other tokens: tokenizer.json"),
+        (b"{}", "rank 1 has other tokens: none (run/tokenizer.json"),
+    ] {
+        fs::write(there.path().join("run/tokenizer.json"), tokenizer).unwrap();
+        let mut command = mpirun(here.path(), 1, &[], generate);
+        command.args([":", "-n", "1", "-wdir"]).arg(there.path());
+        command.arg(env!("CARGO_BIN_EXE_brigade"));
+        let output = command.args(generate.split_whitespace()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(wanted), "{said}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+}
+
 /// One line from Brigade whatever the launcher adds; never a hang.
 #[test]
 fn what_does_not_fit_together_is_one_line() {

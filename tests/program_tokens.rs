@@ -288,6 +288,9 @@ fn bad_tokens_are_named() {
     copy("unknown", "{\"vocab\": 400,\n \"words\": 5}");
     copy("wrong", r#"{"vocab": 400, "tokenizer_sha256": "00"}"#);
     copy("lying", r#"{"vocab": 400}"#);
+    copy("zero", r#"{"vocab": 0}"#);
+    copy("short", r#"{"vocab": 400}"#);
+    fs::write(at.join("short/train.bin"), [0; 8]).unwrap();
     fs::remove_file(at.join("lying/tokenizer.json")).unwrap();
     let few = r#"{"vocab": 300}"#;
     fs::write(at.join("lying/tokens.json"), few).unwrap();
@@ -317,7 +320,9 @@ fn bad_tokens_are_named() {
             1,
             "of u16 they would be (--token-type)",
         ),
-        ("empty.bin --vocab 40", 1, "too short"),
+        ("empty.bin --vocab 40", 1, "one tenth 2; give more\n"),
+        ("short", 1, "short: train.bin must hold"),
+        ("zero", 1, "tokens.json: vocab is 0; it must be between 1"),
         ("missing.bin --vocab 40", 1, "cannot read missing.bin"),
         (
             "bad.npy --vocab 40",

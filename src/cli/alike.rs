@@ -29,6 +29,13 @@ pub(super) fn data(text: &str, deadline: Duration) -> Result<(), Failure> {
     })
 }
 
+/// What tokens are, and those that a text begins with.
+pub(super) fn tokens(text: &str, deadline: Duration) -> Result<(), Failure> {
+    compare("tokens", text, deadline, |first, other| {
+        format!("has other tokens: {other} where rank 0 has {first}; give all the same files")
+    })
+}
+
 fn compare(
     what: &'static str,
     mine: &str,

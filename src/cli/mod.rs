@@ -221,6 +221,9 @@ fn silence_panics() {
 fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
     let mut matches = matches(&arguments)?;
     let mut kept = false;
+    if let Some((_, own)) = matches.subcommand() {
+        keeps_its_tokenizer(own)?;
+    }
     if let Some((name, own)) = matches.subcommand()
         && let Some(file) = config_of(own)?
     {
@@ -241,6 +244,18 @@ fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
         run.tokens.settle(run.network.from.as_deref());
     }
     Ok((cli, matches))
+}
+
+/// A run that goes on is given no other tokenizer than its own.
+fn keeps_its_tokenizer(own: &ArgMatches) -> Result<(), Failure> {
+    let named = |name| own.try_get_one::<PathBuf>(name).ok().flatten();
+    let (Some(from), Some(given)) = (named("resume"), named("tokenizer")) else {
+        return Ok(());
+    };
+    match origin::Origin::of(from)?.run {
+        Some(run) => options::TokenOptions::same(given, &run),
+        None => Ok(()),
+    }
 }
 
 /// The configuration file that is named, or that of the run that goes on.

@@ -68,14 +68,15 @@ impl Starting {
         if self.corpus.has_ids() && options.run.output.synthetic_vocab.is_none() {
             decided.insert("vocab", Some(self.corpus.vocab.to_string()));
         }
+        let used = self.corpus.vocabulary.as_ref();
+        let used = used.is_some_and(|vocabulary| vocabulary.json().is_some());
+        let looked_up = options.run.network.from.is_some() || options.resume.is_some();
+        if let (Some(file), true, true) = (&options.run.tokens.tokenizer, used, looked_up) {
+            decided.insert("tokenizer", Some(file.display().to_string()));
+        }
         if let Some(from) = &options.run.network.from {
             let from = std::path::absolute(from).unwrap_or_else(|_| from.clone());
             decided.insert("from", Some(from.display().to_string()));
-            let used = self.corpus.vocabulary.as_ref();
-            let used = used.is_some_and(|vocabulary| vocabulary.json().is_some());
-            if let (Some(file), true) = (&options.run.tokens.tokenizer, used) {
-                decided.insert("tokenizer", Some(file.display().to_string()));
-            }
             decided.extend(options.run.network.left_to_its_origin());
         }
         if options.plan.is_none() && !options.run.leaves_open() {

@@ -36,7 +36,7 @@ pub(super) fn tokenize(options: &TokenizeOptions, to: &mut dyn Write) -> Result<
         return Ok(());
     }
     let vocabulary = Vocabulary::open(&options.tokenizer)?;
-    let files = TextFiles::find(&options.data, Some(&options.out))?;
+    let files = TextFiles::find(&options.data, &[Some(&options.out)], vocabulary.json())?;
     let folder = NewFolder::create(&options.out)?;
     let mut tokens = TokenFile::create(&folder.file(TRAINING), vocabulary.size())?;
     let source = files.each(|text| vocabulary.encode_all(text, |some| tokens.write(some)))?;

@@ -8,6 +8,8 @@ use std::time::Instant;
 /// How fast it goes.
 pub(super) struct Speed {
     prompt: usize,
+    /// How many of its tokens the network sees.
+    seen: usize,
     started: Instant,
     /// When the first and the last token came, and how many.
     came: Option<(Instant, Instant, usize)>,
@@ -20,17 +22,18 @@ pub(super) struct Line<'a> {
     text: &'a str,
     tokens: &'a [i32],
     prompt_tokens: usize,
-    /// From the beginning to the first token.
+    /// From the beginning to the first token, of those that the context has room for.
     prompt_tokens_per_s: Option<f64>,
     /// From the first token to the last.
     tokens_per_s: Option<f64>,
 }
 
 impl Speed {
-    pub(super) fn new(prompt: usize) -> Self {
+    pub(super) fn new(prompt: usize, context: usize) -> Self {
         let (started, came) = (Instant::now(), None);
         Self {
             prompt,
+            seen: prompt.min(context),
             started,
             came,
         }
@@ -51,7 +54,7 @@ impl Speed {
             (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
         };
         [
-            rate(self.prompt, (first - self.started).as_secs_f64()),
+            rate(self.seen, (first - self.started).as_secs_f64()),
             rate(count - 1, (last - first).as_secs_f64()),
         ]
     }
@@ -79,5 +82,25 @@ impl Speed {
             prompt_tokens_per_s,
             tokens_per_s,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_what_the_network_sees_counts() {
+        let started = Instant::now();
+        let at = |seconds| started + Duration::from_secs(seconds);
+        let mut speed = Speed::new(1000, 64);
+        speed.started = started;
+        speed.came = Some((at(2), at(4), 7));
+        assert_eq!(speed.per_second(), [Some(32.0), Some(3.0)]);
+        speed = Speed::new(10, 64);
+        speed.started = started;
+        speed.came = Some((at(2), at(4), 7));
+        assert_eq!(speed.per_second(), [Some(5.0), Some(3.0)]);
     }
 }

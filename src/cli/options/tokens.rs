@@ -1,7 +1,9 @@
 //! What the data are, where they are no plain text.
 
 use super::whole;
+use crate::cli::failure::Failure;
 use crate::cli::run_folder::TOKENIZER;
+use crate::cli::tokenizer::Vocabulary;
 use brigade_nn::NumberType;
 use clap::{Args, ValueEnum, ValueHint};
 use std::path::{Path, PathBuf};
@@ -29,6 +31,24 @@ impl TokenOptions {
         let kept = run.join(TOKENIZER);
         if self.tokenizer.is_some() && kept.exists() {
             self.tokenizer = Some(kept);
+        }
+    }
+
+    /// Another tokenizer than the one that a run keeps would make other tokens of its text.
+    pub(in crate::cli) fn same(given: &Path, run: &Path) -> Result<(), Failure> {
+        let Some(kept) = Vocabulary::of_folder(run)? else {
+            return Ok(());
+        };
+        let given_sha256 = Vocabulary::open(given)?.sha256().unwrap_or_default();
+        let kept_sha256 = kept.sha256().unwrap_or_default();
+        match given_sha256 == kept_sha256 {
+            true => Ok(()),
+            false => Err(Failure::Usage(format!(
+                "--tokenizer {} (SHA-256 {given_sha256}) is another one than that of the run that \
+                 goes on, {} ({kept_sha256}); leave it out",
+                given.display(),
+                run.join(TOKENIZER).display()
+            ))),
         }
     }
 

@@ -11,15 +11,21 @@ use std::path::{Path, PathBuf};
 const LARGE: u64 = 64 << 20;
 
 /// A text file, or all text files of a folder in the order of their paths.
-pub(in crate::cli) struct TextFiles {
+pub(in crate::cli) struct TextFiles<'a> {
     given: PathBuf,
     paths: Vec<PathBuf>,
     folder: bool,
+    tokenizer: Option<&'a [u8]>,
 }
 
-impl TextFiles {
-    /// What is in `besides`, an earlier run's folder, is no text to train on.
-    pub(in crate::cli) fn find(given: &Path, besides: Option<&Path>) -> Result<Self, Failure> {
+impl<'a> TextFiles<'a> {
+    /// In a folder a tokenizer, wherever it lies, is no text to train on, nor is what is in
+    /// `besides`, an earlier run's folder or a model's, or in any other folder with weights.
+    pub(in crate::cli) fn find(
+        given: &Path,
+        besides: &[Option<&Path>],
+        tokenizer: Option<&'a [u8]>,
+    ) -> Result<Self, Failure> {
         let kind = fs::metadata(given).map_err(|error| Failure::file("read", given, &error))?;
         let folder = kind.is_dir();
         let paths = match folder {
@@ -30,6 +36,7 @@ impl TextFiles {
             given: given.to_owned(),
             paths,
             folder,
+            tokenizer,
         })
     }
 
@@ -41,6 +48,9 @@ impl TextFiles {
         let (mut files, mut bytes) = (0, 0);
         for path in &self.paths {
             let content = Content::of(path)?;
+            if self.folder && self.tokenizer == Some(content.bytes()) {
+                continue;
+            }
             let text = match text_of(content.bytes()) {
                 Ok("") if self.folder => continue,
                 Ok(text) => text,
@@ -100,16 +110,21 @@ fn text_of(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
 }
 
 /// All files, skipping what git ignores and what is hidden.
-fn files_of(folder: &Path, besides: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+fn files_of(folder: &Path, besides: &[Option<&Path>]) -> Result<Vec<PathBuf>, Failure> {
     let fail =
         |error: ignore::Error| Failure::Other(format!("cannot read {}: {error}", folder.display()));
     let mut paths = Vec::new();
-    let besides = besides.and_then(|besides| besides.canonicalize().ok());
+    let besides = besides.iter().flatten();
+    let besides: Vec<_> = besides.flat_map(|it| it.canonicalize()).collect();
     let mut walk = WalkBuilder::new(folder);
     walk.require_git(false)
         .sort_by_file_path(Path::cmp)
         .filter_entry(move |entry| {
-            besides.is_none() || entry.path().canonicalize().ok() != besides
+            let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
+            let own = || entry.path().canonicalize();
+            let beside = is_folder && own().is_ok_and(|own| besides.contains(&own));
+            let model = is_folder && entry.depth() > 0 && is_model(entry.path());
+            !(beside || model)
         });
     for entry in walk.build() {
         let entry = entry.map_err(fail)?;
@@ -118,4 +133,14 @@ fn files_of(folder: &Path, besides: Option<&Path>) -> Result<Vec<PathBuf>, Failu
         }
     }
     Ok(paths)
+}
+
+/// Whether a folder has weights: a model's, or a run's.
+fn is_model(folder: &Path) -> bool {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = files.map(|file| PathBuf::from(file.file_name()));
+    names.into_iter().any(|name| {
+        let kind = name.extension();
+        kind.is_some_and(|kind| kind == "safetensors")
+    })
 }

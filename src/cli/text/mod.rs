@@ -96,7 +96,10 @@ impl Corpus {
         let source = (read.source, read.vocab, read.vocabulary);
         let context = options.network.context;
         match read.validation {
-            Some(validation) => Self::new((read.training, validation), context, source),
+            Some(validation) => {
+                let parts = [TRAINING, VALIDATION];
+                Self::new((read.training, validation), parts, context, source)
+            }
             None => Self::split(read.training, context, source),
         }
     }
@@ -123,11 +126,25 @@ impl Corpus {
                 return Err(Failure::Usage(problem.into()));
             }
         };
-        let vocab = given.vocab_of(vocabulary.size())?;
-        let files = TextFiles::find(data, options.output.out.as_deref())?;
+        let known = token_files::below(options.network.vocab_found(), vocabulary.size());
+        let vocab = given.vocab_of(known)?;
+        let besides = [&options.output.out, &options.network.from];
+        let besides = besides.map(Option::as_deref);
+        let files = TextFiles::find(data, &besides, vocabulary.json())?;
         let mut tokens: Vec<i32> = Vec::new();
         let source = files.each(|text| {
             vocabulary.encode_all(text, |some| {
+                let outside = some.iter().position(|token| *token as usize >= vocab);
+                if let Some(at) = outside {
+                    return Err(Failure::Other(format!(
+                        "{}: token {} is {} (of {}), the model knows {vocab}; give it data of its \
+                         own tokens",
+                        data.display(),
+                        tokens.len() + at,
+                        some[at],
+                        vocabulary.size()
+                    )));
+                }
                 tokens.extend_from_slice(some);
                 Ok(())
             })
@@ -169,20 +186,26 @@ impl Corpus {
             tokens.slice(0..training)?,
             tokens.slice(training..tokens.len())?,
         );
-        Self::new(parts, context, source)
+        let names = ["nine tenths of it", "one tenth"];
+        Self::new(parts, names, context, source)
     }
 
     fn new(
         (training, validation): (Tokens, Tokens),
+        [first, second]: [&str; 2],
         context: usize,
         (source, vocab, vocabulary): Source,
     ) -> Result<Self, Failure> {
         let needed = context.saturating_add(1);
         if training.len() < needed || validation.len() < 2 {
-            let most = training.len().saturating_sub(1).max(1);
+            let shorter = match (training.len(), validation.len()) {
+                (2.., 2..) => format!(", or --context {} or less", training.len() - 1),
+                // No context is short enough.
+                _ => String::new(),
+            };
             return Err(Failure::Other(format!(
-                "{source} is too short: nine tenths of it must hold {needed} tokens and one tenth 2; \
-                 give more text or --context {most} or less"
+                "{source} is too short: {first} must hold {needed} tokens and {second} 2; give \
+                 more{shorter}"
             )));
         }
         Ok(Self {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 pub(in crate::cli) const TRAINING: &str = "train.bin";
 pub(in crate::cli) const VALIDATION: &str = "val.bin";
 pub(in crate::cli) const ABOUT: &str = "tokens.json";
+const MOST_VOCAB: usize = i32::MAX as usize;
 
 /// What a folder of tokens says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,20 @@ pub(in crate::cli) struct About {
     /// Which text they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) source: Option<String>,
+}
+
+impl About {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let about: Self = read_json(path)?;
+        match (1..=MOST_VOCAB).contains(&about.vocab) {
+            true => Ok(about),
+            false => Err(Failure::Other(format!(
+                "{}: vocab is {}; it must be between 1 and {MOST_VOCAB}",
+                path.display(),
+                about.vocab
+            ))),
+        }
+    }
 }
 
 fn nano_gpt() -> NumberType {
@@ -72,7 +87,7 @@ impl TokenFiles {
         match (training.exists(), validation.exists()) {
             (false, false) => Ok(None),
             (true, true) => {
-                let about = about.exists().then(|| read_json(&about)).transpose()?;
+                let about = about.exists().then(|| About::read(&about)).transpose()?;
                 Ok(Some(Self::Folder(data.to_owned(), about)))
             }
             (has, _) => {
@@ -104,7 +119,8 @@ impl TokenFiles {
         let vocabulary = self.vocabulary(options, about)?;
         let known = about.map(|about| about.vocab);
         let known = known.max(vocabulary.as_ref().map(Vocabulary::size));
-        let vocab = self.vocab(options, known.or(network))?;
+        let known = known.map(|known| below(network, known)).or(network);
+        let vocab = self.vocab(options, known)?;
         let (training, validation) = match self {
             Self::Npy(_) if options.token_type.is_some() => return Err(not_for("arrays")),
             Self::Npy(file) => (Tokens::open_npy(file)?, None),
@@ -184,14 +200,18 @@ impl TokenOptions {
     /// The vocabulary, where so many tokens are known.
     pub(super) fn vocab_of(&self, known: usize) -> Result<usize, Failure> {
         let vocab = self.vocab.unwrap_or(known);
-        match vocab >= known && (1..=i32::MAX as usize).contains(&vocab) {
+        match vocab >= known && (1..=MOST_VOCAB).contains(&vocab) {
             true => Ok(vocab),
             false => Err(Failure::Usage(format!(
-                "--vocab is {vocab}; it must be between {known} and {}",
-                i32::MAX
+                "--vocab is {vocab}; it must be between {known} and {MOST_VOCAB}"
             ))),
         }
     }
+}
+
+/// So many tokens are known, of which a given network may know fewer: then those that occur decide.
+pub(super) fn below(network: Option<usize>, known: usize) -> usize {
+    network.map_or(known, |network| network.min(known))
 }
 
 /// The type of the numbers in token files.

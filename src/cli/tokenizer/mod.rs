@@ -1,5 +1,6 @@
 //! What tokens are: bytes, or those of a tokenizer.json.
 
+mod decoding;
 #[cfg(feature = "tokenizers")]
 mod library;
 #[cfg(not(feature = "tokenizers"))]
@@ -10,6 +11,7 @@ use super::failure::Failure;
 use super::run_folder::TOKENIZER;
 use crate::files::read_up_to;
 use crate::plan::hex;
+use decoding::Decoding;
 use library::Library;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -21,10 +23,6 @@ const MOST_BYTES: u64 = 128 << 20;
 pub(super) const BYTES: usize = 256;
 /// Text is encoded in pieces of about so many bytes.
 const PIECE: usize = 1 << 16;
-/// What a token is as text may depend on so many before it.
-const BEFORE: usize = 8;
-/// What stands where bytes are no text, or no whole character yet.
-const NO_TEXT: char = char::REPLACEMENT_CHARACTER;
 
 /// What tokens are.
 pub(super) enum Vocabulary {
@@ -134,11 +132,7 @@ impl Vocabulary {
 
     /// Makes text of tokens as they come.
     pub(super) fn decoding(&self) -> Decoding<'_> {
-        Decoding {
-            vocabulary: self,
-            tokens: Vec::new(),
-            said: 0,
-        }
+        Decoding::new(self)
     }
 
     fn decode(&self, tokens: &[i32]) -> Result<String, Failure> {
@@ -161,89 +155,34 @@ impl Tokenizer {
     }
 }
 
-/// Text of tokens, given out when its characters are whole.
-pub(super) struct Decoding<'a> {
-    vocabulary: &'a Vocabulary,
-    /// The last tokens.
-    tokens: Vec<i32>,
-    /// Bytes of their text that were given out.
-    said: usize,
-}
-
-impl Decoding<'_> {
-    /// What this token adds: nothing where a character goes on in the next one.
-    pub(super) fn push(&mut self, token: i32) -> Result<String, Failure> {
-        self.tokens.push(token);
-        let text = self.vocabulary.decode(&self.tokens)?;
-        // However many bytes of it are there, a character that is not whole is one of these.
-        let whole = text.strip_suffix(NO_TEXT).unwrap_or(&text);
-        let new = self.give(whole);
-        if whole.len() == text.len() && self.tokens.len() >= 4 * BEFORE {
-            self.tokens.drain(..self.tokens.len() - BEFORE);
-            self.said = self.vocabulary.decode(&self.tokens)?.len();
-        }
-        Ok(new)
-    }
-
-    /// What still waits for the rest of a character that does not come.
-    pub(super) fn finish(mut self) -> Result<String, Failure> {
-        let text = self.vocabulary.decode(&self.tokens)?;
-        Ok(self.give(&text))
-    }
-
-    fn give(&mut self, text: &str) -> String {
-        let new = text.get(self.said..).unwrap_or_default().to_owned();
-        self.said = self.said.max(text.len());
-        new
-    }
-}
-
 /// Bytes of the first piece of a text: about `piece`, up to a line that begins with no blank after
 /// one that does not end with one. There tokenizers of bytes cut anyway, so that the pieces have
-/// the tokens of the whole. Where there is none for long, it is any character.
+/// the tokens of the whole. Where there is none for long, it is a blank between words, which
+/// belongs to the word behind it; where there is none of these, any character.
 fn first_piece(text: &str, piece: usize) -> usize {
     if text.len() <= 2 * piece {
         return text.len();
     }
     let whole = |most: usize| (0..=most).rev().find(|at| text.is_char_boundary(*at));
     let (from, to) = (whole(piece).unwrap_or(0), whole(2 * piece).unwrap_or(0));
-    let ends = text[from..to].match_indices('\n').map(|(at, _)| from + at);
     let solid = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
-    let mut ends = ends.filter(|at| {
-        solid(text[..*at].chars().next_back()) && solid(text[at + 1..].chars().next())
+    // Whether what is from here on, so many bytes, stands alone between two that are no blanks.
+    let alone = |at: usize, bytes: usize| {
+        solid(text[..at].chars().next_back()) && solid(text[at + bytes..].chars().next())
+    };
+    let mut ends = text[from..to].match_indices('\n').map(|(at, _)| from + at);
+    let line = ends.find(|at| {
+        let start = at - usize::from(text[..*at].ends_with('\r'));
+        alone(start, at + 1 - start)
     });
-    ends.next().map_or(to, |at| at + 1)
+    let mut blanks = text[from..to].match_indices(' ').map(|(at, _)| from + at);
+    let blank = || blanks.find(|at| alone(*at, 1));
+    line.map(|at| at + 1).or_else(blank).unwrap_or(to)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_of_bytes_is_given_out_when_characters_are_whole() {
-        let vocabulary = Vocabulary::Bytes;
-        let mut decoding = vocabulary.decoding();
-        let mut pieces = Vec::new();
-        for token in vocabulary.encode("aé€😀b").unwrap() {
-            pieces.push(decoding.push(token).unwrap());
-        }
-        let wanted = ["a", "", "é", "", "", "€", "", "", "", "😀", "b"];
-        assert_eq!(pieces, wanted);
-        assert_eq!(decoding.finish().unwrap(), "");
-        // What is no text is not waited for, and nothing of it is lost.
-        let random = brigade_layer::Random::named(1, "bytes");
-        for case in 0..200 {
-            let some = [b'a', 0xff, 0x80, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0xa6, 0x80];
-            let byte = |at| some[random.below(case, at, some.len() as u64) as usize];
-            let bytes: Vec<u8> = (0..100).map(byte).collect();
-            let (mut decoding, mut text) = (vocabulary.decoding(), String::new());
-            for byte in &bytes {
-                text += &decoding.push(i32::from(*byte)).unwrap();
-            }
-            text += &decoding.finish().unwrap();
-            assert_eq!(text, String::from_utf8_lossy(&bytes));
-        }
-    }
 
     #[test]
     fn pieces_are_cut_between_lines_and_nothing_is_lost() {
@@ -264,6 +203,11 @@ mod tests {
         let solid = "é".repeat(500);
         assert_eq!(first_piece(&solid, 100), 200);
         assert_eq!(first_piece("ab", 100), 2);
+        let windows = "line  \r\n\r\nline\r\n".repeat(20);
+        assert!(windows[..first_piece(&windows, 100)].ends_with("line\r\n"));
+        let words = "word  éé ".repeat(60);
+        let (piece, rest) = words.split_at(first_piece(&words, 100));
+        assert!(piece.ends_with("éé") && rest.starts_with(" word"));
     }
 
     #[cfg(feature = "tokenizers")]
@@ -288,7 +232,7 @@ mod tests {
             let (mut decoding, mut again) = (vocabulary.decoding(), String::new());
             for token in wanted {
                 let piece = decoding.push(token).unwrap();
-                assert!(!piece.contains(NO_TEXT), "{piece:?} of {text:?}");
+                assert!(!piece.contains(decoding::NO_TEXT), "{piece:?} of {text:?}");
                 again += &piece;
             }
             again += &decoding.finish().unwrap();
@@ -312,15 +256,20 @@ mod tests {
         };
         vocabulary.encode_all(&text, take).unwrap();
         assert!(all == vocabulary.encode(&text).unwrap());
-        let (mut rest, mut small) = (text.as_str(), Vec::new());
-        rest = &rest[..40_000];
-        let whole = vocabulary.encode(rest).unwrap();
-        while !rest.is_empty() {
-            let (piece, more) = rest.split_at(first_piece(rest, 300));
-            small.extend(vocabulary.encode(piece).unwrap());
-            rest = more;
+        let text = &text[..40_000];
+        for text in [
+            text.to_owned(),
+            text.replace('\n', "\r\n"),
+            text.replace('\n', " "),
+        ] {
+            let (mut rest, mut small) = (text.as_str(), Vec::new());
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(first_piece(rest, 300));
+                small.extend(vocabulary.encode(piece).unwrap());
+                rest = more;
+            }
+            assert!(small == vocabulary.encode(&text).unwrap());
         }
-        assert!(small == whole);
     }
 
     /// A file that was damaged is read or refused: nothing else happens.

@@ -138,10 +138,16 @@ impl Run<'_> {
             )?,
             (count, sampling),
         );
-        go_on(&mut self.trainer, &vocabulary, &prompt, asked, |piece| {
-            text.extend(piece.chars().map(harmless));
-            !interrupt.asked()
-        })?;
+        go_on(
+            &mut self.trainer,
+            &vocabulary,
+            &prompt,
+            asked,
+            |_, piece| {
+                text.extend(piece.chars().map(harmless));
+                !interrupt.asked()
+            },
+        )?;
         Ok(Some(text))
     }
 

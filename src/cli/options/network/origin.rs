@@ -127,9 +127,8 @@ impl NetworkOptions {
         if vocab > decoder.vocab() {
             let known = decoder.vocab();
             return Err(Failure::Other(format!(
-                "the data have tokens up to {}, the model knows {known}; give it data of its own \
-                 tokens",
-                vocab - 1
+                "tokens are to be below {vocab}, the model knows {known}; leave --vocab out, and \
+                 give it data of its own tokens"
             )));
         }
         Ok(decoder.clone())
