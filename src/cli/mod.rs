@@ -1,17 +1,16 @@
 //! The program: one file per subcommand, nothing that a user of the library would need.
 
-use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 mod alike;
 mod breakdown;
 mod carried;
 mod checkpoint;
+mod command_line;
 mod config_file;
 mod ending;
 mod export;
@@ -40,8 +39,9 @@ mod tokenizer;
 mod train;
 
 use crate::process;
+use command_line::{matches, parse, usage};
 use config_file::Decided;
-use failure::{Failure, in_one_line};
+use failure::Failure;
 use options::{PlanOptions, ProfileOptions, RunOptions, TrainOptions};
 
 /// Pipeline-parallel training: one program, the same numbers bit for bit however many nodes it runs
@@ -215,91 +215,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// that this is a bug: the text that Rust prints would only be noise.
 fn silence_panics() {
     std::panic::set_hook(Box::new(|_| {}));
-}
-
-/// The command line, with the options of a configuration file where it names one.
-fn parse(mut arguments: Vec<OsString>) -> Result<(Cli, ArgMatches), Failure> {
-    let mut matches = matches(&arguments)?;
-    let mut kept = false;
-    if let Some((_, own)) = matches.subcommand() {
-        keeps_its_tokenizer(own)?;
-    }
-    if let Some((name, own)) = matches.subcommand()
-        && let Some(file) = config_of(own)?
-    {
-        kept = keeps_its_network(own)?;
-        let command = Cli::command();
-        let command = command.find_subcommand(name).expect("it was just matched");
-        let more = config_file::arguments(&file, command, Some(own))?;
-        let at = arguments.iter().position(|argument| argument == name);
-        let at = at.map_or(arguments.len(), |at| at + 1);
-        arguments.splice(at..at, more);
-        matches = self::matches(&arguments)?;
-    }
-    let mut cli = Cli::from_arg_matches(&matches).map_err(usage)?;
-    if let Some(run) = cli.command.run_options() {
-        if !kept {
-            run.network.settle()?;
-        }
-        run.tokens.settle(run.network.from.as_deref());
-    }
-    Ok((cli, matches))
-}
-
-/// A run that goes on is given no other tokenizer than its own.
-fn keeps_its_tokenizer(own: &ArgMatches) -> Result<(), Failure> {
-    let named = |name| own.try_get_one::<PathBuf>(name).ok().flatten();
-    let (Some(from), Some(given)) = (named("resume"), named("tokenizer")) else {
-        return Ok(());
-    };
-    match origin::Origin::of(from)?.run {
-        Some(run) => options::TokenOptions::same(given, &run),
-        None => Ok(()),
-    }
-}
-
-/// The configuration file that is named, or that of the run that goes on.
-fn config_of(own: &ArgMatches) -> Result<Option<PathBuf>, Failure> {
-    let named = |name| own.try_get_one::<PathBuf>(name).ok().flatten();
-    match (named("config"), named("resume")) {
-        (Some(file), _) => Ok(Some(file.clone())),
-        (None, Some(from)) => {
-            let run = origin::Origin::of(from)?.run;
-            Ok(run.map(|run| run.join(run_folder::CONFIG)))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-/// Whether it is a run that goes on with the network in its folder: what it was begun with may be
-/// gone.
-fn keeps_its_network(own: &ArgMatches) -> Result<bool, Failure> {
-    let given = |name| own.try_get_one::<PathBuf>(name).ok().flatten();
-    let (Some(resume), None) = (given("resume"), given("from")) else {
-        return Ok(false);
-    };
-    let run = origin::Origin::of(resume)?.run;
-    Ok(run.is_some_and(|run| run.join(run_folder::NETWORK).exists()))
-}
-
-fn matches(arguments: &[OsString]) -> Result<ArgMatches, Failure> {
-    Cli::command()
-        .try_get_matches_from(arguments)
-        .map_err(usage)
-}
-
-fn usage(error: clap::Error) -> Failure {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
-            Ok(()) => Failure::Closed,
-            Err(error) => Failure::printing(&error),
-        },
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = error.print();
-            Failure::Usage("a subcommand is missing; start with brigade train .".into())
-        }
-        _ => Failure::Usage(in_one_line(&error)),
-    }
 }
 
 fn obey((cli, matches): (Cli, ArgMatches)) -> Result<(), Failure> {

@@ -1,10 +1,11 @@
 //! The options of `brigade train` where nobody gives them: those of a run folder, and those that
 //! they have by themselves.
 
+use super::command_line::{matches, usage};
 use super::config_file::{self, Decided};
 use super::failure::Failure;
 use super::options::RunOptions;
-use super::{Cli, Command, matches, usage};
+use super::{Cli, Command};
 use crate::files::read_found_text;
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
