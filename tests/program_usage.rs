@@ -5,7 +5,7 @@
 
 mod program;
 
-use program::{SMALL, assert_fails, brigade, folder_with_text};
+use program::{assert_fails, brigade, folder_with_text};
 use std::fs;
 
 #[test]
@@ -173,7 +173,8 @@ fn other_commands_are_as_clear() {
 fn one_of_several_without_mpi_is_refused() {
     let folder = folder_with_text();
     let run = |rank: &str| {
-        let mut command = program::command(folder.path(), &format!("train text.txt {SMALL}"));
+        let mut command =
+            program::command(folder.path(), &format!("train text.txt {}", program::SMALL));
         command.env("OMPI_COMM_WORLD_RANK", rank);
         command.env("OMPI_COMM_WORLD_SIZE", "4");
         command.output().unwrap()

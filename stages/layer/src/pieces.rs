@@ -110,8 +110,8 @@ impl Network {
     }
 
     /// The layer that needs to see the last position of a piece only: the one that makes the
-    /// prediction, if it takes numbers, keeps nothing along a sequence and nobody but the loss reads
-    /// it. `shapes` are those of any pieces.
+    /// prediction, if it takes numbers, keeps nothing along a sequence and only the loss reads it.
+    /// `shapes` are those of any pieces.
     pub fn sees_last_only(&self, shapes: &[LayerShapes]) -> Option<LayerIndex> {
         let layer = self.predicting().ok()?;
         let read = self.edges.iter().filter(|edge| edge.from == layer);
