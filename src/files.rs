@@ -179,8 +179,18 @@ const MOST_JSON_BYTES: u64 = 256 << 20;
 /// Reads a JSON file. Checks that are made while it is read have the line and column in their
 /// errors.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, PlanError> {
+    json_of(path, read_up_to(path, MOST_JSON_BYTES))
+}
+
+/// As [`read_json`], of what is found in a folder.
+#[cfg(feature = "cli")]
+pub(crate) fn read_found_json<T: DeserializeOwned>(path: &Path) -> Result<T, PlanError> {
+    json_of(path, read_found(path, MOST_JSON_BYTES))
+}
+
+fn json_of<T: DeserializeOwned>(path: &Path, read: io::Result<Vec<u8>>) -> Result<T, PlanError> {
     let name = path.display().to_string();
-    match read_up_to(path, MOST_JSON_BYTES) {
+    match read {
         Ok(content) => parse_json(&name, &content),
         Err(error) => Err(PlanError::File {
             path: name,

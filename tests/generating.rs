@@ -234,3 +234,45 @@ fn a_table_of_what_follows_generates() {
     let tokens = trainer.generate(&text, &generation, likeliest, on).unwrap();
     assert_eq!(tokens.tokens.len(), 8);
 }
+
+/// A loss of whole sequences.
+#[derive(Debug)]
+struct OfAll(nn::CrossEntropy);
+
+impl LayerSpec for OfAll {
+    type Layer = nn::CrossEntropyLayer;
+    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
+        match inputs[0].shape.axes()[1] {
+            30 => self.0.outputs(inputs),
+            _ => Err(LayerError::spec("loss", "it takes all 30 positions")),
+        }
+    }
+    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
+        self.0.cost(inputs)
+    }
+    fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError> {
+        self.0.build(cx)
+    }
+    fn loss_terms(&self, targets: &Tensors) -> Result<f64, LayerError> {
+        self.0.loss_terms(targets)
+    }
+}
+
+/// Whatever the loss wants, it takes no part.
+#[test]
+fn a_loss_of_whole_sequences_is_in_nobodys_way() {
+    let network = Network::builder()
+        .input(TensorSpec::i32([30]))
+        .target(TensorSpec::i32([30]))
+        .layer("embed", nn::Embedding::new(VOCABULARY, 8))
+        .layer("head", nn::Linear::new(8, VOCABULARY))
+        .loss("loss", OfAll(nn::CrossEntropy::new()));
+    let mut trainer = Trainer::start_inference(&network.build().unwrap(), &one_row()).unwrap();
+    let generation = Generation {
+        tokens: 3,
+        ..Generation::default()
+    };
+    let on = |_| ControlFlow::Continue(());
+    let generated = trainer.generate(&prompt(5), &generation, likeliest, on);
+    assert_eq!(generated.unwrap().tokens.len(), 3);
+}

@@ -239,6 +239,25 @@ fn a_run_makes_text_of_its_tokens() {
     );
 }
 
+/// Opening what is no file would take forever.
+#[cfg(unix)]
+#[test]
+fn a_pipe_beside_tokens_is_refused() {
+    let folder = tokenized();
+    let at = folder.path();
+    fs::remove_file(at.join("tokens/tokens.json")).unwrap();
+    let pipe = at.join("tokens/tokens.json");
+    let made = std::process::Command::new("mkfifo").arg(pipe).status();
+    assert!(made.unwrap().success());
+    let output = brigade(at, &format!("train tokens {SMALL} --steps 1"));
+    assert_fails(
+        &output,
+        "a pipe",
+        1,
+        "tokens.json: cannot be read: it is no file",
+    );
+}
+
 #[test]
 fn a_run_on_tokens_goes_on() {
     let folder = tokenized();

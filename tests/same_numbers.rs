@@ -9,6 +9,7 @@ use brigade::layer::Precision;
 use brigade::nn::Gpt;
 use brigade::schedule::Schedule;
 use brigade::{Config, Cuts, ScheduleKind, Trainer, Transport};
+use common::precisions::from_any_pipeline;
 use common::*;
 
 const STEPS: usize = 20;
@@ -128,28 +129,7 @@ fn neither_precision_nor_rounded_messages_let_the_cut_show() {
         (Precision::F32, Precision::Bf16),
         (Precision::Bf16, Precision::Bf16),
     ] {
-        let of = |nodes, schedule, threads, transport| {
-            let config = Config {
-                precision,
-                wire,
-                transport,
-                ..with(nodes, schedule, Cuts::Balanced, threads)
-            };
-            train(&network, &config, 3, &data)
-        };
-        let one = of(1, ScheduleKind::GPipe, 1, Transport::Local);
-        for (nodes, schedule, threads, transport) in [
-            (1, ScheduleKind::OneFOneB, 2, Transport::Local),
-            (2, ScheduleKind::ZbV, 1, Transport::Local),
-            (2, ScheduleKind::OneFOneB, 3, Transport::Encoded),
-            (5, ScheduleKind::ZbH1, 1, Transport::Encoded),
-        ] {
-            let found = of(nodes, schedule, threads, transport);
-            assert_eq!(
-                found, one,
-                "{precision:?} {wire:?} {nodes} {schedule} {threads}"
-            );
-        }
+        let one = from_any_pipeline(&network, (precision, wire), &data);
         assert!(
             !all.contains(&one),
             "{precision:?} {wire:?} changes nothing"

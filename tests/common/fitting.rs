@@ -1,8 +1,9 @@
 //! Whether nodes hold what was predicted.
 
-use super::adamw;
+use super::{adamw, is_legal, numbers, with};
 use brigade::layer::{Data, Network};
-use brigade::{Config, Error, PlanError, Trainer};
+use brigade::{Config, Cuts, Error, PlanError, Recompute, ScheduleKind, Trainer};
+use std::ops::Range;
 
 /// Trains, evaluates and predicts with a limit of exactly what was predicted.
 pub fn stays_within_its_plan<D: Data + Clone>(network: &Network, config: &Config, data: &D) -> f64 {
@@ -55,4 +56,27 @@ pub fn stays_within_its_plan<D: Data + Clone>(network: &Network, config: &Config
     };
     assert_eq!(needed_bytes, most);
     least
+}
+
+/// The same of a network of `numbers` by every schedule, with and without recomputation: of all,
+/// and of these segments. With costs the order depends on the limit, so those schedules are left
+/// out.
+pub fn stays_within_any_plan(network: &Network, nodes: &[usize], segments: &[Range<usize>]) {
+    for nodes in nodes {
+        for schedule in ScheduleKind::ALL {
+            for recompute in [
+                Recompute::Never,
+                Recompute::Always,
+                Recompute::Layers(segments.to_vec()),
+            ] {
+                let config = Config {
+                    recompute,
+                    ..with(*nodes, schedule, Cuts::Uniform, 1)
+                };
+                if is_legal(network, &config) && !schedule.uses_costs() {
+                    stays_within_its_plan(network, &config, &numbers(13));
+                }
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod fitting;
 pub mod history;
 pub mod planning;
+pub mod precisions;
 
 use brigade::ids::NodeCount;
 use brigade::layer::*;

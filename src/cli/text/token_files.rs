@@ -4,7 +4,7 @@
 use crate::cli::failure::Failure;
 use crate::cli::options::TokenOptions;
 use crate::cli::tokenizer::Vocabulary;
-use crate::files::read_json;
+use crate::files::read_found_json;
 use brigade_nn::{NumberType, Tokens};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub(in crate::cli) struct About {
 
 impl About {
     fn read(path: &Path) -> Result<Self, Failure> {
-        let about: Self = read_json(path)?;
+        let about: Self = read_found_json(path)?;
         match (1..=MOST_VOCAB).contains(&about.vocab) {
             true => Ok(about),
             false => Err(Failure::Other(format!(

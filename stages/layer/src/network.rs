@@ -190,9 +190,18 @@ impl Network {
     /// Names the layer whose inputs do not fit, with what it expected; or up to which layers take
     /// more than 2^62 bytes.
     pub fn infer(&self, rows: usize) -> Result<Vec<LayerShapes>, LayerError> {
-        let mut all: Vec<LayerShapes> = Vec::with_capacity(self.layers.len());
+        self.infer_first(rows, self.layers.len())
+    }
+
+    /// As [`Network::infer`], of the first so many layers.
+    pub(crate) fn infer_first(
+        &self,
+        rows: usize,
+        layers: usize,
+    ) -> Result<Vec<LayerShapes>, LayerError> {
+        let mut all: Vec<LayerShapes> = Vec::with_capacity(layers);
         let mut bytes = 0;
-        for (index, layer) in self.enumerate() {
+        for (index, layer) in self.enumerate().take(layers) {
             let inputs = (layer.inputs.iter())
                 .map(|source| match *source {
                     Source::Feed(feed) => {

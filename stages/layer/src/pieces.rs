@@ -46,22 +46,12 @@ impl Network {
         }
     }
 
-    /// The network for pieces of so many positions: where its input and its targets have its
-    /// [`context`](Network::context), they have `length`.
-    ///
-    /// # Errors
-    /// As [`Network::context`].
-    pub fn for_pieces(&self, length: usize) -> Result<Self, LayerError> {
-        let context = self.context()?;
+    /// The network with pieces of so many positions for its input. Its loss, which takes no part in
+    /// generating, stays as it is.
+    fn with_pieces(&self, length: usize) -> Result<Self, LayerError> {
+        self.context()?;
         let mut pieces = self.clone();
-        for feed in pieces.inputs.iter_mut().chain(&mut pieces.targets) {
-            if let [first, rest @ ..] = feed.shape.axes()
-                && *first == context
-            {
-                let axes = [&[length], rest].concat();
-                feed.shape = crate::Shape::new(&axes)?;
-            }
-        }
+        pieces.inputs[0].shape = crate::Shape::new(&[length])?;
         Ok(pieces)
     }
 
@@ -74,7 +64,10 @@ impl Network {
     /// are not logits [1, positions, vocabulary].
     pub fn infer_piece(&self, length: usize) -> Result<Vec<LayerShapes>, LayerError> {
         let predicting = self.predicting()?;
-        let (whole, mut piece) = (self.infer(1)?, self.for_pieces(length)?.infer(1)?);
+        let whole = self.infer(1)?;
+        let before_loss = self.layers.len() - 1;
+        let mut piece = self.with_pieces(length)?.infer_first(1, before_loss)?;
+        piece.extend_from_slice(&whole[before_loss..]);
         for (piece, whole) in piece.iter_mut().zip(&whole) {
             let (cost, whole) = (&mut piece.cost, &whole.cost);
             cost.sequence_bytes = whole.sequence_bytes;

@@ -1,13 +1,13 @@
 //! Causal attention of queries, keys and values.
 
-use super::cache::{self, KeyValueCache, Piece};
+use super::cache;
+use super::mixing::Mixing;
 use super::sizes::Sizes;
-use crate::kernels::attention::{Attention, Sequences};
-use crate::kernels::random::{Mask, check_probability};
+use crate::kernels::attention::Sequences;
+use crate::kernels::random::check_probability;
 use crate::shapes::one_input;
 use brigade_layer::{
-    BuildCtx, Cost, Ctx, KernelWork, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec,
-    Tensors,
+    BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Mode, Shape, Tensor, TensorSpec, Tensors,
 };
 use ndarray::{ArrayView4, Axis};
 use serde::{Deserialize, Serialize};
@@ -108,52 +108,9 @@ impl LayerSpec for CausalAttention {
 pub struct CausalAttentionLayer(CausalAttention);
 
 impl CausalAttentionLayer {
-    fn attention(&self, cx: &Ctx<'_>) -> Attention {
-        Attention {
-            heads: self.0.heads,
-            mask: Mask::new(cx.random(), self.0.dropout).filter(|_| cx.training()),
-            first_sample: cx.first_row,
-            precision: cx.precision,
-            threads: cx.threads,
-        }
-    }
-
-    /// What a whole sequence gives, and two numbers per query and head.
-    fn attend(
-        &self,
-        qkv: &Tensor,
-        sizes: Sizes,
-        cx: &mut Ctx<'_>,
-    ) -> Result<[Tensor; 2], LayerError> {
-        let (mut y, mut stats) = (cx.f32(sizes.rows()[0])?, cx.f32(sizes.stats())?);
-        let mut scratch = cx.f32(sizes.scratch(1, cx.threads))?;
-        let sequences = split(sizes.view(qkv)?, sizes);
-        let work = KernelWork::new("attention", sizes.product_flops(2), qkv.bytes() / 3 * 4);
-        cx.timed(work, |cx| {
-            let (into, scratch) = (sizes.view_mut(&mut y), scratch.data());
-            (self.attention(cx)).forward(into, stats.data(), sequences, scratch);
-        });
-        Ok([y.freeze(), stats.freeze()])
-    }
-
-    /// What the next piece of a sequence gives. Nothing comes back through it: for the stash, that
-    /// stands for itself.
-    fn go_on(
-        &self,
-        qkv: &Tensor,
-        sizes: Sizes,
-        cx: &mut Ctx<'_>,
-    ) -> Result<[Tensor; 2], LayerError> {
-        let first = KeyValueCache::positions(cx);
-        let piece = Piece::new(split(sizes.view(qkv)?, sizes), sizes);
-        KeyValueCache::append(piece, cx)?;
-        if first == 0 {
-            return self.attend(qkv, sizes, cx);
-        }
-        let mut y = cx.f32(sizes.rows()[0])?;
-        KeyValueCache::attend(&mut y, piece, cx)?;
-        let y = y.freeze();
-        Ok([y.clone(), y])
+    fn mixing(&self) -> Mixing {
+        let CausalAttention { heads, dropout } = self.0;
+        Mixing { heads, dropout }
     }
 }
 
@@ -176,9 +133,10 @@ impl Layer for CausalAttentionLayer {
     ) -> Result<(Tensors, Self::Stash), LayerError> {
         let [qkv] = qkv.take()?;
         let sizes = self.0.sizes(qkv.shape())?;
+        let (mixing, sequences) = (self.mixing(), split(sizes.view(&qkv)?, sizes));
         let [y, stats] = match cx.mode {
-            Mode::Generate => self.go_on(&qkv, sizes, cx)?,
-            _ => self.attend(&qkv, sizes, cx)?,
+            Mode::Generate => mixing.go_on(sequences, sizes, cx)?,
+            _ => mixing.forward(sequences, sizes, cx)?,
         };
         Ok((y.into(), (qkv, stats)))
     }
@@ -195,15 +153,10 @@ impl Layer for CausalAttentionLayer {
         }
         let sizes = self.0.sizes(qkv.shape())?;
         let mut dqkv = cx.f32(qkv.shape())?;
-        let mut scratch = cx.f32(sizes.scratch(2, cx.threads))?;
-        let saved = (stats.f32()?, split(sizes.view(&qkv)?, sizes));
-        let dy = sizes.view(&dy)?;
-        let work = KernelWork::new("attention", sizes.product_flops(5), qkv.bytes() / 3 * 7);
-        cx.timed(work, |cx| {
-            let (dq, rest) = sizes.view_mut(&mut dqkv).split_at(Axis(2), sizes.heads[0]);
-            let (dk, dv) = rest.split_at(Axis(2), sizes.heads[1]);
-            (self.attention(cx)).backward([dq, dk, dv], dy, saved, scratch.data());
-        });
+        let (dq, rest) = sizes.view_mut(&mut dqkv).split_at(Axis(2), sizes.heads[0]);
+        let (dk, dv) = rest.split_at(Axis(2), sizes.heads[1]);
+        let saved = (&stats, split(sizes.view(&qkv)?, sizes));
+        (self.mixing()).backward([dq, dk, dv], &dy, saved, sizes, cx)?;
         Ok((dqkv.freeze().into(), ()))
     }
 

@@ -1,14 +1,13 @@
 //! How attention in groups is computed.
 
-use super::cache::{KeyValueCache, Piece};
+use super::cache::KeyValueCache;
 use super::grouped::GroupedQueryAttention;
+use super::mixing::Mixing;
 use super::sizes::Sizes;
-use crate::kernels::attention::Attention;
-use crate::kernels::random::Mask;
 use crate::kernels::rotation::{Direction, Turns, rotate, table};
 use crate::linear::LinearLayer;
 use crate::shapes::element_work;
-use brigade_layer::{Ctx, KernelWork, Layer, LayerError, Mode, ParamAccess, Tensor, Tensors};
+use brigade_layer::{Ctx, Layer, LayerError, Mode, ParamAccess, Tensor, Tensors};
 
 /// The layer that [`GroupedQueryAttention`] describes.
 #[derive(Debug)]
@@ -36,14 +35,9 @@ impl GroupedQueryAttentionLayer {
         }
     }
 
-    fn attention(&self, cx: &Ctx<'_>) -> Attention {
-        Attention {
-            heads: self.spec.heads,
-            mask: Mask::new(cx.random(), self.spec.dropout).filter(|_| cx.training()),
-            first_sample: cx.first_row,
-            precision: cx.precision,
-            threads: cx.threads,
-        }
+    fn mixing(&self) -> Mixing {
+        let (heads, dropout) = (self.spec.heads, self.spec.dropout);
+        Mixing { heads, dropout }
     }
 
     /// Turns queries and keys by their positions, or gradients of them back.
@@ -73,45 +67,6 @@ impl GroupedQueryAttentionLayer {
         Ok([q.freeze(), k.freeze()])
     }
 
-    /// What attention gives of a whole sequence, and its two numbers per query and head.
-    fn attend(
-        &self,
-        parts: [&Tensor; 3],
-        sizes: Sizes,
-        cx: &mut Ctx<'_>,
-    ) -> Result<[Tensor; 2], LayerError> {
-        let (mut out, mut stats) = (cx.f32(sizes.rows()[0])?, cx.f32(sizes.stats())?);
-        let mut scratch = cx.f32(sizes.scratch(1, cx.threads))?;
-        let sequences = sizes.views(parts)?;
-        let bytes = 2 * (parts[0].bytes() + parts[1].bytes());
-        let work = KernelWork::new("attention", sizes.product_flops(2), bytes);
-        cx.timed(work, |cx| {
-            let into = sizes.view_mut(&mut out);
-            let scratch = scratch.data();
-            (self.attention(cx)).forward(into, stats.data(), sequences, scratch);
-        });
-        Ok([out.freeze(), stats.freeze()])
-    }
-
-    /// What attention gives of the next piece of a sequence. Nothing comes back through it: for
-    /// the stash, that stands for itself.
-    fn go_on(
-        &self,
-        parts: [&Tensor; 3],
-        (sizes, first): (Sizes, usize),
-        cx: &mut Ctx<'_>,
-    ) -> Result<[Tensor; 2], LayerError> {
-        let piece = Piece::new(sizes.views(parts)?, sizes);
-        KeyValueCache::append(piece, cx)?;
-        if first == 0 {
-            return self.attend(parts, sizes, cx);
-        }
-        let mut out = cx.f32(sizes.rows()[0])?;
-        KeyValueCache::attend(&mut out, piece, cx)?;
-        let out = out.freeze();
-        Ok([out.clone(), out])
-    }
-
     /// Gradients of queries, keys and values from that of what attention gave.
     fn attend_back(
         &self,
@@ -122,14 +77,9 @@ impl GroupedQueryAttentionLayer {
     ) -> Result<[Tensor; 3], LayerError> {
         let [dq, dk, dv] = parts.map(|part| cx.f32(part.shape()));
         let (mut dq, mut dk, mut dv) = (dq?, dk?, dv?);
-        let mut scratch = cx.f32(sizes.scratch(2, cx.threads))?;
-        let (dout, saved) = (sizes.view(dout)?, (stats.f32()?, sizes.views(parts)?));
-        let bytes = 3 * parts[0].bytes() + 4 * parts[1].bytes();
-        let work = KernelWork::new("attention", sizes.product_flops(5), bytes);
-        cx.timed(work, |cx| {
-            let gradients = [&mut dq, &mut dk, &mut dv].map(|gradient| sizes.view_mut(gradient));
-            (self.attention(cx)).backward(gradients, dout, saved, scratch.data());
-        });
+        let gradients = [&mut dq, &mut dk, &mut dv].map(|gradient| sizes.view_mut(gradient));
+        let saved = (stats, sizes.views(parts)?);
+        (self.mixing()).backward(gradients, dout, saved, sizes, cx)?;
         Ok([dq.freeze(), dk.freeze(), dv.freeze()])
     }
 }
@@ -156,9 +106,10 @@ impl Layer for GroupedQueryAttentionLayer {
         let [q, k, v] = [q, k, v].map(|linear| linear.output(&x, None, cx));
         let [q, k] = self.turn([q?, k?], sizes, (Direction::Forward, first), cx)?;
         let v = v?;
+        let (mixing, sequences) = (self.mixing(), sizes.views([&q, &k, &v])?);
         let [out, stats] = match generating {
-            true => self.go_on([&q, &k, &v], (sizes, first), cx)?,
-            false => self.attend([&q, &k, &v], sizes, cx)?,
+            true => mixing.go_on(sequences, sizes, cx)?,
+            false => mixing.forward(sequences, sizes, cx)?,
         };
         let [.., o] = &mut self.projections;
         let y = o.output(&out, None, cx)?;

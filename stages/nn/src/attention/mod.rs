@@ -5,6 +5,7 @@ mod causal;
 mod causal_self;
 mod grouped;
 mod grouped_layer;
+mod mixing;
 mod sizes;
 
 pub use causal::{CausalAttention, CausalAttentionLayer};

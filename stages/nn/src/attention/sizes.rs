@@ -26,6 +26,12 @@ impl Sizes {
         [self.batch, self.heads[0], self.length, STATS]
     }
 
+    /// Bytes of so many tensors like queries, and like keys.
+    pub(super) fn bytes(&self, [queries, keys]: [u64; 2]) -> u64 {
+        let [one, other] = self.rows().map(|rows| TensorSpec::f32(rows).bytes());
+        queries * one + keys * other
+    }
+
     /// Queries with the keys that they see, of all heads.
     fn pairs(&self) -> u64 {
         let [batch, heads, length] = [self.batch, self.heads[0], self.length].map(|n| n as u64);

@@ -90,24 +90,32 @@ pub(super) fn validate(rule: &str, groups: &[Group]) -> Result<(), LayerError> {
     Ok(())
 }
 
-/// Whether every group matches a parameter that trains.
+/// Whether every group matches a parameter that trains, and is the first to match one.
 pub(super) fn suit(
     rule: &str,
     groups: &[Group],
     params: &[(String, ParamSpec)],
 ) -> Result<(), LayerError> {
-    for Group { keys, .. } in groups {
-        let mut matched = params
-            .iter()
+    for (number, Group { keys, .. }) in groups.iter().enumerate() {
+        let matched: Vec<_> = (params.iter())
             .filter(|(key, _)| keys.matches(key))
-            .peekable();
-        if matched.peek().is_none() {
+            .collect();
+        let refuse = |problem: String| Err(LayerError::spec(rule, problem));
+        let earlier = |key: &str| groups[..number].iter().any(|it| it.keys.matches(key));
+        if matched.is_empty() {
             let there_are = params.iter().map(|(key, _)| key.as_str());
             return Err(LayerError::no_such_key("parameter", keys, there_are));
         }
-        if !matched.any(|(_, param)| param.trains) {
-            let problem = format!("group {keys} has only parameters that are not trained");
-            return Err(LayerError::spec(rule, problem));
+        if !matched.iter().any(|(_, param)| param.trains) {
+            return refuse(format!(
+                "group {keys} has only parameters that are not trained"
+            ));
+        }
+        if matched.iter().all(|(key, _)| earlier(key)) {
+            return refuse(format!(
+                "group {keys} gets nothing: earlier groups match all of its parameters, and the \
+                 first that matches counts; put it before them"
+            ));
         }
     }
     Ok(())

@@ -211,6 +211,11 @@ fn groups_are_data_and_must_match_what_trains() {
         frozen.contains("group b.*") && frozen.contains("not trained"),
         "{frozen}"
     );
+    let late = said(Group::of("a.w")).unwrap();
+    assert!(
+        late.contains("group a.w gets nothing: earlier groups match all"),
+        "{late}"
+    );
     let below = said(Group::of("a.w").lr(-1.0)).unwrap();
     assert!(below.contains("lr of group a.w is -1"), "{below}");
     let infinite = said(Group::of("a.w").weight_decay(f64::INFINITY)).unwrap();
