@@ -2,11 +2,10 @@
 
 use crate::error::Error;
 use crate::files::{WholeFile, read_error};
-use crate::stage::Values;
+use crate::stage::{OnPiece, Values};
 use crate::wire::from_bytes;
-use brigade_layer::{LayerError, ParamAccess, Part, Pool, Shape};
+use brigade_layer::{LayerError, Shape};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -158,13 +157,8 @@ impl WeightsSource {
     }
 }
 
-impl WeightsSource {
-    /// Hands over a parameter's numbers, piece by piece.
-    fn each(
-        &self,
-        key: &str,
-        mut on: impl FnMut(usize, &[f32]) -> Result<(), LayerError>,
-    ) -> Result<(), LayerError> {
+impl Values for WeightsSource {
+    fn each(&self, key: &str, on: &mut OnPiece<'_>) -> Result<(), LayerError> {
         let fail = |problem: &dyn ToString| {
             let (path, problem) = (self.path.display(), problem.to_string());
             LayerError::Value(format!("cannot read {path}: {problem}"))
@@ -183,23 +177,5 @@ impl WeightsSource {
             on((start - from) / 4, &numbers)?;
         }
         Ok(())
-    }
-}
-
-impl Values for WeightsSource {
-    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
-        let mut all = Vec::new();
-        self.each(key, |_, piece| {
-            all.extend_from_slice(piece);
-            Ok(())
-        })?;
-        Ok(all.into())
-    }
-
-    fn write(&self, param: &mut dyn ParamAccess, pool: &Pool) -> Result<(), LayerError> {
-        let key = param.info().key.clone();
-        self.each(&key, |start, piece| {
-            param.write_at(Part::Value, start, piece, pool)
-        })
     }
 }

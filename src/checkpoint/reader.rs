@@ -6,7 +6,7 @@ use super::source::Source;
 use super::{NamedTensor, Weights};
 use crate::error::Error;
 use crate::files::{read_error, write_error};
-use crate::stage::Values;
+use crate::stage::{OnPiece, Values};
 use crate::wire::from_bytes;
 use brigade_layer::LayerError;
 use std::borrow::Cow;
@@ -210,10 +210,10 @@ impl Checkpoint {
 
 /// Every node reads its own.
 impl Values for Checkpoint {
-    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
+    fn each(&self, key: &str, on: &mut OnPiece<'_>) -> Result<(), LayerError> {
         let values = self.state_of(key, None)?;
         let missing = || LayerError::Value(format!("{} has no {key}", self.path.display()));
-        values.ok_or_else(missing)
+        on(0, &values.ok_or_else(missing)?)
     }
 
     fn state(&self, key: &str, name: &str) -> Result<Option<Cow<'_, [f32]>>, LayerError> {

@@ -4,6 +4,7 @@ use super::folder::TensorFolder;
 use super::source::TensorSource;
 use crate::checkpoint::WeightsFile;
 use crate::error::Error;
+use crate::stage::Values;
 use crate::wire::to_bytes;
 use brigade_layer::{ForeignNames, LayerError, Network, Shape};
 use std::path::Path;

@@ -1,14 +1,13 @@
 //! Parameters from a folder of tensors: every node reads its own.
 
-use super::convert::{On, numbers};
+use super::convert::numbers;
 use super::folder::TensorFolder;
 use super::matching::{Places, copies_are_equal, places};
 use crate::error::Error;
 use crate::plan::hex;
-use crate::stage::Values;
-use brigade_layer::{ForeignNames, LayerError, ParamAccess, Part, Pool, Shape};
+use crate::stage::{OnPiece, Values};
+use brigade_layer::{ForeignNames, LayerError, Shape};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 
 /// The parameters of a network in a folder of tensors.
 #[derive(Debug)]
@@ -42,32 +41,15 @@ impl TensorSource {
         }
         hex(&hash.finalize())
     }
+}
 
-    /// Hands over a parameter's numbers, piece by piece.
-    pub(super) fn each(&self, key: &str, on: &mut On<'_, LayerError>) -> Result<(), LayerError> {
+impl Values for TensorSource {
+    fn each(&self, key: &str, on: &mut OnPiece<'_>) -> Result<(), LayerError> {
         let place = self.places.get(key);
         let (name, transposed) = place.ok_or_else(|| {
             let path = self.folder.path().display();
             LayerError::Value(format!("{path} has no {key}"))
         })?;
         numbers(&self.folder, (name, *transposed), on)
-    }
-}
-
-impl Values for TensorSource {
-    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
-        let mut all = Vec::new();
-        self.each(key, &mut |_, piece| {
-            all.extend_from_slice(piece);
-            Ok(())
-        })?;
-        Ok(all.into())
-    }
-
-    fn write(&self, param: &mut dyn ParamAccess, pool: &Pool) -> Result<(), LayerError> {
-        let key = param.info().key.clone();
-        self.each(&key, &mut |start, piece| {
-            param.write_at(Part::Value, start, piece, pool)
-        })
     }
 }

@@ -42,12 +42,27 @@ pub(crate) struct Along {
 
 /// Values of parameters, by key: every node asks for its own.
 pub(crate) trait Values: Send + Sync {
-    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError>;
+    /// Hands over a parameter's numbers in their order, piece by piece: from which one on, and the
+    /// piece.
+    fn each(&self, key: &str, on: &mut OnPiece<'_>) -> Result<(), LayerError>;
 
-    /// Gives a parameter its values, piece by piece where it can.
+    /// Gives a parameter its values.
     fn write(&self, param: &mut dyn ParamAccess, pool: &Pool) -> Result<(), LayerError> {
-        let values = self.of(&param.info().key)?;
-        param.write(Part::Value, &values, pool)
+        let info = param.info();
+        let (key, wanted, mut written) = (info.key.clone(), info.shape.elements(), 0);
+        self.each(&key, &mut |start, piece| {
+            written += piece.len();
+            match piece.len() == wanted {
+                true => param.write(Part::Value, piece, pool),
+                false => param.write_at(Part::Value, start, piece, pool),
+            }
+        })?;
+        match written == wanted {
+            true => Ok(()),
+            false => Err(LayerError::Value(format!(
+                "{key} has {written} values of {wanted}"
+            ))),
+        }
     }
 
     /// The optimizer's state of this name, where there is more than values.
@@ -56,10 +71,13 @@ pub(crate) trait Values: Send + Sync {
     }
 }
 
+/// What is done with a piece of a parameter.
+pub(crate) type OnPiece<'a> = dyn FnMut(usize, &[f32]) -> Result<(), LayerError> + 'a;
+
 impl Values for BTreeMap<String, Vec<f32>> {
-    fn of(&self, key: &str) -> Result<Cow<'_, [f32]>, LayerError> {
+    fn each(&self, key: &str, on: &mut OnPiece<'_>) -> Result<(), LayerError> {
         let missing = || LayerError::Value(format!("{key} is not among the weights"));
-        Ok(self.get(key).ok_or_else(missing)?.into())
+        on(0, self.get(key).ok_or_else(missing)?)
     }
 }
 

@@ -22,7 +22,7 @@ mod step_end;
 mod worker;
 
 pub use command::NodeReport;
-pub(crate) use command::{Along, Command, Reply, Request, Values};
+pub(crate) use command::{Along, Command, OnPiece, Reply, Request, Values};
 pub(crate) use saving::{Outbox, State, Wanted};
 pub(crate) use setup::WorkerSetup;
 pub(crate) use worker::Worker;
