@@ -46,11 +46,13 @@ fn what_is_frozen_stays_and_groups_count_on_any_number_of_nodes() {
         other(&TUNED.replace("lm_head.*:lr=0.1", "lm_head.*:lr=0.2")),
         one
     );
-    assert_eq!(other(&format!("{TUNED} --group lm_*:lr=9")), one);
+    let block = "--group h.1.*:lr=9";
     assert_ne!(
-        other(&TUNED.replace("--group *.bias", "--group lm_*:lr=9 --group *.bias")),
-        one
+        other(&format!("{TUNED} {block}")),
+        other(&TUNED.replace("--group *.bias", &format!("{block} --group *.bias")))
     );
+    let shadowed = train(path, &format!("{TUNED} --group lm_*:lr=9"));
+    assert_fails(&shadowed, "a shadowed group", 2, "group lm_* gets nothing");
     let still = train(
         path,
         &format!("{TUNED} --nodes 1 --lr 0 --min-lr 0 --out still"),
