@@ -230,6 +230,10 @@ impl<'a> Tally<'a> {
             if trains && segment.is_none() && self.trains(layer) {
                 self.keep(self.shapes(layer).cost.stash_bytes);
             }
+            // Until the step ends, computed again or not.
+            if trains {
+                self.keep(self.shapes(layer).cost.step_bytes);
+            }
         }
         self.hand_over(self.handed[0]);
     }

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::program::{GradientTo, LayerProgram};
-use crate::ids::MicroBatchId;
+use crate::ids::{MicroBatchId, StepId};
 use crate::schedule::Work;
 use brigade_layer::{
     AnyLayer, Ctx, LayerError, LayerState, ParamAccess, Pool, Shape, Slot, Tensor, Tensors,
@@ -86,6 +86,18 @@ impl StageLayer {
         let mut cx = Self::ctx(&self.program, &mut self.state, call);
         let done = self.layer.w(slot, &mut cx);
         self.ended(Work::W, call, begun);
+        done.map_err(|error| error.in_layer(self.program.layer, &self.key))
+    }
+
+    /// The step ends with an update.
+    pub(super) fn commit(
+        &mut self,
+        (pool, threads): (&Pool, usize),
+        step: StepId,
+    ) -> Result<(), LayerError> {
+        let mut cx = Ctx::new(pool, &mut self.state);
+        (cx.layer, cx.step, cx.threads) = (self.program.layer, step, threads);
+        let done = self.layer.end_step(&mut cx);
         done.map_err(|error| error.in_layer(self.program.layer, &self.key))
     }
 

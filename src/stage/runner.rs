@@ -8,7 +8,7 @@ use super::program::{GradientTo, Input, Program};
 use super::stash::{Frame, Stash};
 use crate::config::OnNonFinite;
 use crate::error::{Cause, NonFinite};
-use crate::ids::MicroBatchId;
+use crate::ids::{MicroBatchId, StepId};
 use crate::trace::Recorder;
 use brigade_layer::{
     Feed, LayerError, LayerIndex, LayerState, Measure, Mode, Network, ParamAccess, Pool, Tensor,
@@ -254,6 +254,16 @@ impl Stage {
         }
         self.stash.close(call.micro_batch);
         Ok(())
+    }
+
+    /// The step ends with an update: layers take over what they have gathered along it.
+    pub(super) fn commit(
+        &mut self,
+        (pool, threads): (&Pool, usize),
+        step: StepId,
+    ) -> Result<(), LayerError> {
+        let mut layers = self.layers.iter_mut();
+        layers.try_for_each(|layer| layer.commit((pool, threads), step))
     }
 
     /// The pass is over: state along the step is forgotten, what was traced is handed over.

@@ -39,8 +39,8 @@ pub(super) fn contribution(
     Ok(contribution)
 }
 
-/// Lets the optimizer change the parameters, with gradients scaled down to the allowed norm; after
-/// a verdict of numbers that are none, forgets the gradients instead.
+/// Lets the optimizer change the parameters, with gradients scaled down to the allowed norm, and
+/// layers take over what they gathered; after a verdict of numbers that are none, forgets both.
 pub(super) fn update(stages: &mut Stages, setup: &WorkerSetup, pass: &Pass) -> Result<(), Cause> {
     let verdict = pass.verdict()?;
     // As PyTorch's clip_grad_norm_ does it: a little less than the limit, never a division by zero.
@@ -58,6 +58,9 @@ pub(super) fn update(stages: &mut Stages, setup: &WorkerSetup, pass: &Pass) -> R
                 Ok(())
             }
         })?;
+        if verdict.nonfinite.is_none() {
+            stage.commit((&setup.pool, setup.threads), pass.step)?;
+        }
     }
     Ok(())
 }

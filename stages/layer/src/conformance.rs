@@ -5,8 +5,8 @@
 //! that add up in any order, determinism, and honest costs.
 
 use crate::{
-    AnyLayer, AnySpec, BuildCtx, Ctx, LayerError, LayerSpec, LayerState, Part, Pool, Slot, Tensor,
-    TensorSpec, Tensors,
+    AnyLayer, AnySpec, BuildCtx, Ctx, LayerError, LayerSpec, LayerState, Mode, Part, Pool, Slot,
+    Tensor, TensorSpec, Tensors,
 };
 
 mod compare;
@@ -107,6 +107,15 @@ impl Bench<'_> {
         layer.f(inputs.clone(), slot, &mut self.ctx(&mut state))
     }
 
+    /// Bytes that one F leaves along the step.
+    fn gathered(&self, layer: &mut dyn AnyLayer, mode: Mode) -> Result<u64, LayerError> {
+        let mut state = LayerState::default();
+        let mut cx = self.ctx(&mut state);
+        cx.mode = mode;
+        layer.f_only(self.inputs.clone(), &mut cx)?;
+        Ok(state.step.bytes())
+    }
+
     fn ctx<'a>(&'a self, state: &'a mut LayerState) -> Ctx<'a> {
         Ctx::new(&self.pool, state).wanting(self.inputs.iter().map(|x| x.is_some_and(is_f32)))
     }
@@ -182,6 +191,13 @@ impl Bench<'_> {
             cost.stash_bytes.to_string(),
             slot.bytes().to_string(),
         )?;
+        let gathered = self.gathered(layer, Mode::Train)?.to_string();
+        honest("step_bytes", cost.step_bytes.to_string(), gathered)?;
+        for mode in [Mode::Recompute, Mode::Evaluate] {
+            let gathered = self.gathered(layer, mode)?.to_string();
+            let what = format!("what F leaves for the step's end in mode {mode:?}");
+            honest(&what, 0.to_string(), gathered)?;
+        }
         let gradients = self.upstream(&outputs)?;
         layer.i(gradients, &mut slot, &mut self.ctx(&mut state))?;
         honest(

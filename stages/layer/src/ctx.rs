@@ -186,8 +186,10 @@ impl<'a> Ctx<'a> {
         self.state.sequence.get(self.micro_batch, self.part)
     }
 
-    /// State along the step, kept from micro-batch to micro-batch. Micro-batches may come in any
-    /// order: what depends on it must be kept apart for each, and merged in their order.
+    /// State along the step, kept from micro-batch to micro-batch and forgotten after
+    /// [`commit`](crate::Layer::commit). Micro-batches may come in any order: what depends on it
+    /// must be kept apart for each, and merged in their order. Bytes that it holds are those that
+    /// the description says ([`Cost::step_bytes`](crate::Cost::step_bytes)).
     pub fn step_state<T: Default + Keep>(&mut self) -> &mut T {
         self.state.step.get(MicroBatchId::default(), self.part)
     }

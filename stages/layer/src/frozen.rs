@@ -31,6 +31,7 @@ impl AnySpec for Frozen {
         Cost {
             weight_flops: 0,
             kept_bytes: 0,
+            step_bytes: 0,
             ..self.0.cost_of(inputs)
         }
     }
@@ -82,6 +83,10 @@ impl AnyLayer for FrozenLayer {
     }
 
     fn w(&mut self, _: &mut Slot, _: &mut Ctx<'_>) -> Result<(), LayerError> {
+        Ok(())
+    }
+
+    fn end_step(&mut self, _: &mut Ctx<'_>) -> Result<(), LayerError> {
         Ok(())
     }
 

@@ -65,6 +65,11 @@ impl Param {
         self.value.read()
     }
 
+    /// Its values, to be changed by the layer itself: of a parameter that is not trained.
+    pub fn value_mut(&mut self) -> &mut [f32] {
+        self.value.data()
+    }
+
     /// The place for its gradient.
     ///
     /// # Errors

@@ -138,6 +138,17 @@ pub trait Layer: Send + 'static {
     /// When memory does not allow it.
     fn backward_weight(&mut self, kept: Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError>;
 
+    /// The step ends with an update, and the layer takes over what it has gathered along it
+    /// ([`Ctx::step_state`]) into parameters that are not trained, such as running statistics.
+    /// Not called after a step whose numbers were refused, nor of a frozen layer.
+    ///
+    /// # Errors
+    /// When what was gathered does not fit.
+    fn commit(&mut self, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+        let _ = cx;
+        Ok(())
+    }
+
     /// Calls `visit` with every parameter, in the order of the description's `params`.
     fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
         let _ = visit;
@@ -246,6 +257,12 @@ pub trait AnyLayer: sealed::Sealed + Send {
     /// The layer's, or that I was not done.
     fn w(&mut self, slot: &mut Slot, cx: &mut Ctx<'_>) -> Result<(), LayerError>;
 
+    /// See [`Layer::commit`].
+    ///
+    /// # Errors
+    /// The layer's.
+    fn end_step(&mut self, cx: &mut Ctx<'_>) -> Result<(), LayerError>;
+
     /// Calls `visit` with every parameter.
     fn visit_params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess));
 }
@@ -294,6 +311,10 @@ impl<L: Layer> AnyLayer for L {
             ));
         };
         self.backward_weight(kept, cx)
+    }
+
+    fn end_step(&mut self, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+        self.commit(cx)
     }
 
     fn visit_params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {

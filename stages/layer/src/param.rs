@@ -30,6 +30,8 @@ pub enum ParamRole {
     Bias,
     /// Scale or offset of a normalisation.
     Norm,
+    /// Gathered while training and not trained itself: a running mean or variance.
+    Statistic,
 }
 
 /// Description of a parameter.

@@ -38,6 +38,10 @@ pub struct Cost {
     /// One that keeps nothing computes every position from that position alone.
     #[serde(default)]
     pub sequence_bytes: u64,
+    /// What F of a training step leaves in [`Ctx::step_state`](crate::Ctx::step_state) for every
+    /// micro-batch, until the step ends.
+    #[serde(default)]
+    pub step_bytes: u64,
 }
 
 impl Cost {
@@ -69,6 +73,7 @@ impl Cost {
             self.thread_bytes,
             self.prepared_bytes,
             self.sequence_bytes,
+            self.step_bytes,
         ]
         .into_iter()
         .fold(0, u64::saturating_add)
@@ -91,6 +96,7 @@ impl Add for Cost {
             thread_bytes: self.thread_bytes.max(other.thread_bytes),
             prepared_bytes: add(self.prepared_bytes, other.prepared_bytes),
             sequence_bytes: add(self.sequence_bytes, other.sequence_bytes),
+            step_bytes: add(self.step_bytes, other.step_bytes),
         }
     }
 }

@@ -152,6 +152,11 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
         self.first.backward_weight(first, &mut cx.part(0))
     }
 
+    fn commit(&mut self, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+        self.first.commit(&mut cx.part(0))?;
+        self.second.commit(&mut cx.part(1))
+    }
+
     fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
         self.first.params(visit);
         self.second.params(visit);
@@ -262,6 +267,10 @@ impl<L: Layer> Layer for ResidualLayer<L> {
 
     fn backward_weight(&mut self, kept: Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
         self.0.backward_weight(kept, cx)
+    }
+
+    fn commit(&mut self, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
+        self.0.commit(cx)
     }
 
     fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
