@@ -5,7 +5,7 @@
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
-//! | [`Chain`], [`Residual`] | layers made of layers |
+//! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
@@ -57,7 +57,7 @@ pub use attention::{
     CausalAttention, CausalAttentionLayer, CausalSelfAttention, GroupedQueryAttention,
     GroupedQueryAttentionLayer,
 };
-pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
+pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
 pub use data::{
     Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
     Tokens,
