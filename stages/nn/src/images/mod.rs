@@ -4,7 +4,10 @@
 //! image files and NPY arrays have it: so every pixel is a row of a matrix, and what works on the
 //! last axis (losses, accuracy, [`Linear`](crate::Linear)) works on pixels.
 
+mod conv;
 #[allow(dead_code)]
 mod shape;
 
+pub use conv::{Conv2d, Conv2dLayer};
+pub(crate) use shape::Images;
 pub use shape::Window;

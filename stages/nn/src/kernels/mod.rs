@@ -5,6 +5,7 @@
 //! transcendental function of the host's.
 
 pub(crate) mod attention;
+pub(crate) mod convolution;
 pub(crate) mod elementwise;
 pub(crate) mod gated;
 pub(crate) mod loss;
