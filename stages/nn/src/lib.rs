@@ -3,6 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
+//! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`Residual`] | layers made of layers |
@@ -67,7 +68,9 @@ pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
-pub use images::Window;
+pub use images::{
+    BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
+};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
