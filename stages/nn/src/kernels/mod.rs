@@ -6,10 +6,14 @@
 
 pub(crate) mod attention;
 pub(crate) mod convolution;
+pub(crate) mod bits;
+pub(crate) mod channel_norm;
+pub(crate) mod channels;
 pub(crate) mod elementwise;
 pub(crate) mod gated;
 pub(crate) mod loss;
 pub(crate) mod math;
+pub(crate) mod moments;
 pub(crate) mod norm;
 pub(crate) mod parallel;
 pub(crate) mod product;
