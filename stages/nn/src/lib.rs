@@ -69,10 +69,10 @@ pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
-pub use images::{Conv2d, Conv2dLayer, Window};
 pub use images::{
     BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
+pub use images::{Conv2d, Conv2dLayer, Window};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};

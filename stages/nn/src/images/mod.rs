@@ -4,19 +4,15 @@
 //! image files and NPY arrays have it: so every pixel is a row of a matrix, and what works on the
 //! last axis (losses, accuracy, [`Linear`](crate::Linear)) works on pixels.
 
-mod conv;
-#[allow(dead_code)]
-mod shape;
-
-pub use conv::{Conv2d, Conv2dLayer};
-pub(crate) use shape::Images;
 mod batch_norm;
+mod conv;
 mod group_norm;
-#[allow(dead_code)]
 mod shape;
 
 pub use batch_norm::{BatchNorm2d, BatchNorm2dLayer, BatchNormStash};
+pub use conv::{Conv2d, Conv2dLayer};
 pub use group_norm::{GroupNorm, GroupNormLayer};
+pub(crate) use shape::Images;
 pub use shape::Window;
 
 use brigade_layer::{Ctx, LayerError, Tensor, TensorMut};
