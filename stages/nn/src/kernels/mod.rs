@@ -7,13 +7,17 @@
 pub(crate) mod attention;
 pub(crate) mod elementwise;
 pub(crate) mod gated;
+pub(crate) mod join;
 pub(crate) mod loss;
 pub(crate) mod math;
+pub(crate) mod means;
 pub(crate) mod norm;
 pub(crate) mod parallel;
 pub(crate) mod product;
 pub(crate) mod random;
 pub(crate) mod reduce;
+pub(crate) mod resample;
 pub(crate) mod rms_norm;
 pub(crate) mod rotation;
 pub(crate) mod softmax;
+pub(crate) mod window;
