@@ -3,6 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
+//! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`Residual`] | layers made of layers |
@@ -75,6 +76,7 @@ pub use hugging_face::HuggingFaceError;
 pub use images::{
     AvgPool2d, AvgPool2dLayer, Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer,
     MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
+    BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};

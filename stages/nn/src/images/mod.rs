@@ -6,6 +6,8 @@
 
 mod flatten;
 mod pool;
+mod batch_norm;
+mod group_norm;
 #[allow(dead_code)]
 mod shape;
 mod upsample;
@@ -16,3 +18,16 @@ pub use pool::{
 };
 pub use shape::Window;
 pub use upsample::{Upsample, UpsampleLayer, UpsampleMode};
+pub use batch_norm::{BatchNorm2d, BatchNorm2dLayer, BatchNormStash};
+pub use group_norm::{GroupNorm, GroupNormLayer};
+pub use shape::Window;
+
+use brigade_layer::{Ctx, LayerError, Tensor, TensorMut};
+
+/// Where to write what this tensor becomes: into itself if it is nobody else's, else beside it.
+fn place(tensor: Tensor, cx: &Ctx<'_>) -> Result<(TensorMut, Option<Tensor>), LayerError> {
+    match tensor.try_mut() {
+        Ok(own) => Ok((own, None)),
+        Err(shared) => Ok((cx.f32(shared.shape())?, Some(shared))),
+    }
+}

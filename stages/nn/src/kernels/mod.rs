@@ -5,12 +5,16 @@
 //! transcendental function of the host's.
 
 pub(crate) mod attention;
+pub(crate) mod bits;
+pub(crate) mod channel_norm;
+pub(crate) mod channels;
 pub(crate) mod elementwise;
 pub(crate) mod gated;
 pub(crate) mod join;
 pub(crate) mod loss;
 pub(crate) mod math;
 pub(crate) mod means;
+pub(crate) mod moments;
 pub(crate) mod norm;
 pub(crate) mod parallel;
 pub(crate) mod product;
