@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
 //! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
+//! | [`Conv2d`] | layers on images |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`Residual`] | layers made of layers |
@@ -78,6 +79,7 @@ pub use images::{
     MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
     BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
+pub use images::{Conv2d, Conv2dLayer, Window};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};

@@ -8,6 +8,7 @@ mod flatten;
 mod pool;
 mod batch_norm;
 mod group_norm;
+mod conv;
 #[allow(dead_code)]
 mod shape;
 mod upsample;
@@ -16,6 +17,8 @@ pub use flatten::{Flatten, FlattenLayer};
 pub use pool::{
     AvgPool2d, AvgPool2dLayer, GlobalAveragePool, GlobalAveragePoolLayer, MaxPool2d, MaxPool2dLayer,
 };
+pub use conv::{Conv2d, Conv2dLayer};
+pub(crate) use shape::Images;
 pub use shape::Window;
 pub use upsample::{Upsample, UpsampleLayer, UpsampleMode};
 pub use batch_norm::{BatchNorm2d, BatchNorm2dLayer, BatchNormStash};

@@ -8,6 +8,7 @@ pub(crate) mod attention;
 pub(crate) mod bits;
 pub(crate) mod channel_norm;
 pub(crate) mod channels;
+pub(crate) mod convolution;
 pub(crate) mod elementwise;
 pub(crate) mod gated;
 pub(crate) mod join;

@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+mod conv;
 mod data_files;
 mod datasets;
 mod errors;
