@@ -65,7 +65,6 @@ pub use attention::{
     GroupedQueryAttentionLayer,
 };
 pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
-pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
 pub use concatenate::{Concatenate, ConcatenateLayer};
 pub use data::{
     Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
@@ -77,11 +76,10 @@ pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
 pub use images::{
-    AvgPool2d, AvgPool2dLayer, Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer,
+    AvgPool2d, AvgPool2dLayer, BatchNorm2d, BatchNorm2dLayer, BatchNormStash, Conv2d, Conv2dLayer,
+    Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer, GroupNorm, GroupNormLayer,
     MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
-    BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
-pub use images::{Conv2d, Conv2dLayer, Window};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
