@@ -29,7 +29,7 @@ def arguments():
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     add = parser.add_argument
-    add("--setting", choices=list(SETTINGS), default="S", help="sizes of the GPT (S)")
+    add("--setting", choices=list(SETTINGS), default="S", help="the network and its sizes (S)")
     add("--rows", help="separated by commas (all but products); `list` says which")
     add("--rounds", type=int, default=3, help="how often each side is run, in turn (3)")
     add("--steps", type=int, default=LEAST_STEPS, help="steps to take the median of (10)")
@@ -54,16 +54,18 @@ def arguments():
     return options, parser
 
 
-def build_brigade():
-    """Builds the release program, and says where it is."""
+def build_brigade(name):
+    """Builds the release program, or the example of this name, and says where it is."""
     if not shutil.which("cargo"):
         raise running.Failed("cargo is not installed: give a built program with --brigade PATH")
-    print("building brigade with cargo", file=sys.stderr)
-    if subprocess.run(["cargo", "build", "--release"], cwd=ROOT, check=False).returncode:
+    example = [] if name == "brigade" else ["--example", name]
+    print(f"building {name} with cargo", file=sys.stderr)
+    if subprocess.run(["cargo", "build", "--release", *example], cwd=ROOT, check=False).returncode:
         raise running.Failed("cargo could not build brigade")
     ask = ["cargo", "metadata", "--format-version", "1", "--no-deps"]
     told = subprocess.run(ask, cwd=ROOT, check=True, capture_output=True, text=True)
-    return os.path.join(json.loads(told.stdout)["target_directory"], "release", "brigade")
+    target = json.loads(told.stdout)["target_directory"]
+    return os.path.join(target, "release", *(["examples"] if example else []), name)
 
 
 def version_of(command):
@@ -113,7 +115,7 @@ class Comparison:
             if not tried:
                 raise running.Failed("nothing was left in the trial")
             said = ", ".join(f"{entrant.how} {speed:.0f}" for speed, entrant in tried)
-            self.say(f"  trial of {entrants[0].side}, tokens/s: {said}")
+            self.say(f"  trial of {entrants[0].side}, {self.setting.unit}: {said}")
             self.picked[key] = max(tried, key=lambda one: one[0])[1]
         return self.picked[key]
 
@@ -136,7 +138,7 @@ class Comparison:
             speeds = "".join(f"{result.tokens_per_s:9.0f}" for result in results)
             middle = statistics.median(result.tokens_per_s for result in results)
             who = f"{entrant.side}, {entrant.how}"
-            self.say(f"  {who:<28}{speeds}   median {middle:.0f} tokens/s")
+            self.say(f"  {who:<28}{speeds}   median {middle:.0f} {self.setting.unit}")
         self.others(rounds)
         if len(entrants) == 2:
             ratios = [ours.tokens_per_s / theirs.tokens_per_s for ours, theirs in rounds]
@@ -228,7 +230,7 @@ class Comparison:
 
 def chosen_rows(options, parser, rows):
     usual = [*rows, *DERIVED]
-    known = usual if options.setting == "nanogpt" else [*usual, "products"]
+    known = usual if options.setting in ("nanogpt", "resnet18") else [*usual, "products"]
     if options.rows is None:
         return usual
     chosen = [name.strip() for name in options.rows.split(",") if name.strip()]
@@ -243,7 +245,8 @@ def chosen_rows(options, parser, rows):
 
 
 def find_programs(options):
-    programs = {"brigade": options.brigade or "brigade", "python": options.python}
+    own = SETTINGS[options.setting].program
+    programs = {own: options.brigade or own, "python": options.python}
     for name in ("burn", "candle"):
         path = os.path.join(options.rust_peers, name)
         if os.access(path, os.X_OK):
@@ -263,10 +266,11 @@ def compare(options, parser):
         return
     chosen = chosen_rows(options, parser, rows)
     torch = version_of([options.python, "-c", "import torch; print(torch.__version__)"])
-    programs["brigade"] = options.brigade or build_brigade()
-    brigade = version_of([programs["brigade"], "--version"])
-    if brigade is None or not brigade.startswith("brigade "):
-        raise running.Failed(f"{programs['brigade']} is not the program brigade")
+    name = SETTINGS[options.setting].program
+    programs[name] = options.brigade or build_brigade(name)
+    brigade = version_of([programs[name], "--version"])
+    if brigade is None or not brigade.startswith(f"{name} "):
+        raise running.Failed(f"{programs[name]} is not the program {name}")
     rows = table.rows(schedules)
     entrants = [one for name in chosen if name in rows for one in rows[name].ours]
     most = max((entrant.cores for entrant in entrants), default=1)

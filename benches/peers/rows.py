@@ -22,6 +22,8 @@ class Setting:
     # Heads of keys and values, and the width within the MLP: of a Llama.
     kv_heads: int = 0
     inner: int = 0
+    unit: str = "tokens/s"
+    program: str = "brigade"
 
     @property
     def tokens(self):
@@ -41,6 +43,29 @@ class Setting:
         """What makes it a Llama."""
         inner = ("--inner", str(self.inner))
         return [*("--family", "llama", "--kv-heads", str(self.kv_heads)), *inner]
+
+
+@dataclass(frozen=True)
+class Images:
+    """ResNet-18 and a step of it: a sample is one image of 32 x 32."""
+
+    batch: int
+    micro: int
+    # Residual blocks, which PyTorch's pipelines are split by.
+    layers: int = 8
+    unit: str = "images/s"
+    tied: bool = False
+    biases: bool = True
+    kv_heads: int = 1
+    program: str = "resnet"
+
+    @property
+    def tokens(self):
+        """Images of a step."""
+        return self.batch
+
+    def options(self):
+        return ["--batch-size", str(self.batch), "--micro-batch-size", str(self.micro)]
 
 
 SETTINGS = {
@@ -71,6 +96,7 @@ SETTINGS = {
         biases=False,
         tied=True,
     ),
+    "resnet18": Images(batch=128, micro=16),
 }
 
 SCHEDULES = ["1f1b", "zb-h1", "zb-v", "dualpipe-v"]
@@ -104,6 +130,8 @@ class Commands:
     def brigade(self, how, precision, nodes=1, threads=1, schedule=None):
         """Brigade on so many nodes of so many threads."""
         one = self.setting
+        if isinstance(one, Images):
+            return self.resnet(how, precision, nodes, threads, schedule)
         command = [self.programs["brigade"], "train", "--synthetic-vocab", str(one.vocab)]
         command += [*one.options(), "--clip", "0", "--eval-every", "0", "--trace-steps", "0"]
         command += ["--json", "--nodes", str(nodes), "--threads-per-node", str(threads)]
@@ -114,7 +142,15 @@ class Commands:
         command += ["--cuts", self.cuts] if self.cuts and nodes > 1 else []
         return Entrant("Brigade", how, nodes * threads, tuple(command))
 
-    def torch(self, how, precision, mode, threads=1, split=None):
+    def resnet(self, how, precision, nodes, threads, schedule):
+        """The example of that name: the planner chooses its cuts."""
+        command = [self.programs["resnet"], *self.setting.options(), "--json"]
+        command += ["--nodes", str(nodes), "--threads-per-node", str(threads)]
+        command += ["--bf16"] if precision == "bf16" else []
+        command += ["--schedule", schedule] if schedule else []
+        return Entrant("Brigade", how, nodes * threads, tuple(command))
+
+    def torch(self, how, precision, mode, threads=1, split=None, more=()):
         """PyTorch in one of the modes of `torch_train.py`."""
         script = os.path.join(HERE, "torch_train.py")
         command = [self.programs["python"], script, "--mode", mode, "--precision", precision]
@@ -122,10 +158,21 @@ class Commands:
         command += ["--no-biases"] if not self.setting.biases else []
         command += ["--tied"] if self.setting.tied else []
         command += ["--split", split] if split else []
+        command += more
         cores = threads if mode == "single" else 2
         return Entrant("PyTorch", how, cores, tuple(command))
 
+    def torch_single(self, precision, threads=1):
+        """PyTorch in one process; with images, in both orders of an image in memory."""
+        one = [self.torch("one process", precision, "single", threads)]
+        if isinstance(self.setting, Images):
+            more = ("--channels-last",)
+            one += [self.torch("channels last", precision, "single", threads, more=more)]
+        return one
+
     def shape(self):
+        if isinstance(self.setting, Images):
+            return ["--family", "resnet18", *self.setting.options()]
         return [*self.setting.options(), "--vocab", str(self.setting.vocab)]
 
     def other(self, name):
@@ -155,12 +202,12 @@ class Commands:
             rows["one-core" + suffix] = Row(
                 f"one core, {precision}",
                 [self.brigade("one node", precision)],
-                [self.torch("one process", precision, "single")],
+                self.torch_single(precision),
             )
             rows["two-cores" + suffix] = Row(
                 f"two threads of one process, {precision}",
                 [self.brigade("one node", precision, 1, 2)],
-                [self.torch("one process", precision, "single", 2)],
+                self.torch_single(precision, 2),
             )
             if self.setting.batch == self.setting.micro:
                 continue

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Trains a decoder with PyTorch as `brigade train` trains one, and says how long steps took.
+"""Trains a network with PyTorch as Brigade trains one, and says how long steps took.
 
-Prints what `brigade train --json` prints: one JSON object a step with `step_ms`, and at the end
+The network is a decoder as of `brigade train`, or ResNet-18 as of the example `resnet`. Prints what
+`brigade train --json` prints: one JSON object a step with `step_ms`, and at the end
 {"summary": ...}. With --mode products it multiplies matrices instead, one object a shape.
 
 Ranks are processes of their own, started here, each on one of the cores that this program may use.
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import torch_resnet
 
 PIPELINES = ["gpipe", "1f1b", "interleaved", "zbv"]
 RANKS = 2
@@ -28,7 +31,8 @@ SQUARES = [64, 512]
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--mode", choices=MODES, default="single")
-    parser.add_argument("--family", choices=["gpt", "llama"], default="gpt")
+    parser.add_argument("--family", choices=["gpt", "llama", "resnet18"], default="gpt")
+    parser.add_argument("--channels-last", action="store_true", help="how ResNet-18 has images")
     parser.add_argument("--kv-heads", type=int, help="of a Llama (as many as --heads)")
     parser.add_argument("--inner", type=int, help="width within the MLP (4 times --width)")
     parser.add_argument("--layers", type=int, default=8)
@@ -51,6 +55,9 @@ def arguments():
         parser.error(f"--heads {options.heads} cannot share a width of {options.width}")
     options.kv_heads = options.kv_heads or options.heads
     options.inner = options.inner or 4 * options.width
+    if options.family == "resnet18":
+        # A sample is one image.
+        options.layers, options.context = torch_resnet.BLOCKS, 1
     if options.batch_size % options.micro_batch_size:
         parser.error("--micro-batch-size must divide --batch-size")
     options.micro_batches = options.batch_size // options.micro_batch_size
@@ -154,7 +161,9 @@ def llama_block(options):
 
 
 def build(options, blocks, first, last):
-    """Some neighbouring blocks, with the embedding before and the head behind where they belong."""
+    """Some neighbouring blocks, with what comes before and behind where it belongs."""
+    if options.family == "resnet18":
+        return torch_resnet.build(options, blocks, first, last)
     import torch
     from torch import nn
 
@@ -213,7 +222,7 @@ def build(options, blocks, first, last):
 def loss_of(logits, targets):
     from torch.nn import functional
 
-    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    return functional.cross_entropy(logits.flatten(0, -2).float(), targets.flatten())
 
 
 def adamw(modules):
@@ -228,7 +237,10 @@ def adamw(modules):
 
 
 def batches(options):
-    """Random tokens: inputs, and what follows each."""
+    """Random tokens: inputs, and what follows each; or random images and classes."""
+    if options.family == "resnet18":
+        yield from torch_resnet.batches(options)
+        return
     import torch
 
     generator = torch.Generator().manual_seed(1)

@@ -4,8 +4,12 @@ mod decoder;
 mod gpt;
 mod llama;
 mod mlp;
+mod resnet;
+mod vgg;
 
 pub use decoder::Decoder;
 pub use gpt::Gpt;
 pub use llama::Llama;
 pub use mlp::Mlp;
+pub use resnet::{ResNet, Stem};
+pub use vgg::Vgg;
