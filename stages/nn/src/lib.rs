@@ -11,7 +11,8 @@
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
-//! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
+//! | [`Dataset`], [`Arrays`], [`Npy`], [`Idx`], [`Batches`] | samples, shuffled epoch by epoch |
+//! | [`ImageArray`], [`Augmented`] | images of arrays; flipped and cropped at random |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
 //! several, because the order of every sum follows from shapes, and random numbers from the
@@ -59,8 +60,8 @@ pub use attention::{
 };
 pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
 pub use data::{
-    Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
-    Tokens,
+    Array, Arrays, Augmented, Batches, DataError, Dataset, Idx, IdxHeader, ImageArray, Npy,
+    NpyHeader, NumberType, Position, TokenWindows, Tokens,
 };
 pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};

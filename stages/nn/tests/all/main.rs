@@ -6,6 +6,7 @@
     reason = "a helper of a test may fail like a test"
 )]
 
+mod augmentation;
 mod bench;
 mod data_files;
 mod datasets;
@@ -17,6 +18,7 @@ mod golden_sampling;
 mod golden_training;
 mod goldens;
 mod hugging_face;
+mod image_files;
 mod laws;
 mod llama;
 mod networks;
