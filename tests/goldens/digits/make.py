@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the IDX files of this folder from scikit-learn's digits.
 
-    pip install scikit-learn
+    pip install scikit-learn==1.9.1
     python make.py
 
 The first 1437 images are for training, the last 360 held out. Their values are 0 to 16; they are

@@ -75,7 +75,7 @@ impl<D: Data> Augmented<D> {
         self
     }
 
-    /// Adds so many pixels on each side and cuts out a part of this height and width, from anywhere.
+    /// Adds so many pixels on each side and cuts a part of this height and width out of anywhere.
     ///
     /// # Errors
     /// When the part is empty, or larger than the padded image.

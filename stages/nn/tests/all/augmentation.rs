@@ -36,21 +36,18 @@ fn augmented(seed: u64, crop: [usize; 2], padding: usize) -> Augmented<Batch> {
     data.crop(crop, padding).unwrap().masks()
 }
 
+fn one(tensors: Result<Tensors, LayerError>) -> Tensor {
+    let [tensor] = tensors.unwrap().take().unwrap();
+    tensor
+}
+
 fn images(data: &impl Data, step: u64, rows: Range<usize>) -> Vec<f32> {
-    let [images] = data
-        .inputs(StepId::new(step), rows)
-        .unwrap()
-        .take()
-        .unwrap();
+    let images = one(data.inputs(StepId::new(step), rows));
     images.f32().unwrap().to_vec()
 }
 
 fn masks(data: &impl Data, step: u64, rows: Range<usize>) -> Vec<i32> {
-    let [masks] = data
-        .targets(StepId::new(step), rows)
-        .unwrap()
-        .take()
-        .unwrap();
+    let masks = one(data.targets(StepId::new(step), rows));
     masks.i32().unwrap().to_vec()
 }
 
@@ -155,19 +152,19 @@ fn half_are_flipped_and_crops_begin_everywhere_alike() {
 
 #[test]
 fn masks_follow_their_images() {
-    for (crop, padding) in [([HEIGHT, WIDTH], 2), ([3, 4], 0), ([3, 4], 4), ([9, 12], 4)] {
+    let crops = [
+        ([HEIGHT, WIDTH], 2),
+        ([3, 4], 0),
+        ([3, 4], 4),
+        ([9, 12], 4),
+        ([2, 9], 3),
+        ([1, 1], 1),
+    ];
+    for (crop, padding) in crops {
         let data = augmented(5, crop, padding);
-        let [all] = data
-            .inputs(StepId::new(2), 0..ROWS)
-            .unwrap()
-            .take()
-            .unwrap();
+        let all = one(data.inputs(StepId::new(2), 0..ROWS));
         assert_eq!(all.shape().axes(), [ROWS, crop[0], crop[1], 2]);
-        let [masks] = data
-            .targets(StepId::new(2), 0..ROWS)
-            .unwrap()
-            .take()
-            .unwrap();
+        let masks = one(data.targets(StepId::new(2), 0..ROWS));
         assert_eq!(masks.shape().axes(), [ROWS, crop[0], crop[1]]);
         let (pixels, _) = all.f32().unwrap().as_chunks::<2>();
         for (pixel, class) in pixels.iter().zip(masks.i32().unwrap()) {
@@ -192,7 +189,7 @@ fn what_is_not_asked_for_stays() {
     assert_eq!(images(&as_it_is, 4, 0..ROWS), images(&plain, 4, 0..ROWS));
     // Without masks, targets may be anything.
     let classes = Tensor::from_vec([ROWS], vec![3; ROWS]).unwrap();
-    let [inputs] = plain.inputs(step, 0..ROWS).unwrap().take().unwrap();
+    let inputs = one(plain.inputs(step, 0..ROWS));
     let labelled = Batch::new(inputs.clone(), classes.clone()).unwrap();
     let flipped = Augmented::new(labelled, [HEIGHT, WIDTH], 1).flip();
     assert_eq!(masks(&flipped, 4, 1..3), [3, 3]);
@@ -202,7 +199,7 @@ fn what_is_not_asked_for_stays() {
     let twice = Batch::new(inputs.clone(), inputs).unwrap();
     let twice = Augmented::new(twice, [HEIGHT, WIDTH], 1).flip();
     let twice = twice.crop([HEIGHT, WIDTH], 1).unwrap().masks();
-    let [targets] = twice.targets(step, 0..ROWS).unwrap().take().unwrap();
+    let targets = one(twice.targets(step, 0..ROWS));
     assert_eq!(images(&twice, 4, 0..ROWS), targets.f32().unwrap());
 }
 
