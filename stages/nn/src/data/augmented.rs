@@ -114,7 +114,7 @@ impl<D: Data> Augmented<D> {
     fn draw(&self, step: StepId, row: usize) -> Move {
         // The step is the sample, so that any row of any step is one draw.
         let [flip, down, right, _] = self.random.words(step.get(), 0, row as u32);
-        let below = |places: usize, word: u32| (u128::from(word) * places as u128 >> 32) as usize;
+        let below = |places: usize, word: u32| ((u128::from(word) * places as u128) >> 32) as usize;
         Move {
             flip: self.flip && flip >> 31 == 1,
             start: [below(self.places[0], down), below(self.places[1], right)],
