@@ -3,9 +3,11 @@
 //! | where | what |
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
+//! | [`Conv2d`] | layers on images |
+//! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
-//! | [`Chain`], [`Residual`] | layers made of layers |
+//! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
@@ -58,7 +60,7 @@ pub use attention::{
     CausalAttention, CausalAttentionLayer, CausalSelfAttention, GroupedQueryAttention,
     GroupedQueryAttentionLayer,
 };
-pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
+pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
 pub use data::{
     Array, Arrays, Augmented, Batches, DataError, Dataset, Idx, IdxHeader, ImageArray, Npy,
     NpyHeader, NumberType, Position, TokenWindows, Tokens,
@@ -68,7 +70,10 @@ pub use embedding::{Embedding, EmbeddingLayer};
 pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
-pub use images::Window;
+pub use images::{
+    BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
+};
+pub use images::{Conv2d, Conv2dLayer, Window};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};

@@ -4,7 +4,23 @@
 //! image files and NPY arrays have it: so every pixel is a row of a matrix, and what works on the
 //! last axis (losses, accuracy, [`Linear`](crate::Linear)) works on pixels.
 
-#[allow(dead_code)]
+mod batch_norm;
+mod conv;
+mod group_norm;
 mod shape;
 
+pub use batch_norm::{BatchNorm2d, BatchNorm2dLayer, BatchNormStash};
+pub use conv::{Conv2d, Conv2dLayer};
+pub use group_norm::{GroupNorm, GroupNormLayer};
+pub(crate) use shape::Images;
 pub use shape::Window;
+
+use brigade_layer::{Ctx, LayerError, Tensor, TensorMut};
+
+/// Where to write what this tensor becomes: into itself if it is nobody else's, else beside it.
+fn place(tensor: Tensor, cx: &Ctx<'_>) -> Result<(TensorMut, Option<Tensor>), LayerError> {
+    match tensor.try_mut() {
+        Ok(own) => Ok((own, None)),
+        Err(shared) => Ok((cx.f32(shared.shape())?, Some(shared))),
+    }
+}

@@ -5,10 +5,15 @@
 //! transcendental function of the host's.
 
 pub(crate) mod attention;
+pub(crate) mod bits;
+pub(crate) mod channel_norm;
+pub(crate) mod channels;
+pub(crate) mod convolution;
 pub(crate) mod elementwise;
 pub(crate) mod gated;
 pub(crate) mod loss;
 pub(crate) mod math;
+pub(crate) mod moments;
 pub(crate) mod norm;
 pub(crate) mod parallel;
 pub(crate) mod product;

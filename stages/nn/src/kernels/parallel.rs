@@ -51,6 +51,16 @@ impl Split for Range<usize> {
     }
 }
 
+/// What may be missing goes with what is there.
+impl<S: Split> Split for Option<S> {
+    fn units(&self) -> usize {
+        self.as_ref().map_or(0, Split::units)
+    }
+    fn split(self, units: usize) -> (Self, Self) {
+        self.map(|work| work.split(units)).unzip()
+    }
+}
+
 macro_rules! split_tuple {
     ($first:ident $($name:ident)+) => {
         impl<$first: Split, $($name: Split),+> Split for ($first, $($name,)+) {

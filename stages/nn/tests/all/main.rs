@@ -8,6 +8,7 @@
 
 mod augmentation;
 mod bench;
+mod conv;
 mod data_files;
 mod datasets;
 mod errors;

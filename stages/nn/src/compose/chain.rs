@@ -1,41 +1,11 @@
-//! Layers made of layers. What they keep is a tuple of what the parts keep, so that nothing is
-//! boxed per call.
+//! One layer after another.
 
+use super::part::Part;
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, MAX_TENSORS, ParamAccess, ParamSpec,
     TensorSpec, Tensors,
 };
 use serde::{Deserialize, Serialize};
-
-use crate::kernels::elementwise::add;
-use crate::shapes::element_work;
-
-/// A part of a layer: its parameters' names start with its name, unless that is empty.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Part<S> {
-    name: String,
-    spec: S,
-}
-
-impl<S: LayerSpec> Part<S> {
-    fn new(name: &str, spec: S) -> Self {
-        Self {
-            name: name.to_owned(),
-            spec,
-        }
-    }
-
-    fn params(&self) -> impl Iterator<Item = ParamSpec> {
-        self.spec
-            .params()
-            .into_iter()
-            .map(|param| param.within(&self.name))
-    }
-
-    fn build(&self, cx: &BuildCtx<'_>) -> Result<S::Layer, LayerError> {
-        self.spec.build(&cx.within(&self.name))
-    }
-}
 
 /// One layer after another: y = b(a(x)).
 ///
@@ -160,120 +130,5 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
     fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
         self.first.params(visit);
         self.second.params(visit);
-    }
-}
-
-/// A layer with a connection around it: y = x + f(x).
-///
-/// # Shapes
-/// One input and one output, of one shape.
-///
-/// # Source
-/// He, Zhang, Ren, Sun: "Deep residual learning for image recognition", 2015.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Residual<S>(S);
-
-impl<S: LayerSpec> Residual<S> {
-    /// Adds the layer's input to its output.
-    pub fn new(inner: S) -> Self {
-        Self(inner)
-    }
-}
-
-impl<S: LayerSpec> LayerSpec for Residual<S> {
-    type Layer = ResidualLayer<S::Layer>;
-
-    fn params(&self) -> Vec<ParamSpec> {
-        self.0.params()
-    }
-
-    fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        let x = crate::shapes::one_input("residual", inputs)?;
-        match *self.0.outputs(inputs)? {
-            [y] if y == x => Ok(vec![y]),
-            [y] => Err(LayerError::shape(
-                "output of a residual's layer",
-                x.to_string(),
-                y.shape,
-            )),
-            ref outputs => Err(LayerError::Arity {
-                expected: 1,
-                found: outputs.len(),
-            }),
-        }
-    }
-
-    fn cost(&self, inputs: &[TensorSpec]) -> Cost {
-        let elements = inputs[0].shape.elements() as u64;
-        let adds = Cost {
-            forward_flops: elements,
-            input_flops: elements,
-            // The input is held for the sum, so that the branch cannot work in place.
-            forward_working_bytes: inputs[0].bytes(),
-            backward_working_bytes: inputs[0].bytes(),
-            ..Cost::default()
-        };
-        self.0.cost(inputs) + adds
-    }
-
-    fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError> {
-        Ok(ResidualLayer(self.0.build(cx)?))
-    }
-}
-
-/// The layer that [`Residual`] describes.
-#[derive(Debug)]
-pub struct ResidualLayer<L>(L);
-
-impl<L: Layer> Layer for ResidualLayer<L> {
-    type Stash = L::Stash;
-    type Kept = L::Kept;
-
-    fn forward(
-        &mut self,
-        x: Tensors,
-        cx: &mut Ctx<'_>,
-    ) -> Result<(Tensors, Self::Stash), LayerError> {
-        let [x] = x.take()?;
-        let (y, stash) = self.0.forward(x.clone().into(), cx)?;
-        let [y] = y.take()?;
-        let mut y = cx.writable::<f32>(y)?;
-        let x = x.f32()?;
-        cx.timed(element_work("add", x.len(), 1, 3), |cx| {
-            add(y.data(), x, cx.threads)
-        });
-        Ok((y.freeze().into(), stash))
-    }
-
-    fn backward_input(
-        &mut self,
-        dy: Tensors,
-        stash: Self::Stash,
-        cx: &mut Ctx<'_>,
-    ) -> Result<(Tensors, Self::Kept), LayerError> {
-        let [dy] = dy.take()?;
-        let (inner, kept) = self.0.backward_input(dy.clone().into(), stash, cx)?;
-        if !cx.wants_gradient(0) {
-            return Ok(([None].into(), kept));
-        }
-        let [inner] = inner.take()?;
-        let mut dx = cx.writable::<f32>(inner)?;
-        let dy = dy.f32()?;
-        cx.timed(element_work("add", dy.len(), 1, 3), |cx| {
-            add(dx.data(), dy, cx.threads)
-        });
-        Ok((dx.freeze().into(), kept))
-    }
-
-    fn backward_weight(&mut self, kept: Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
-        self.0.backward_weight(kept, cx)
-    }
-
-    fn commit(&mut self, cx: &mut Ctx<'_>) -> Result<(), LayerError> {
-        self.0.commit(cx)
-    }
-
-    fn params(&mut self, visit: &mut dyn FnMut(&mut dyn ParamAccess)) {
-        self.0.params(visit);
     }
 }

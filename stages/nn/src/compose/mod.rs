@@ -1,0 +1,11 @@
+//! Layers made of layers. What they keep is a tuple of what the parts keep, so that nothing is
+//! boxed per call.
+
+mod chain;
+mod chain_with;
+mod part;
+mod residual;
+
+pub use chain::{Chain, ChainLayer};
+pub use chain_with::{ChainWith, ChainWithLayer};
+pub use residual::{Residual, ResidualLayer};
