@@ -72,6 +72,15 @@ impl<K: Keep> Keep for Vec<K> {
     }
 }
 
+impl<K: Keep, const N: usize> Keep for [K; N] {
+    fn tensors(&self, visit: &mut dyn FnMut(&Tensor)) {
+        self.iter().for_each(|kept| kept.tensors(visit));
+    }
+    fn foreign_bytes(&self) -> u64 {
+        self.iter().map(Keep::foreign_bytes).sum()
+    }
+}
+
 macro_rules! keep_tuple {
     ($($name:ident)+) => {
         impl<$($name: Keep),+> Keep for ($($name,)+) {

@@ -8,6 +8,9 @@
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
+//! | [`Chain`], [`Residual`] | layers made of layers |
+//! | [`Sum`], [`Concatenate`] | layers with several inputs: where skips end |
+//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | images made smaller, larger, flat |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
@@ -34,6 +37,7 @@
 mod activation;
 mod attention;
 mod compose;
+mod concatenate;
 mod data;
 mod dropout;
 mod embedding;
@@ -54,6 +58,7 @@ mod rms_norm;
 mod rotary;
 mod sampling;
 mod shapes;
+mod sum;
 
 pub use activation::{Activation, ActivationLayer};
 pub use attention::{
@@ -61,6 +66,8 @@ pub use attention::{
     GroupedQueryAttentionLayer,
 };
 pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
+pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
+pub use concatenate::{Concatenate, ConcatenateLayer};
 pub use data::{
     Array, Arrays, Augmented, Batches, DataError, Dataset, Idx, IdxHeader, ImageArray, Npy,
     NpyHeader, NumberType, Position, TokenWindows, Tokens,
@@ -71,6 +78,8 @@ pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
 pub use images::{
+    AvgPool2d, AvgPool2dLayer, Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer,
+    MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
     BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
 pub use images::{Conv2d, Conv2dLayer, Window};
@@ -85,3 +94,4 @@ pub use position::{PositionEmbedding, PositionEmbeddingLayer};
 pub use rms_norm::{RmsNorm, RmsNormLayer};
 pub use rotary::{Rotary, RotaryScaling};
 pub use sampling::Sampling;
+pub use sum::{Sum, SumLayer};

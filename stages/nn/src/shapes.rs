@@ -1,6 +1,6 @@
 //! What descriptions of layers ask of their inputs' shapes.
 
-use brigade_layer::{DType, KernelWork, LayerError, TensorSpec};
+use brigade_layer::{DType, KernelWork, LayerError, MAX_TENSORS, TensorSpec};
 
 /// The only input, which must be of `f32`.
 pub(crate) fn one_input(what: &str, inputs: &[TensorSpec]) -> Result<TensorSpec, LayerError> {
@@ -22,6 +22,19 @@ pub(crate) fn two_inputs(inputs: &[TensorSpec]) -> Result<[TensorSpec; 2], Layer
         });
     };
     Ok([x, y])
+}
+
+/// All of two to four inputs, which must be of `f32`: the first of them.
+pub(crate) fn several_inputs(what: &str, inputs: &[TensorSpec]) -> Result<TensorSpec, LayerError> {
+    if !(2..=MAX_TENSORS).contains(&inputs.len()) {
+        let number = inputs.len();
+        let problem = format!("it takes two to {MAX_TENSORS} inputs, and is fed {number}");
+        return Err(LayerError::spec(what, problem));
+    }
+    for input in inputs {
+        expect(what, *input, DType::F32)?;
+    }
+    Ok(inputs[0])
 }
 
 /// The input, when its elements are of this type.
