@@ -8,7 +8,6 @@
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
-//! | [`Chain`], [`Residual`] | layers made of layers |
 //! | [`Sum`], [`Concatenate`] | layers with several inputs: where skips end |
 //! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | images made smaller, larger, flat |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
@@ -66,7 +65,6 @@ pub use attention::{
     GroupedQueryAttentionLayer,
 };
 pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
-pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
 pub use concatenate::{Concatenate, ConcatenateLayer};
 pub use data::{
     Array, Arrays, Augmented, Batches, DataError, Dataset, Idx, IdxHeader, ImageArray, Npy,
@@ -78,11 +76,10 @@ pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
 pub use images::{
-    AvgPool2d, AvgPool2dLayer, Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer,
+    AvgPool2d, AvgPool2dLayer, BatchNorm2d, BatchNorm2dLayer, BatchNormStash, Conv2d, Conv2dLayer,
+    Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer, GroupNorm, GroupNormLayer,
     MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
-    BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
-pub use images::{Conv2d, Conv2dLayer, Window};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
