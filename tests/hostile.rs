@@ -5,7 +5,7 @@
 
 use brigade::checkpoint::NamedTensor;
 use brigade::layer::{Network, Random};
-use brigade::nn::{AdamW, Decoder, Gpt, NpyHeader};
+use brigade::nn::{AdamW, Decoder, Gpt, IdxHeader, NpyHeader};
 use brigade::outside::{header, index, message, tensors, word};
 use brigade::planner::{LayersFile, NodeSpec, Planner, layout_string};
 use brigade::profile::Profile;
@@ -76,6 +76,7 @@ fn planned(text: &str) -> Result<Plan, PlanError> {
 fn read(target: &str, bytes: &[u8]) -> bool {
     let text = str::from_utf8(bytes);
     match (target, text) {
+        ("idx", _) => IdxHeader::parse("it", bytes).is_ok(),
         ("npy", _) => NpyHeader::parse("it", bytes).is_ok(),
         ("weights", _) => Weights::from_safetensors(bytes).is_ok(),
         ("wire", _) => match bytes.split_first() {
@@ -128,6 +129,7 @@ fn damaged_files_are_read_or_refused() {
     bless();
     let targets = [
         "config",
+        "idx",
         "interchange",
         "npy",
         "plan",

@@ -8,7 +8,6 @@
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
-//! | [`Chain`], [`Residual`] | layers made of layers |
 //! | [`Sum`], [`Concatenate`] | layers with several inputs: where skips end |
 //! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | images made smaller, larger, flat |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
@@ -17,7 +16,8 @@
 //! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`ResNet`], [`Vgg`] | networks for images |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
-//! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
+//! | [`Dataset`], [`Arrays`], [`Npy`], [`Idx`], [`Batches`] | samples, shuffled epoch by epoch |
+//! | [`ImageArray`], [`Augmented`] | images of arrays; flipped and cropped at random |
 //!
 //! Nothing here knows what a pipeline is. Everything gives the same bits on one thread and on
 //! several, because the order of every sum follows from shapes, and random numbers from the
@@ -68,8 +68,8 @@ pub use attention::{
 pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
 pub use concatenate::{Concatenate, ConcatenateLayer};
 pub use data::{
-    Array, Arrays, Batches, DataError, Dataset, Npy, NpyHeader, NumberType, Position, TokenWindows,
-    Tokens,
+    Array, Arrays, Augmented, Batches, DataError, Dataset, Idx, IdxHeader, ImageArray, Npy,
+    NpyHeader, NumberType, Position, TokenWindows, Tokens,
 };
 pub use dropout::{Dropout, DropoutLayer};
 pub use embedding::{Embedding, EmbeddingLayer};

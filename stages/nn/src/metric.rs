@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 /// counts.
 ///
 /// # Shapes
-/// logits [.., V], targets i32 [..].
+/// logits [.., V], targets i32 [..]: of rows [rows, V], tokens [rows, T, V], pixels [rows, height,
+/// width, V].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Accuracy {
@@ -91,5 +92,23 @@ mod tests {
         assert_eq!(measure.mean(), Some(0.5));
         let wrong = Tensor::from_vec([2], vec![1, 1]).unwrap();
         assert!(Accuracy::new().measure(&[logits, wrong].into()).is_err());
+    }
+    /// What is measured of rows is measured of pixels.
+    #[test]
+    fn pixels_count_one_by_one() {
+        let logits = (0..2 * 3 * 2 * 4).map(|at| (at * 7 % 11) as f32);
+        let logits = Tensor::from_vec([2, 3, 2, 4], logits.collect()).unwrap();
+        let best: Vec<_> = logits.f32().unwrap().chunks(4).map(greatest).collect();
+        let mut classes: Vec<_> = best.iter().map(|class| *class as i32).collect();
+        classes[5] = -100;
+        classes[7] = (classes[7] + 1) % 4;
+        let masks = Tensor::from_vec([2, 3, 2], classes.clone()).unwrap();
+        let measure = |masks| Accuracy::new().measure(&[logits.clone(), masks].into());
+        let found = measure(masks).unwrap();
+        assert_eq!((found.sum, found.count), (10.0, 11.0));
+        let rows = Tensor::from_vec([12], classes).unwrap();
+        assert_eq!(measure(rows).unwrap(), found);
+        let other = Tensor::from_vec([2, 3], vec![0; 6]).unwrap();
+        assert!(measure(other).is_err());
     }
 }

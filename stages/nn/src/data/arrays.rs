@@ -1,8 +1,8 @@
 //! Arrays as a dataset: each row is a sample.
 
 use super::error::list_of;
-use super::{DataError, Dataset, Npy};
-use brigade_layer::{DType, Element, LayerError, Tensor, Tensors};
+use super::{DataError, Dataset, Idx, ImageArray, Npy, NumberType};
+use brigade_layer::{DType, Element, LayerError, Shape, Tensor, Tensors};
 use std::path::Path;
 
 /// An array in memory or in a file.
@@ -12,23 +12,49 @@ pub enum Array {
     Tensor(Tensor),
     /// In a file of NumPy.
     Npy(Npy),
+    /// In an IDX file.
+    Idx(Idx),
+    /// One of these, read as images.
+    Images(ImageArray),
 }
 
 impl Array {
-    fn rows(&self) -> usize {
-        let shape = match self {
+    /// Its axes.
+    pub(super) fn shape(&self) -> Shape {
+        match self {
             Self::Tensor(tensor) => tensor.shape(),
             Self::Npy(npy) => npy.shape(),
-        };
+            Self::Idx(idx) => idx.shape(),
+            Self::Images(images) => images.shape(),
+        }
+    }
+
+    /// What its numbers are where they lie.
+    pub(super) fn number_type(&self) -> NumberType {
+        match self {
+            Self::Tensor(tensor) => match tensor.dtype() {
+                DType::I32 => NumberType::I32,
+                _ => NumberType::F32,
+            },
+            Self::Npy(npy) => npy.number_type(),
+            Self::Idx(idx) => idx.number_type(),
+            Self::Images(_) => NumberType::F32,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        let shape = self.shape();
         match shape.rank() {
             0 => 0,
             _ => shape.rows(),
         }
     }
 
-    fn gather(&self, rows: &[usize]) -> Result<Tensor, LayerError> {
+    pub(super) fn gather(&self, rows: &[usize]) -> Result<Tensor, LayerError> {
         match self {
             Self::Npy(npy) => Ok(npy.rows(rows)?),
+            Self::Idx(idx) => Ok(idx.rows(rows)?),
+            Self::Images(images) => images.rows(rows),
             Self::Tensor(tensor) => match tensor.dtype() {
                 DType::I32 => gather::<i32>(tensor, rows),
                 _ => gather::<f32>(tensor, rows),
@@ -62,6 +88,18 @@ impl From<Tensor> for Array {
 impl From<Npy> for Array {
     fn from(npy: Npy) -> Self {
         Self::Npy(npy)
+    }
+}
+
+impl From<Idx> for Array {
+    fn from(idx: Idx) -> Self {
+        Self::Idx(idx)
+    }
+}
+
+impl From<ImageArray> for Array {
+    fn from(images: ImageArray) -> Self {
+        Self::Images(images)
     }
 }
 
@@ -117,6 +155,19 @@ impl Arrays {
         targets: impl AsRef<Path>,
     ) -> Result<Self, LayerError> {
         Self::new(Npy::open(inputs)?, Npy::open(targets)?)
+    }
+
+    /// Two IDX files, as those of MNIST: images, read as [`ImageArray`] has them, and their labels,
+    /// or masks, i32 as they are. Rows are read when they are asked for.
+    ///
+    /// # Errors
+    /// When one cannot be read, or they have different numbers of rows.
+    pub fn open_idx(
+        images: impl AsRef<Path>,
+        labels: impl AsRef<Path>,
+    ) -> Result<Self, LayerError> {
+        let images = ImageArray::new(Idx::open(images)?)?;
+        Self::new(images, Idx::open(labels)?)
     }
 
     fn gather(arrays: &[Array], samples: &[usize]) -> Result<Tensors, LayerError> {

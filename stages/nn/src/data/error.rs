@@ -56,9 +56,10 @@ pub enum DataError {
         /// The number.
         value: i64,
     },
-    /// A file that is no array in the NPY format, or one of a kind that is not read.
+    /// A file that is no array in the format that it was opened as, or one of a kind that is not
+    /// read.
     #[error("{path} is no array that can be read: {problem}")]
-    Npy {
+    Array {
         /// Which file.
         path: String,
         /// What is wrong with it and what to do.
@@ -89,9 +90,9 @@ impl DataError {
         Self::Read { path, problem }
     }
 
-    pub(super) fn npy(path: &str, problem: impl Into<String>) -> Self {
+    pub(super) fn array(path: &str, problem: impl Into<String>) -> Self {
         let (path, problem) = (path.to_owned(), problem.into());
-        Self::Npy { path, problem }
+        Self::Array { path, problem }
     }
 }
 

@@ -1,12 +1,17 @@
-//! Data to train on: text as tokens, arrays in memory and in files, and the order of samples.
+//! Data to train on: text as tokens, arrays and images in memory and in files, and the order of
+//! samples.
 //!
 //! Everything here is a pure function of step and rows, so that a node asks for what it needs and
 //! all nodes agree.
 
 mod arrays;
+mod augmented;
 mod batches;
 mod dataset;
 mod error;
+mod idx;
+mod images;
+mod mapped;
 mod npy;
 mod numbers;
 mod shuffle;
@@ -14,9 +19,12 @@ mod tokens;
 mod windows;
 
 pub use arrays::{Array, Arrays};
+pub use augmented::Augmented;
 pub use batches::{Batches, Position};
 pub use dataset::Dataset;
 pub use error::DataError;
+pub use idx::{Idx, IdxHeader};
+pub use images::ImageArray;
 pub use npy::{Npy, NpyHeader};
 pub use numbers::NumberType;
 pub use tokens::Tokens;

@@ -1,9 +1,9 @@
-//! Numbers in files: little-endian, made into those of tensors.
+//! Numbers in files, made into those of tensors.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A type of number in a file, little-endian.
+/// A type of number in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -76,44 +76,81 @@ impl NumberType {
         Self::ALL.into_iter().find(|it| it.numpy() == name)
     }
 
+    /// The type of this code in an IDX file.
+    pub(super) const fn of_idx(code: u8) -> Option<Self> {
+        Some(match code {
+            0x08 => Self::U8,
+            0x09 => Self::I8,
+            0x0B => Self::I16,
+            0x0C => Self::I32,
+            0x0D => Self::F32,
+            0x0E => Self::F64,
+            _ => return None,
+        })
+    }
+
     /// Appends the whole numbers in these bytes, or says which of them no i32 holds.
-    pub(super) fn integers(self, bytes: &[u8], to: &mut Vec<i32>) -> Result<(), (usize, i64)> {
+    pub(super) fn integers(
+        self,
+        order: ByteOrder,
+        bytes: &[u8],
+        to: &mut Vec<i32>,
+    ) -> Result<(), (usize, i64)> {
         match self {
-            Self::I8 => narrow(bytes, i8::from_le_bytes, to),
-            Self::I16 => narrow(bytes, i16::from_le_bytes, to),
-            Self::I32 => narrow(bytes, i32::from_le_bytes, to),
-            Self::I64 => narrow(bytes, i64::from_le_bytes, to),
-            Self::U8 => narrow(bytes, u8::from_le_bytes, to),
-            Self::U16 => narrow(bytes, u16::from_le_bytes, to),
-            Self::U32 => narrow(bytes, u32::from_le_bytes, to),
+            Self::I8 => narrow(order.read(bytes, i8::from_le_bytes), to),
+            Self::I16 => narrow(order.read(bytes, i16::from_le_bytes), to),
+            Self::I32 => narrow(order.read(bytes, i32::from_le_bytes), to),
+            Self::I64 => narrow(order.read(bytes, i64::from_le_bytes), to),
+            Self::U8 => narrow(order.read(bytes, u8::from_le_bytes), to),
+            Self::U16 => narrow(order.read(bytes, u16::from_le_bytes), to),
+            Self::U32 => narrow(order.read(bytes, u32::from_le_bytes), to),
             // Whoever wants whole numbers has looked whether they are.
             Self::F32 | Self::F64 => Ok(()),
         }
     }
 
     /// Appends the numbers in these bytes, in single precision.
-    pub(super) fn floats(self, bytes: &[u8], to: &mut Vec<f32>) {
+    pub(super) fn floats(self, order: ByteOrder, bytes: &[u8], to: &mut Vec<f32>) {
         match self {
-            Self::F64 => {
-                let (eights, _) = bytes.as_chunks();
-                to.extend(eights.iter().map(|eight| f64::from_le_bytes(*eight) as f32));
-            }
-            _ => {
-                let (fours, _) = bytes.as_chunks();
-                to.extend(fours.iter().map(|four| f32::from_le_bytes(*four)));
-            }
+            Self::F64 => to.extend(order.read(bytes, f64::from_le_bytes).map(|x| x as f32)),
+            _ => to.extend(order.read(bytes, f32::from_le_bytes)),
         }
     }
 }
 
-fn narrow<const N: usize, T: Into<i64>>(
-    bytes: &[u8],
-    read: impl Fn([u8; N]) -> T,
+/// Which byte of a number comes first in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ByteOrder {
+    /// The least.
+    Little,
+    /// The greatest.
+    Big,
+}
+
+impl ByteOrder {
+    /// The numbers in these bytes, by what reads one that is little-endian.
+    fn read<const N: usize, T>(
+        self,
+        bytes: &[u8],
+        read: impl Fn([u8; N]) -> T,
+    ) -> impl Iterator<Item = T> {
+        let (numbers, _) = bytes.as_chunks::<N>();
+        numbers.iter().map(move |number| {
+            let mut number = *number;
+            if self == Self::Big {
+                number.reverse();
+            }
+            read(number)
+        })
+    }
+}
+
+fn narrow<T: Into<i64>>(
+    numbers: impl Iterator<Item = T>,
     to: &mut Vec<i32>,
 ) -> Result<(), (usize, i64)> {
-    let (numbers, _) = bytes.as_chunks::<N>();
-    for (at, number) in numbers.iter().enumerate() {
-        let number = read(*number).into();
+    for (at, number) in numbers.enumerate() {
+        let number = number.into();
         to.push(i32::try_from(number).map_err(|_| (at, number))?);
     }
     Ok(())

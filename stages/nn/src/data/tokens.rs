@@ -1,7 +1,8 @@
 //! Tokens in memory or in a file.
 
+use super::Npy;
 use super::error::{DataError, list_of};
-use super::{Npy, NumberType};
+use super::numbers::{ByteOrder, NumberType};
 use brigade_layer::MappedFile;
 use std::ops::Range;
 use std::path::Path;
@@ -82,7 +83,7 @@ impl Tokens {
                 "tokens are whole numbers along one axis, and it has {axes} axes of {number_type}; \
                  save it with .ravel().astype('<u4')"
             );
-            return Err(DataError::npy(npy.path(), problem));
+            return Err(DataError::array(npy.path(), problem));
         }
         let (len, path) = (npy.shape().elements(), npy.path().to_owned());
         let (file, start) = npy.into_file();
@@ -150,7 +151,10 @@ impl Tokens {
             Store::File(mapped) => {
                 let bytes = mapped.file.bytes().get(mapped.bytes(&range));
                 let bytes = bytes.unwrap_or_default();
-                mapped.number_type.integers(bytes, to).err()
+                mapped
+                    .number_type
+                    .integers(ByteOrder::Little, bytes, to)
+                    .err()
             }
         };
         let wrong = |id: &i32| {

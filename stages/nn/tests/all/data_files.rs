@@ -190,7 +190,7 @@ fn arrays_that_are_not_read_say_how_to_save_them() {
         ("structure", "save each field by itself"),
     ] {
         let error = Npy::open(golden(&format!("{name}.npy"))).unwrap_err();
-        assert!(matches!(error, DataError::Npy { .. }));
+        assert!(matches!(error, DataError::Array { .. }));
         let error = error.to_string();
         assert!(error.contains(name) && error.contains(wanted), "{error}");
     }

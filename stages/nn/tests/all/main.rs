@@ -6,6 +6,7 @@
     reason = "a helper of a test may fail like a test"
 )]
 
+mod augmentation;
 mod bench;
 mod conv;
 mod data_files;
@@ -18,6 +19,7 @@ mod golden_sampling;
 mod golden_training;
 mod goldens;
 mod hugging_face;
+mod image_files;
 mod joining;
 mod laws;
 mod llama;

@@ -6,6 +6,8 @@
 
 use crate::NumberType;
 use crate::data::error::DataError;
+use crate::data::mapped::ArrayLayout;
+use crate::data::numbers::ByteOrder;
 use brigade_layer::Shape;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
@@ -27,16 +29,24 @@ impl NpyHeader {
     /// Reads the header of a file, of which at least that is there. Versions 1 to 3.
     ///
     /// # Errors
-    /// [`DataError::Npy`] when it is none, or of a kind that is not read: structures, complex
+    /// [`DataError::Array`] when it is none, or of a kind that is not read: structures, complex
     /// numbers, half precision, big-endian numbers, the order of Fortran, more than six axes.
     pub fn parse(path: &str, bytes: &[u8]) -> Result<Self, DataError> {
-        Self::read(bytes).map_err(|problem| DataError::npy(path, problem))
+        Self::read(bytes).map_err(|problem| DataError::array(path, problem))
     }
 
     /// Where the numbers end, in bytes.
     pub fn end(&self) -> Option<usize> {
-        let bytes = { self.shape.elements() }.checked_mul(self.number_type.size_bytes());
-        bytes?.checked_add(self.start)
+        self.layout().end()
+    }
+
+    pub(super) fn layout(&self) -> ArrayLayout {
+        ArrayLayout {
+            shape: self.shape,
+            number_type: self.number_type,
+            order: ByteOrder::Little,
+            start: self.start,
+        }
     }
 
     fn read(bytes: &[u8]) -> Result<Self, String> {

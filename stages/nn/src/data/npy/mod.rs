@@ -2,10 +2,10 @@
 
 mod header;
 
-use super::NumberType;
-use super::error::{DataError, list_of};
+use super::error::DataError;
+use super::mapped::MappedArray;
+use super::numbers::NumberType;
 use brigade_layer::{MappedFile, Shape, Tensor};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,11 +23,7 @@ pub use header::NpyHeader;
 /// # Ok::<(), brigade_nn::DataError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Npy {
-    path: String,
-    header: NpyHeader,
-    file: Arc<MappedFile>,
-}
+pub struct Npy(MappedArray);
 
 impl Npy {
     /// Maps a file and reads its header.
@@ -36,32 +32,23 @@ impl Npy {
     /// When it cannot be mapped, is no array of a kind that is read (see [`NpyHeader::parse`]), or
     /// is shorter or longer than its header says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        let path = path.as_ref();
-        let file = MappedFile::open(path).map_err(|error| DataError::reading(path, &error))?;
-        let path = path.display().to_string();
-        let (header, has) = (NpyHeader::parse(&path, file.bytes())?, file.bytes().len());
-        if header.end() != Some(has) {
-            let numbers = format!("{} of {}", header.shape, header.number_type);
-            let problem = format!("its header says {numbers}, and it has {has} bytes");
-            return Err(DataError::npy(&path, problem));
-        }
-        let file = Arc::new(file);
-        Ok(Self { path, header, file })
+        let parse = |path: &str, bytes: &[u8]| Ok(NpyHeader::parse(path, bytes)?.layout());
+        Ok(Self(MappedArray::open(path.as_ref(), parse)?))
     }
 
     /// Its file.
     pub fn path(&self) -> &str {
-        &self.path
+        self.0.path()
     }
 
     /// Its axes.
     pub fn shape(&self) -> Shape {
-        self.header.shape
+        self.0.shape()
     }
 
     /// What its numbers are in the file.
     pub fn number_type(&self) -> NumberType {
-        self.header.number_type
+        self.0.number_type()
     }
 
     /// All of it.
@@ -69,8 +56,7 @@ impl Npy {
     /// # Errors
     /// When it has a whole number that no i32 holds, or there is no memory for it.
     pub fn tensor(&self) -> Result<Tensor, DataError> {
-        let all = 0..self.header.shape.elements();
-        self.tensor_of(self.header.shape, std::iter::once(all))
+        self.0.tensor()
     }
 
     /// Some of its rows, in this order.
@@ -81,59 +67,11 @@ impl Npy {
     /// # Errors
     /// As [`Self::tensor`], and when it has no such row.
     pub fn rows(&self, rows: &[usize]) -> Result<Tensor, DataError> {
-        let shape = self.header.shape;
-        let has = match shape.rank() {
-            0 => 0,
-            _ => shape.rows(),
-        };
-        if let Some(row) = rows.iter().find(|row| **row >= has) {
-            return Err(DataError::Outside {
-                what: format!("{}: rows", self.path),
-                range: *row..row.saturating_add(1),
-                len: has,
-            });
-        }
-        let each = shape.row_elements();
-        let numbers = rows.iter().map(|row| row * each..(row + 1) * each);
-        self.tensor_of(shape.with_rows(rows.len()), numbers)
-    }
-
-    fn tensor_of(
-        &self,
-        shape: Shape,
-        ranges: impl Iterator<Item = Range<usize>>,
-    ) -> Result<Tensor, DataError> {
-        let (count, number_type) = (shape.elements(), self.header.number_type);
-        let bytes = |range: &Range<usize>| {
-            let [from, to] = [range.start, range.end].map(|at| at * number_type.size_bytes());
-            let bytes = self.file.bytes().get(self.header.start..);
-            bytes
-                .and_then(|bytes| bytes.get(from..to))
-                .unwrap_or_default()
-        };
-        let tensor = if number_type.is_integer() {
-            let mut numbers = list_of(count)?;
-            for range in ranges {
-                let read = number_type.integers(bytes(&range), &mut numbers);
-                read.map_err(|(at, value)| DataError::TooLarge {
-                    path: self.path.clone(),
-                    position: range.start + at,
-                    value,
-                })?;
-            }
-            Tensor::from_vec(shape, numbers)
-        } else {
-            let mut numbers = list_of(count)?;
-            for range in ranges {
-                number_type.floats(bytes(&range), &mut numbers);
-            }
-            Tensor::from_vec(shape, numbers)
-        };
-        tensor.map_err(|error| DataError::npy(&self.path, error.to_string()))
+        self.0.rows(rows)
     }
 
     /// The file, and where its numbers begin.
     pub(super) fn into_file(self) -> (Arc<MappedFile>, usize) {
-        (self.file, self.header.start)
+        self.0.into_file()
     }
 }

@@ -6,11 +6,13 @@
 * TYPE.npy: numbers of that type, [3, 2]; v2.npy and v3.npy have the longer headers.
 * fortran.npy, big_endian.npy, bool.npy, half.npy, structure.npy: kinds that are refused.
 * scalar.npy: no axes; empty.npy: no rows.
+* TYPE.idx: the same numbers in the format of MNIST, big-endian.
 * tokens_u16.bin, tokens_u32.bin and tokens_u2.npy, tokens_i8.npy: the same 50 tokens.
 * windows.npy: [rows, 2, 8], their windows of 8 one after the other, inputs and targets.
 """
 
 import pathlib
+import struct
 
 import numpy as np
 from numpy.lib import format as npy
@@ -24,6 +26,10 @@ for name in ["f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4"]:
     elif name[0] == "i":
         numbers = numbers - 28
     np.save(FOLDER / f"{name}.npy", numbers.astype("<" + name))
+    codes = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}
+    if name in codes:
+        header = struct.pack(">BBBBII", 0, 0, codes[name], 2, *numbers.shape)
+        (FOLDER / f"{name}.idx").write_bytes(header + numbers.astype(">" + name).tobytes())
 
 three = np.arange(24, dtype="<f4").reshape(2, 3, 4)
 for version in [2, 3]:
