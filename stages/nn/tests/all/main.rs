@@ -17,6 +17,7 @@ mod golden_sampling;
 mod golden_training;
 mod goldens;
 mod hugging_face;
+mod image_norms;
 mod laws;
 mod llama;
 mod networks;
