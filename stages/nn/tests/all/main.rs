@@ -6,6 +6,7 @@
     reason = "a helper of a test may fail like a test"
 )]
 
+mod batch_statistics;
 mod bench;
 mod data_files;
 mod datasets;
