@@ -40,8 +40,8 @@ fn bit(y: f32, at: usize) -> i32 {
 #[inline(always)]
 fn word(y: &[f32; WORD]) -> i32 {
     let mut word = 0;
-    for at in 0..WORD {
-        word |= bit(y[at], at);
+    for (at, y) in y.iter().enumerate() {
+        word |= bit(*y, at);
     }
     word
 }

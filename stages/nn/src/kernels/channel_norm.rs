@@ -251,9 +251,8 @@ fn sums_of_some<const L: usize>(
 
 #[inline(always)]
 fn gate(dy: f32, value: f32, gated: bool) -> f32 {
-    // Open for every number if there is no gate.
-    let closed = gated & !(value > 0.0);
-    if closed { 0.0 } else { dy }
+    let open = (value > 0.0) | !gated;
+    if open { dy } else { 0.0 }
 }
 
 /// What the gradient of a sample's channels is centred by, and what is gated away of it before.

@@ -1,5 +1,5 @@
-//! Batch and group normalisation: the contract's laws, PyTorch's numbers, equal bits on any threads,
-//! and what is refused.
+//! Batch and group normalisation: the contract's laws, PyTorch's numbers, the same bits on any
+//! number of threads, and what is refused.
 
 use crate::bench::{Golden, How, PLAIN, assert_close, pass, wave};
 use crate::goldens::Case;
