@@ -3,7 +3,7 @@
 use crate::kernels::parallel::vectorised;
 
 /// Elements of a word.
-const WORD: usize = 32;
+pub(crate) const WORD: usize = 32;
 
 /// Words for so many elements.
 pub(crate) fn words(elements: usize) -> usize {
@@ -40,8 +40,8 @@ fn bit(y: f32, at: usize) -> i32 {
 #[inline(always)]
 fn word(y: &[f32; WORD]) -> i32 {
     let mut word = 0;
-    for at in 0..WORD {
-        word |= bit(y[at], at);
+    for (at, y) in y.iter().enumerate() {
+        word |= bit(*y, at);
     }
     word
 }

@@ -251,9 +251,8 @@ fn sums_of_some<const L: usize>(
 
 #[inline(always)]
 fn gate(dy: f32, value: f32, gated: bool) -> f32 {
-    // Open for every number if there is no gate.
-    let closed = gated & !(value > 0.0);
-    if closed { 0.0 } else { dy }
+    let open = (value > 0.0) | !gated;
+    if open { dy } else { 0.0 }
 }
 
 /// What the gradient of a sample's channels is centred by, and what is gated away of it before.
@@ -336,6 +335,15 @@ pub(crate) fn scale(dx: &mut [f32], norm: Norm<'_>, threads: usize) {
     let (elements, unit) = (dx.len(), BLOCK_PIXELS * norm.weight.len());
     spread(threads, elements, Out(dx, unit), |dx| {
         scale_rows(dx.0, norm)
+    });
+}
+
+/// Elements without a bit become 0.
+pub(crate) fn mask(dy: &mut [f32], bits: &[i32], threads: usize) {
+    let elements = dy.len();
+    let work = (Out(dy, bits::WORD * 128), In(bits, 128));
+    spread(threads, elements, work, |(dy, bits)| {
+        bits::mask(dy.0, bits.0)
     });
 }
 

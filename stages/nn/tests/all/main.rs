@@ -7,6 +7,7 @@
 )]
 
 mod augmentation;
+mod batch_statistics;
 mod bench;
 mod conv;
 mod data_files;
@@ -21,6 +22,7 @@ mod goldens;
 mod hugging_face;
 mod image_files;
 mod joining;
+mod image_norms;
 mod laws;
 mod llama;
 mod networks;
