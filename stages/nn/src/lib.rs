@@ -3,17 +3,16 @@
 //! | where | what |
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
-//! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
-//! | [`Conv2d`] | layers on images |
+//! | [`Conv2d`], [`BatchNorm2d`], [`GroupNorm`] | layers on images with parameters |
+//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | and without: images made smaller, larger, flat |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`Residual`] | layers made of layers |
 //! | [`Sum`], [`Concatenate`] | layers with several inputs: where skips end |
-//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | images made smaller, larger, flat |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`], [`UNet`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
 //! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
 //!
@@ -75,16 +74,15 @@ pub use feed_forward::{FeedForward, FeedForwardLayer};
 pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
 pub use images::{
-    AvgPool2d, AvgPool2dLayer, Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer,
+    AvgPool2d, AvgPool2dLayer, BatchNorm2d, BatchNorm2dLayer, BatchNormStash, Conv2d, Conv2dLayer,
+    Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer, GroupNorm, GroupNormLayer,
     MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
-    BatchNorm2d, BatchNorm2dLayer, BatchNormStash, GroupNorm, GroupNormLayer, Window,
 };
-pub use images::{Conv2d, Conv2dLayer, Window};
 pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
-pub use networks::{Decoder, Gpt, Llama, Mlp};
+pub use networks::{Decoder, Gpt, Llama, Mlp, UNet, UNetNorm};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};

@@ -4,26 +4,24 @@
 //! image files and NPY arrays have it: so every pixel is a row of a matrix, and what works on the
 //! last axis (losses, accuracy, [`Linear`](crate::Linear)) works on pixels.
 
-mod flatten;
-mod pool;
 mod batch_norm;
-mod group_norm;
 mod conv;
-#[allow(dead_code)]
+mod flatten;
+mod group_norm;
+mod pool;
 mod shape;
 mod upsample;
 
+pub use batch_norm::{BatchNorm2d, BatchNorm2dLayer, BatchNormStash};
+pub use conv::{Conv2d, Conv2dLayer};
 pub use flatten::{Flatten, FlattenLayer};
+pub use group_norm::{GroupNorm, GroupNormLayer};
 pub use pool::{
     AvgPool2d, AvgPool2dLayer, GlobalAveragePool, GlobalAveragePoolLayer, MaxPool2d, MaxPool2dLayer,
 };
-pub use conv::{Conv2d, Conv2dLayer};
 pub(crate) use shape::Images;
 pub use shape::Window;
 pub use upsample::{Upsample, UpsampleLayer, UpsampleMode};
-pub use batch_norm::{BatchNorm2d, BatchNorm2dLayer, BatchNormStash};
-pub use group_norm::{GroupNorm, GroupNormLayer};
-pub use shape::Window;
 
 use brigade_layer::{Ctx, LayerError, Tensor, TensorMut};
 

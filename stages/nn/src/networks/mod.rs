@@ -4,8 +4,10 @@ mod decoder;
 mod gpt;
 mod llama;
 mod mlp;
+mod unet;
 
 pub use decoder::Decoder;
 pub use gpt::Gpt;
 pub use llama::Llama;
 pub use mlp::Mlp;
+pub use unet::{UNet, UNetNorm};

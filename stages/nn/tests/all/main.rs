@@ -24,3 +24,4 @@ mod llama;
 mod networks;
 mod pooling;
 mod threads;
+mod unet;
