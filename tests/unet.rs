@@ -206,11 +206,11 @@ fn no_more_travels_than_is_read_elsewhere() {
     );
 }
 
+/// Micro-batches of one size: a smaller last one would count as a whole one.
 #[test]
 fn it_holds_no_more_than_planned_and_not_much_less() {
-    let (mut least, mut of_all) = (f64::MAX, Vec::new());
     for norm in [UNetNorm::Batch, UNetNorm::Group(2), UNetNorm::None] {
-        let (network, data) = of(&unet(norm, UpsampleMode::Bilinear), 13);
+        let (network, data) = of(&unet(norm, UpsampleMode::Bilinear), 12);
         for (nodes, threads, recompute) in [
             (1, 1, Recompute::Never),
             (2, 2, Recompute::Never),
@@ -224,16 +224,20 @@ fn it_holds_no_more_than_planned_and_not_much_less() {
             ] {
                 let config = Config {
                     recompute: recompute.clone(),
+                    batch_size: 12,
                     ..with(nodes, schedule, Cuts::Balanced, threads)
                 };
                 if is_legal(&network, &config) {
                     let held = stays_within_its_plan(&network, &config, &data);
-                    least = least.min(held);
-                    of_all.push((norm, nodes, schedule, held));
+                    let share = if nodes == 1 && schedule == ScheduleKind::OneFOneB {
+                        0.95
+                    } else {
+                        0.85
+                    };
+                    let how = format!("{norm:?} {schedule} on {nodes} nodes, {recompute:?}");
+                    assert!(held > share, "{how}: {held:.3} of what was predicted");
                 }
             }
         }
     }
-    println!("{of_all:#?}");
-    println!("the least that a node held of what was predicted: {least:.3}");
 }

@@ -59,7 +59,9 @@ impl Walk {
         let nodes = self.network.layers();
         for (at, (layer, slot)) in self.layers.iter_mut().enumerate().rev() {
             let sources = &nodes[at].inputs;
-            let wanted = sources.iter().map(|source| !matches!(source, Source::Feed(_)));
+            let wanted = sources
+                .iter()
+                .map(|source| !matches!(source, Source::Feed(_)));
             let mut state = LayerState::default();
             let mut cx = Ctx::new(&self.pool, &mut state).wanting(wanted);
             let dy = gradients[at].take().unwrap();
@@ -117,7 +119,10 @@ fn check(name: &str, unet: UNet) {
     let loss_spec = walk.network.layers().last().unwrap().spec.clone();
     let terms = loss_spec.terms(&targets.into()).unwrap();
     let loss = f64::from(outputs.last().unwrap().f32().unwrap()[0]) / terms;
-    assert!((loss - f64::from(numbers("loss")[0])).abs() < 1e-5, "{name}: {loss}");
+    assert!(
+        (loss - f64::from(numbers("loss")[0])).abs() < 1e-5,
+        "{name}: {loss}"
+    );
     walk.backward((1.0 / terms) as f32);
     for (key, found) in walk.trained(Part::Gradient) {
         let expected = numbers(&format!("grad/{key}"));
@@ -173,8 +178,18 @@ fn the_number_of_parameters_is_that_of_the_network() {
 #[test]
 fn every_layer_can_be_cut_off_and_pixels_have_classes() {
     let network = small(UNetNorm::Batch).network().unwrap();
-    let keys: Vec<&str> = network.layers().iter().map(|node| node.key.as_str()).collect();
-    let way_down = ["down.0.0", "down.0.1", "down.0.pool", "bottom.0", "bottom.1"];
+    let keys: Vec<&str> = network
+        .layers()
+        .iter()
+        .map(|node| node.key.as_str())
+        .collect();
+    let way_down = [
+        "down.0.0",
+        "down.0.1",
+        "down.0.pool",
+        "bottom.0",
+        "bottom.1",
+    ];
     let way_up = ["up.0.up", "up.0.join", "up.0.0", "up.0.1", "head", "loss"];
     assert_eq!(keys, [&way_down[..], &way_up[..]].concat());
     let shapes = network.infer(5).unwrap();
@@ -189,12 +204,48 @@ fn a_mistake_is_named() {
         assert!(text.contains(named), "{text}");
     };
     let usual = || small(UNetNorm::Batch);
-    refused(UNet { depth: 2, ..usual() }, "multiples of 4");
-    refused(UNet { depth: 0, ..usual() }, "depth is 0");
-    refused(UNet { depth: 70, ..usual() }, "between 1 and 16");
-    refused(UNet { width: 0, ..usual() }, "width is 0");
-    refused(UNet { classes: 0, ..usual() }, "classes is 0");
-    refused(UNet { sides: [0, 4], ..usual() }, "height is 0");
+    refused(
+        UNet {
+            depth: 2,
+            ..usual()
+        },
+        "multiples of 4",
+    );
+    refused(
+        UNet {
+            depth: 0,
+            ..usual()
+        },
+        "depth is 0",
+    );
+    refused(
+        UNet {
+            depth: 70,
+            ..usual()
+        },
+        "between 1 and 16",
+    );
+    refused(
+        UNet {
+            width: 0,
+            ..usual()
+        },
+        "width is 0",
+    );
+    refused(
+        UNet {
+            classes: 0,
+            ..usual()
+        },
+        "classes is 0",
+    );
+    refused(
+        UNet {
+            sides: [0, 4],
+            ..usual()
+        },
+        "height is 0",
+    );
     refused(small(UNetNorm::Group(3)), "3 groups");
 }
 
