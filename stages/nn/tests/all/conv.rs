@@ -98,8 +98,8 @@ fn gives_the_same_bits_on_one_thread_and_on_several() {
     }
 }
 
-/// What one image gives does not depend on which others are beside it, where windows are lowered
-/// or not.
+/// What one image gives does not depend on which others are beside it, but for rounding: few tiles
+/// are lowered, many are transformed. The magnitudes of what is summed are five times a sum.
 #[test]
 fn evaluates_images_one_by_one() {
     for spec in [
@@ -118,7 +118,7 @@ fn evaluates_images_one_by_one() {
         let all = y(x.clone());
         for (row, expected) in all.chunks(all.len() / 3).enumerate() {
             let found = y(x.rows(row..row + 1).unwrap());
-            crate::bench::assert_close("one image", &found, expected, 1e-6);
+            crate::bench::assert_close("one image", &found, expected, 3e-6);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!  window            precision   computed by
 //!  1 x 1, step 1     any         plain: products of pixels, nothing is copied
+//!  3 x 3, step 1     f32         winograd: fewer multiplications, if channels are enough
 //!  any other         any         lowered: products of copied windows, block by block
 //! ```
 //!
@@ -21,6 +22,7 @@ mod lowered;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod winograd;
 
 /// Multiplications below which another thread costs more than it brings.
 const GRAIN: usize = 1 << 19;
@@ -60,10 +62,11 @@ pub(crate) struct With<'a> {
 enum Way {
     Plain,
     Lowered,
+    Winograd,
 }
 
 impl Convolution {
-    fn way(&self) -> Way {
+    fn way(&self, precision: Precision) -> Way {
         let Window {
             kernel,
             stride,
@@ -71,19 +74,27 @@ impl Convolution {
         } = self.window;
         match ([kernel, stride], padding) {
             ([[1, 1], [1, 1]], [0, 0]) => Way::Plain,
+            _ if precision == Precision::F32 && winograd::pays(self) => Way::Winograd,
             _ => Way::Lowered,
         }
     }
 
-    /// What y, dx and dw take.
+    /// What y, dx and dw take: the same for every precision, so that plans are.
     pub(crate) fn space(&self) -> [Space; 3] {
-        match self.way() {
-            Way::Plain => plain::space(self),
-            Way::Lowered => {
-                let [forward, weight] = lowered::space(self);
-                [forward, input::space(self), weight]
-            }
+        if self.way(Precision::Bf16) == Way::Plain {
+            return plain::space(self);
         }
+        let [forward, weight] = lowered::space(self);
+        let lowered = [forward, input::space(self), weight];
+        if !winograd::pays(self) {
+            return lowered;
+        }
+        let mut most = winograd::space(self);
+        for (most, other) in most.iter_mut().zip(lowered) {
+            most.shared = most.shared.max(other.shared);
+            most.each = most.each.max(other.each);
+        }
+        most
     }
 
     /// y = x * weight + bias.
@@ -94,17 +105,19 @@ impl Convolution {
         bias: Option<&[f32]>,
         with: With<'_>,
     ) {
-        match self.way() {
+        match self.way(with.precision) {
             Way::Plain => plain::forward(self, y, [x, weight], bias, with),
             Way::Lowered => lowered::forward(self, y, [x, weight], bias, with),
+            Way::Winograd => winograd::forward(self, y, [x, weight], bias, with),
         }
     }
 
     /// dx, whatever it is now.
     pub(crate) fn input_gradient(&self, dx: &mut [f32], factors: [&[f32]; 2], with: With<'_>) {
-        match self.way() {
+        match self.way(with.precision) {
             Way::Plain => plain::input_gradient(self, dx, factors, with),
             Way::Lowered => input::gradient(self, dx, factors, with),
+            Way::Winograd => winograd::input_gradient(self, dx, factors, with),
         }
     }
 
@@ -116,9 +129,10 @@ impl Convolution {
         [dy, x]: [&[f32]; 2],
         with: With<'_>,
     ) {
-        match self.way() {
+        match self.way(with.precision) {
             Way::Plain => plain::weight_gradient(self, dw, onto, [dy, x], with),
             Way::Lowered => lowered::weight_gradient(self, dw, onto, [dy, x], with),
+            Way::Winograd => winograd::weight_gradient(self, dw, onto, [dy, x], with),
         }
     }
 

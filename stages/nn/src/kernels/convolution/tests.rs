@@ -205,3 +205,33 @@ fn images_that_take_several_blocks_agree_with_plain_loops() {
         check(&of, Precision::Bf16, 5e-7);
     }
 }
+
+/// Odd sides, images of one tile, blocks that end within images and lines longer than a block.
+#[test]
+fn fewer_multiplications_give_what_the_definition_gives() {
+    let window = Window::square(3).padding(1);
+    for (x, outputs) in [
+        ([64, 1, 1, 32], 32),
+        ([40, 2, 3, 32], 48),
+        ([9, 7, 9, 48], 32),
+        ([3, 13, 12, 64], 96),
+        ([2, 3, 200, 32], 32),
+        ([1, 17, 16, 160], 64),
+    ] {
+        let of = convolution(x, outputs, window, 1);
+        assert_eq!(of.way(Precision::F32), Way::Winograd);
+        assert_eq!(of.way(Precision::Bf16), Way::Lowered);
+        check(&of, Precision::F32, 5e-7);
+        check(&of, Precision::Bf16, 5e-7);
+    }
+    for of in [
+        convolution([64, 4, 4, 24], 32, window, 1),
+        convolution([64, 4, 4, 40], 32, window, 1),
+        convolution([15, 4, 4, 32], 32, window, 1),
+        convolution([64, 4, 4, 64], 64, window, 2),
+        convolution([64, 4, 4, 32], 32, window.stride(2), 1),
+        convolution([64, 4, 4, 32], 32, Window::square(3), 1),
+    ] {
+        assert_eq!(of.way(Precision::F32), Way::Lowered);
+    }
+}
