@@ -27,7 +27,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Outbox {
     pub(crate) wanted: Arc<[Wanted]>,
     /// So many of them, the first ones, are copied at once: a layer may change by itself, in its
-    /// forward pass, what is not trained.
+    /// forward pass, what is not trained and no statistic.
     pub(crate) at_once: usize,
     /// Hung up before all of them have come, what came is of no use.
     pub(crate) copies: Sender<Tensor>,

@@ -10,7 +10,7 @@ use crate::ids::NodeId;
 use crate::process;
 use crate::stage::{Command, Outbox, State, Wanted};
 use crate::wire::Patience;
-use brigade_layer::{LayerIndex, Network, Optimizer, Part, Pool};
+use brigade_layer::{LayerIndex, Network, Optimizer, ParamRole, Part, Pool};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -260,7 +260,7 @@ impl Trainer {
     }
 
     /// What a node holds that is to be saved: of shared parameters the first holder's. What a layer
-    /// may change by itself comes first, and how many those are.
+    /// may change by itself in its forward pass comes first, and how many those are.
     fn wanted(&self, node: NodeId) -> (Vec<Wanted>, usize) {
         let (network, plan, pool) = (&self.network, &self.plan, Pool::default());
         let states = self.optimizer.state_names().len();
@@ -279,7 +279,9 @@ impl Trainer {
                     part,
                     shape: info.shape,
                 };
-                if info.primary && !thawed.trains {
+                // A statistic changes when a step ends, as what is trained does.
+                let by_itself = !thawed.trains && thawed.role != ParamRole::Statistic;
+                if info.primary && by_itself {
                     kept.push(of(Part::Value));
                 } else if info.primary {
                     let states = if info.trains { states } else { 0 };

@@ -30,7 +30,8 @@ pub enum ParamRole {
     Bias,
     /// Scale or offset of a normalisation.
     Norm,
-    /// Gathered while training and not trained itself: a running mean or variance.
+    /// Gathered while training and not trained itself: a running mean or variance. It changes when
+    /// a step ends ([`Layer::commit`](crate::Layer::commit)), never before.
     Statistic,
 }
 

@@ -3,7 +3,7 @@
 use crate::kernels::parallel::vectorised;
 
 /// Elements of a word.
-const WORD: usize = 32;
+pub(crate) const WORD: usize = 32;
 
 /// Words for so many elements.
 pub(crate) fn words(elements: usize) -> usize {

@@ -339,6 +339,15 @@ pub(crate) fn scale(dx: &mut [f32], norm: Norm<'_>, threads: usize) {
     });
 }
 
+/// Elements without a bit become 0.
+pub(crate) fn mask(dy: &mut [f32], bits: &[i32], threads: usize) {
+    let elements = dy.len();
+    let work = (Out(dy, bits::WORD * 128), In(bits, 128));
+    spread(threads, elements, work, |(dy, bits)| {
+        bits::mask(dy.0, bits.0)
+    });
+}
+
 vectorised! {
     fn close_blocks(dy: Write<'a>, x: Read<'a>, norm: Norm<'a>) {
         let (channels, norm) = (norm.weight.len(), norm.of(0));

@@ -19,6 +19,7 @@ mod golden_training;
 mod goldens;
 mod hugging_face;
 mod joining;
+mod image_norms;
 mod laws;
 mod llama;
 mod networks;

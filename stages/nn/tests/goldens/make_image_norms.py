@@ -27,7 +27,7 @@ def by_moments(x, weight, bias, mean, variance, eps):
 
 def batch_norm():
     # x [rows,height,width,channels], weight, bias [channels], eps 1e-5. Cases:
-    # plain, relu: max(y, 0); add: y + skip; add_relu: max(y + skip, 0); wide (300
+    # plain, relu: max(y, 0); add: y + skip; add_relu: max(y + skip, 0); wide (144
     # pixels of 43 channels); far (mean 1000, deviation 1); and of plain and add_relu
     # also NAME_running, normalised by running_mean and running_var, which are given.
     # Gradients are of x, skip, weight and bias.
@@ -85,7 +85,7 @@ def batch_norm():
         case("relu", relu=True),
         case("add", add=True),
         case("add_relu", add=True, relu=True),
-        case("wide", shape=(3, 10, 10, 43), relu=True),
+        case("wide", shape=(2, 9, 8, 43), relu=True),
         case("far", mean=1000.0),
         case("plain_running", running=True),
         case("add_relu_running", add=True, relu=True, running=True),
