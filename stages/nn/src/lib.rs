@@ -5,16 +5,18 @@
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
 //! | [`Conv2d`] | layers on images |
 //! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
+//! | [`Conv2d`], [`BatchNorm2d`], [`GroupNorm`] | layers on images with parameters |
+//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | and without: images made smaller, larger, flat |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
 //! | [`Sum`], [`Concatenate`] | layers with several inputs: where skips end |
-//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | images made smaller, larger, flat |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`ResNet`], [`Vgg`] | networks for images |
+//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`], [`UNet`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
 //! | [`Dataset`], [`Arrays`], [`Npy`], [`Idx`], [`Batches`] | samples, shuffled epoch by epoch |
 //! | [`ImageArray`], [`Augmented`] | images of arrays; flipped and cropped at random |
@@ -86,6 +88,7 @@ pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
 pub use networks::{Decoder, Gpt, Llama, Mlp, ResNet, Stem, Vgg};
+pub use networks::{Decoder, Gpt, Llama, Mlp, UNet, UNetNorm};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};

@@ -28,7 +28,7 @@ pub(crate) fn two_inputs(inputs: &[TensorSpec]) -> Result<[TensorSpec; 2], Layer
 pub(crate) fn several_inputs(what: &str, inputs: &[TensorSpec]) -> Result<TensorSpec, LayerError> {
     if !(2..=MAX_TENSORS).contains(&inputs.len()) {
         let number = inputs.len();
-        let problem = format!("it takes two to {MAX_TENSORS} inputs, and is fed {number}");
+        let problem = format!("it takes 2 to {MAX_TENSORS} inputs, and is fed {number}");
         return Err(LayerError::spec(what, problem));
     }
     for input in inputs {

@@ -1,7 +1,8 @@
 //! Several tensors added up: where a skip connection ends.
 
+use crate::kernels::bits::words;
 use crate::kernels::elementwise::add;
-use crate::kernels::join::{BITS, add_relu, relu_backward};
+use crate::kernels::join::{add_relu, relu_backward};
 use crate::shapes::{element_work, several_inputs};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorMut, TensorSpec, Tensors,
@@ -77,7 +78,7 @@ impl LayerSpec for Sum {
 
     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
         let (elements, relu) = (inputs[0].shape.elements(), u64::from(self.relu));
-        let bits = TensorSpec::i32([elements.div_ceil(BITS)]).bytes() * relu;
+        let bits = TensorSpec::i32([words(elements)]).bytes() * relu;
         let bytes = inputs[0].bytes();
         Cost {
             forward_flops: (inputs.len() as u64 - 1 + relu).saturating_mul(elements as u64),
@@ -132,7 +133,7 @@ impl Layer for SumLayer {
         }
         let x_data = x.f32()?;
         let bits = if self.0.relu {
-            let mut bits = cx.pool().take::<i32>([elements.div_ceil(BITS)])?;
+            let mut bits = cx.pool().take::<i32>([words(elements)])?;
             cx.timed(element_work("add and relu", elements, 2, 3), |cx| {
                 add_relu(y.data(), bits.data(), x_data, cx.threads);
             });

@@ -1,46 +1,34 @@
 //! Several tensors made one: added up, or side by side.
 
+use crate::kernels::bits::{mask, pack, words};
 use crate::kernels::parallel::{In, Out, spread, vectorised};
 
-/// Elements of one unit of work.
+/// Elements of one unit of work: a whole number of words of bits.
 const UNIT: usize = 4096;
-/// Elements whose signs share a word.
-pub(crate) const BITS: usize = 32;
 
 /// y = max(y + x, 0), with a bit for every element that is greater than 0.
 pub(crate) fn add_relu(y: &mut [f32], bits: &mut [i32], x: &[f32], threads: usize) {
-    let work = (Out(y, UNIT), Out(bits, UNIT / BITS), In(x, UNIT));
+    let work = (Out(y, UNIT), Out(bits, words(UNIT)), In(x, UNIT));
     spread(threads, x.len(), work, |(y, bits, x)| {
-        add_relu_piece(y.0, bits.0, x.0);
+        let (y, units) = (y.0.chunks_mut(UNIT), bits.0.chunks_mut(words(UNIT)));
+        for ((y, bits), x) in y.zip(units).zip(x.0.chunks(UNIT)) {
+            add_relu_unit(y, x);
+            pack(bits, y);
+        }
     });
 }
 
-/// dy becomes 0 where the bit says so.
+/// dy becomes 0 where there is no bit.
 pub(crate) fn relu_backward(dy: &mut [f32], bits: &[i32], threads: usize) {
-    let (elements, work) = (dy.len(), (Out(dy, UNIT), In(bits, UNIT / BITS)));
-    spread(threads, elements, work, |(dy, bits)| {
-        relu_backward_piece(dy.0, bits.0);
-    });
+    let (elements, work) = (dy.len(), (Out(dy, UNIT), In(bits, words(UNIT))));
+    spread(threads, elements, work, |(dy, bits)| mask(dy.0, bits.0));
 }
 
 vectorised! {
-    fn add_relu_piece(y: &'a mut [f32], bits: &'a mut [i32], x: &'a [f32]) {
-        let words = y.chunks_mut(BITS).zip(x.chunks(BITS)).zip(bits);
-        for ((y, x), bits) in words {
-            *bits = 0;
-            for (bit, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                let sum = *y + x;
-                *y = if sum < 0.0 { 0.0 } else { sum };
-                *bits |= i32::from(sum > 0.0) << bit;
-            }
-        }
-    }
-
-    fn relu_backward_piece(dy: &'a mut [f32], bits: &'a [i32]) {
-        for (dy, bits) in dy.chunks_mut(BITS).zip(bits) {
-            for (bit, dy) in dy.iter_mut().enumerate() {
-                *dy = if bits >> bit & 1 == 1 { *dy } else { 0.0 };
-            }
+    fn add_relu_unit(y: &'a mut [f32], x: &'a [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            let sum = *y + x;
+            *y = if sum < 0.0 { 0.0 } else { sum };
         }
     }
 }
@@ -89,7 +77,7 @@ mod tests {
     fn every_element_has_a_bit_of_its_own() {
         for len in [1usize, 31, 32, 33, 5000] {
             let x: Vec<f32> = (0..len).map(|i| ((i * 37) % 7) as f32 - 3.0).collect();
-            let (mut y, mut bits) = (x.clone(), vec![-1; len.div_ceil(BITS)]);
+            let (mut y, mut bits) = (x.clone(), vec![-1; words(len)]);
             add_relu(&mut y, &mut bits, &x, 1);
             let mut dy = vec![1.0; len];
             relu_backward(&mut dy, &bits, 1);

@@ -6,6 +6,7 @@ mod llama;
 mod mlp;
 mod resnet;
 mod vgg;
+mod unet;
 
 pub use decoder::Decoder;
 pub use gpt::Gpt;
@@ -13,3 +14,4 @@ pub use llama::Llama;
 pub use mlp::Mlp;
 pub use resnet::{ResNet, Stem};
 pub use vgg::Vgg;
+pub use unet::{UNet, UNetNorm};

@@ -167,7 +167,7 @@ fn what_does_not_fit_is_refused() {
     let x = TensorSpec::f32([2, 6]);
     let specs: [&dyn AnySpec; 2] = [&Sum::new(), &Concatenate];
     for spec in specs {
-        refused(spec, &[x], "two to 4 inputs, and is fed 1");
+        refused(spec, &[x], "2 to 4 inputs, and is fed 1");
         refused(spec, &[x; 5], "fed 5");
         refused(spec, &[x, TensorSpec::i32([2, 6])], "f32");
         refused(spec, &[x, TensorSpec::f32([3, 6])], "[2, 6]");

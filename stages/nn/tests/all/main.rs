@@ -28,3 +28,4 @@ mod llama;
 mod networks;
 mod pooling;
 mod threads;
+mod unet;
