@@ -5,13 +5,13 @@ mod gpt;
 mod llama;
 mod mlp;
 mod resnet;
-mod vgg;
 mod unet;
+mod vgg;
 
 pub use decoder::Decoder;
 pub use gpt::Gpt;
 pub use llama::Llama;
 pub use mlp::Mlp;
 pub use resnet::{ResNet, Stem};
-pub use vgg::Vgg;
 pub use unet::{UNet, UNetNorm};
+pub use vgg::Vgg;
