@@ -3,10 +3,8 @@
 //! | where | what |
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
-//! | [`Conv2d`] | layers on images |
-//! | [`BatchNorm2d`], [`GroupNorm`] | normalisation of images |
 //! | [`Conv2d`], [`BatchNorm2d`], [`GroupNorm`] | layers on images with parameters |
-//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAveragePool`], [`Upsample`], [`Flatten`] | and without: images made smaller, larger, flat |
+//! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAvgPool2d`], [`Upsample`], [`Flatten`] | and without: images made smaller, larger, flat |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
 //! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
@@ -15,8 +13,7 @@
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
-//! | [`ResNet`], [`Vgg`] | networks for images |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`], [`UNet`] | networks; decoders from and to Hugging Face's `config.json` |
+//! | [`ResNet`], [`Vgg`], [`UNet`] | networks for images |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
 //! | [`Dataset`], [`Arrays`], [`Npy`], [`Idx`], [`Batches`] | samples, shuffled epoch by epoch |
 //! | [`ImageArray`], [`Augmented`] | images of arrays; flipped and cropped at random |
@@ -80,7 +77,7 @@ pub use gated_feed_forward::{GatedFeedForward, GatedFeedForwardLayer};
 pub use hugging_face::HuggingFaceError;
 pub use images::{
     AvgPool2d, AvgPool2dLayer, BatchNorm2d, BatchNorm2dLayer, BatchNormStash, Conv2d, Conv2dLayer,
-    Flatten, FlattenLayer, GlobalAveragePool, GlobalAveragePoolLayer, GroupNorm, GroupNormLayer,
+    Flatten, FlattenLayer, GlobalAvgPool2d, GlobalAvgPool2dLayer, GroupNorm, GroupNormLayer,
     MaxPool2d, MaxPool2dLayer, Upsample, UpsampleLayer, UpsampleMode, Window,
 };
 pub use limits::Limits;

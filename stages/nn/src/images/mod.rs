@@ -17,7 +17,7 @@ pub use conv::{Conv2d, Conv2dLayer};
 pub use flatten::{Flatten, FlattenLayer};
 pub use group_norm::{GroupNorm, GroupNormLayer};
 pub use pool::{
-    AvgPool2d, AvgPool2dLayer, GlobalAveragePool, GlobalAveragePoolLayer, MaxPool2d, MaxPool2dLayer,
+    AvgPool2d, AvgPool2dLayer, GlobalAvgPool2d, GlobalAvgPool2dLayer, MaxPool2d, MaxPool2dLayer,
 };
 pub(crate) use shape::Images;
 pub use shape::Window;

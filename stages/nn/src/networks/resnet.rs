@@ -1,7 +1,8 @@
 //! Residual networks.
 
+use super::decoder::check_sizes;
 use crate::{
-    Accuracy, BatchNorm2d, Chain, ChainWith, Conv2d, CrossEntropy, GlobalAveragePool, Linear,
+    Accuracy, BatchNorm2d, Chain, ChainWith, Conv2d, CrossEntropy, GlobalAvgPool2d, Linear,
     MaxPool2d, Window,
 };
 use brigade_layer::{From, Init, LayerError, Network, NetworkBuilder, TensorSpec};
@@ -72,6 +73,26 @@ impl Default for ResNet {
     }
 }
 
+pub(super) const MOST_SIDE: usize = 1 << 20;
+pub(super) const MOST_CHANNELS: usize = 1 << 20;
+/// Each has images of half the size.
+pub(super) const MOST_GROUPS: usize = 20;
+
+/// Whether images of [height, width, channels] and so many classes are no mistake.
+pub(super) fn check_images(
+    family: &str,
+    [height, width, channels]: [usize; 3],
+    classes: usize,
+) -> Result<(), LayerError> {
+    let sizes = [
+        ("height of images", height, MOST_SIDE),
+        ("width of images", width, MOST_SIDE),
+        ("channels of images", channels, MOST_CHANNELS),
+        ("classes", classes, i32::MAX as usize),
+    ];
+    check_sizes(family, sizes, 0)
+}
+
 /// Channels of a bottleneck's output, as a multiple of those inside.
 const EXPANSION: usize = 4;
 
@@ -112,10 +133,12 @@ impl ResNet {
     /// # Errors
     /// When a size is 0, or the image is too small for its groups.
     pub fn network(&self) -> Result<Network, LayerError> {
-        if self.width == 0 || self.classes == 0 || self.blocks.is_empty() {
-            let problem = "width, classes and the number of groups must be at least 1";
-            return Err(LayerError::spec("resnet", problem));
-        }
+        let sizes = [
+            ("width", self.width, MOST_CHANNELS),
+            ("number of groups", self.blocks.len(), MOST_GROUPS),
+        ];
+        check_sizes("resnet", sizes, self.blocks.iter().sum())?;
+        check_images("resnet", self.image, self.classes)?;
         let mut builder = Network::builder()
             .input(TensorSpec::f32(self.image))
             .target(TensorSpec::i32([]));
@@ -139,7 +162,7 @@ impl ResNet {
             }
         }
         builder
-            .layer("avgpool", GlobalAveragePool)
+            .layer("avgpool", GlobalAvgPool2d)
             .layer("fc", Linear::new(channels, self.classes))
             .loss("loss", CrossEntropy::new())
             .metric(Accuracy::new())

@@ -1,6 +1,7 @@
 //! VGG.
 
-use super::resnet::convolution;
+use super::decoder::check_sizes;
+use super::resnet::{MOST_CHANNELS, MOST_GROUPS, check_images, convolution};
 use crate::{
     Accuracy, Activation, BatchNorm2d, Chain, Conv2d, CrossEntropy, Dropout, Flatten, Linear,
     MaxPool2d, Window,
@@ -76,10 +77,12 @@ impl Vgg {
     /// When a size is 0, or the image is too small for its poolings.
     pub fn network(&self) -> Result<Network, LayerError> {
         let [height, width, mut channels] = self.image;
-        if self.groups.is_empty() || self.hidden == 0 || self.classes == 0 {
-            let problem = "groups, hidden and classes must be at least 1";
-            return Err(LayerError::spec("vgg", problem));
-        }
+        let sizes = [
+            ("number of groups", self.groups.len(), MOST_GROUPS),
+            ("hidden", self.hidden, MOST_CHANNELS),
+        ];
+        check_sizes("vgg", sizes, self.groups.iter().map(Vec::len).sum())?;
+        check_images("vgg", self.image, self.classes)?;
         let mut builder = Network::builder()
             .input(TensorSpec::f32(self.image))
             .target(TensorSpec::i32([]));

@@ -5,9 +5,7 @@ use crate::bench::{Golden, How, PLAIN, ids, pass, wave};
 use crate::goldens::Case;
 use crate::threads::on_a_node;
 use brigade_layer::{AnySpec, LayerSpec, Tensor, TensorSpec, Tensors, conformance};
-use brigade_nn::{
-    AvgPool2d, Flatten, GlobalAveragePool, MaxPool2d, Upsample, UpsampleMode, Window,
-};
+use brigade_nn::{AvgPool2d, Flatten, GlobalAvgPool2d, MaxPool2d, Upsample, UpsampleMode, Window};
 
 fn check(spec: &impl LayerSpec, inputs: impl Into<Tensors>) {
     conformance::check(spec, &inputs.into()).unwrap_or_else(|law| panic!("{spec:?}: {law}"));
@@ -48,8 +46,8 @@ fn windows_keep_the_laws() {
 
 #[test]
 fn the_others_keep_the_laws() {
-    check(&GlobalAveragePool, wave([3, 4, 5, 7], 0.7));
-    check(&GlobalAveragePool, wave([2, 9, 9, 33], 0.7));
+    check(&GlobalAvgPool2d, wave([3, 4, 5, 7], 0.7));
+    check(&GlobalAvgPool2d, wave([2, 9, 9, 33], 0.7));
     check(&Flatten, wave([3, 4, 5, 2], 0.7));
     check(&Flatten, wave([3], 0.7));
     for mode in [UpsampleMode::Nearest, UpsampleMode::Bilinear] {
@@ -94,7 +92,7 @@ fn all_agree_with_pytorch() {
         let spec: Box<dyn AnySpec> = match name.split('_').next().unwrap() {
             "max" => Box::new(MaxPool2d::new(golden_window(&golden, name))),
             "average" => Box::new(AvgPool2d::new(golden_window(&golden, name))),
-            "global" => Box::new(GlobalAveragePool),
+            "global" => Box::new(GlobalAvgPool2d),
             "nearest" => Box::new(Upsample::new(factor(), UpsampleMode::Nearest)),
             "bilinear" => Box::new(Upsample::new(factor(), UpsampleMode::Bilinear)),
             other => panic!("{other}"),
@@ -155,7 +153,7 @@ fn flat_images_have_their_numbers_where_they_were() {
 #[test]
 fn the_bits_are_the_same_on_any_number_of_threads_in_place_or_not() {
     let mut specs: Vec<Box<dyn AnySpec>> = vec![
-        Box::new(GlobalAveragePool),
+        Box::new(GlobalAvgPool2d),
         Box::new(Flatten),
         Box::new(Upsample::new(2, UpsampleMode::Nearest)),
         Box::new(Upsample::new(3, UpsampleMode::Bilinear)),
@@ -193,7 +191,7 @@ fn what_does_not_fit_is_refused() {
     let images: [&dyn AnySpec; 4] = [
         &max(Window::square(2)),
         &AvgPool2d::new(Window::square(2)),
-        &GlobalAveragePool,
+        &GlobalAvgPool2d,
         &twice,
     ];
     for spec in images {
@@ -212,7 +210,7 @@ fn what_does_not_fit_is_refused() {
     let far = Upsample::new(usize::MAX, UpsampleMode::Bilinear);
     refused(&far, image, "elements");
     let empty = TensorSpec::f32([2, 0, 5, 3]);
-    refused(&GlobalAveragePool, empty, "one pixel");
+    refused(&GlobalAvgPool2d, empty, "one pixel");
     refused(&Flatten, TensorSpec::f32([]), "[rows, ..]");
     refused(&Flatten, TensorSpec::i32([2, 2]), "f32");
 }
@@ -224,7 +222,7 @@ fn empty_images_are_no_trouble() {
         let specs: [&dyn AnySpec; 5] = [
             &MaxPool2d::new(Window::square(2)),
             &AvgPool2d::new(Window::square(2)),
-            &GlobalAveragePool,
+            &GlobalAvgPool2d,
             &Upsample::new(2, UpsampleMode::Bilinear),
             &Flatten,
         ];

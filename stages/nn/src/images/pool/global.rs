@@ -19,7 +19,7 @@ const WHAT: &str = "global average pool";
 /// Lin, Chen, Yan: "Network in network", 2013. PyTorch has it as `AdaptiveAvgPool2d(1)` and
 /// `Flatten`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GlobalAveragePool;
+pub struct GlobalAvgPool2d;
 
 /// The images and what is made of them.
 fn check(inputs: &[TensorSpec]) -> Result<(Images, TensorSpec), LayerError> {
@@ -31,8 +31,8 @@ fn check(inputs: &[TensorSpec]) -> Result<(Images, TensorSpec), LayerError> {
     Ok((x, TensorSpec::f32([x.rows, x.channels])))
 }
 
-impl LayerSpec for GlobalAveragePool {
-    type Layer = GlobalAveragePoolLayer;
+impl LayerSpec for GlobalAvgPool2d {
+    type Layer = GlobalAvgPool2dLayer;
 
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
         Ok(vec![check(inputs)?.1])
@@ -52,16 +52,16 @@ impl LayerSpec for GlobalAveragePool {
         }
     }
 
-    fn build(&self, _: &BuildCtx<'_>) -> Result<GlobalAveragePoolLayer, LayerError> {
-        Ok(GlobalAveragePoolLayer)
+    fn build(&self, _: &BuildCtx<'_>) -> Result<GlobalAvgPool2dLayer, LayerError> {
+        Ok(GlobalAvgPool2dLayer)
     }
 }
 
-/// The layer that [`GlobalAveragePool`] describes.
+/// The layer that [`GlobalAvgPool2d`] describes.
 #[derive(Debug)]
-pub struct GlobalAveragePoolLayer;
+pub struct GlobalAvgPool2dLayer;
 
-impl Layer for GlobalAveragePoolLayer {
+impl Layer for GlobalAvgPool2dLayer {
     /// The shape of x.
     type Stash = Shape;
     type Kept = ();

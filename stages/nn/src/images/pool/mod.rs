@@ -5,7 +5,7 @@ mod global;
 mod max;
 
 pub use average::{AvgPool2d, AvgPool2dLayer};
-pub use global::{GlobalAveragePool, GlobalAveragePoolLayer};
+pub use global::{GlobalAvgPool2d, GlobalAvgPool2dLayer};
 pub use max::{MaxPool2d, MaxPool2dLayer};
 
 use super::{Window, shape::Images};
