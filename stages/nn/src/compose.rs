@@ -46,11 +46,15 @@ impl<S: LayerSpec> Part<S> {
 /// ```
 ///
 /// # Shapes
-/// As the parts'. All outputs of the first are inputs of the second.
+/// As the parts'. All outputs of the first are inputs of the second; with
+/// [`Chain::others_pass_first`] those of the chain after its first input are, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chain<A, B> {
     first: Part<A>,
     second: Part<B>,
+    /// Whether inputs after the first go to the second layer as they are.
+    #[serde(default)]
+    others_pass: bool,
 }
 
 impl<A: LayerSpec, B: LayerSpec> Chain<A, B> {
@@ -60,7 +64,40 @@ impl<A: LayerSpec, B: LayerSpec> Chain<A, B> {
         Self {
             first: Part::new(first_name, first),
             second: Part::new(second_name, second),
+            others_pass: false,
         }
+    }
+
+    /// The first layer takes the first input only, and puts out one tensor; all other inputs go
+    /// past it to the second layer: y = b(a(x), ..).
+    ///
+    /// ```
+    /// use brigade_nn::{Chain, LayerNorm, MultiHeadAttention};
+    /// let cross = MultiHeadAttention::new(8, 2).memory(8);
+    /// let half = Chain::new("ln", LayerNorm::new(8), "attn", cross).others_pass_first();
+    /// ```
+    #[must_use]
+    pub fn others_pass_first(mut self) -> Self {
+        self.others_pass = true;
+        self
+    }
+
+    /// What the first layer takes, and what goes past it.
+    fn taken<'a>(&self, inputs: &'a [TensorSpec]) -> (&'a [TensorSpec], &'a [TensorSpec]) {
+        let first = if self.others_pass { 1 } else { inputs.len() };
+        inputs.split_at(first.min(inputs.len()))
+    }
+
+    /// What the second layer takes, and how much of that the first one puts out.
+    fn between(&self, inputs: &[TensorSpec]) -> Result<(Vec<TensorSpec>, usize), LayerError> {
+        let (taken, past) = self.taken(inputs);
+        let mut between = self.first.spec.outputs(taken)?;
+        let found = between.len();
+        if self.others_pass && found != 1 {
+            return Err(LayerError::Arity { expected: 1, found });
+        }
+        between.extend_from_slice(past);
+        Ok((between, found))
     }
 
     /// This chain, then another layer.
@@ -78,21 +115,26 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
     }
 
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        self.second.spec.outputs(&self.first.spec.outputs(inputs)?)
+        self.second.spec.outputs(&self.between(inputs)?.0)
     }
 
     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
-        let first = self.first.spec.cost(inputs);
-        let Ok(between) = self.first.spec.outputs(inputs) else {
+        let first = self.first.spec.cost(self.taken(inputs).0);
+        let Ok((between, own)) = self.between(inputs) else {
             return first;
         };
         let second = self.second.spec.cost(&between);
-        let passed: u64 = between.iter().map(TensorSpec::bytes).sum();
+        let bytes = |of: &[TensorSpec]| of.iter().map(TensorSpec::bytes).sum::<u64>();
+        let (passed, past) = between.split_at(own);
+        let past: Vec<_> = { past.iter().copied() }
+            .filter(TensorSpec::differentiable)
+            .collect();
         // While the second is at work forward, the first has left what it keeps and its outputs;
         // while the first is backward, what the second keeps for W and its gradients.
-        let forward = first.stash_bytes + passed + second.forward_working_bytes;
+        let forward = first.stash_bytes + bytes(passed) + second.forward_working_bytes;
         let more = second.kept_bytes.saturating_sub(second.stash_bytes);
-        let backward = more + passed + first.backward_working_bytes;
+        let given = bytes(passed) + bytes(&past);
+        let backward = more + given + first.backward_working_bytes;
         Cost {
             forward_working_bytes: first.forward_working_bytes.max(forward),
             backward_working_bytes: second.backward_working_bytes.max(backward),
@@ -104,8 +146,17 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
         Ok(ChainLayer {
             first: self.first.build(cx)?,
             second: self.second.build(cx)?,
+            others_pass: self.others_pass,
         })
     }
+}
+
+/// The tensors, with these instead of the first one.
+fn instead_of_first(others: Tensors, mut first: Tensors) -> Result<Tensors, LayerError> {
+    for other in others.iter().skip(1) {
+        first.push(other.cloned())?;
+    }
+    Ok(first)
 }
 
 /// The layer that [`Chain`] describes.
@@ -113,6 +164,7 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
 pub struct ChainLayer<A, B> {
     first: A,
     second: B,
+    others_pass: bool,
 }
 
 impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
@@ -121,10 +173,15 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
 
     fn forward(
         &mut self,
-        inputs: Tensors,
+        mut inputs: Tensors,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Stash), LayerError> {
-        let (between, first) = self.first.forward(inputs, &mut cx.part(0))?;
+        let taken = match self.others_pass {
+            true => [inputs.remove(0)].into(),
+            false => std::mem::take(&mut inputs),
+        };
+        let (between, first) = self.first.forward(taken, &mut cx.part(0))?;
+        let between = instead_of_first(inputs, between)?;
         let (outputs, second) = self.second.forward(between, &mut cx.part(1))?;
         Ok((outputs, (first, second)))
     }
@@ -135,12 +192,19 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
         (first, second): Self::Stash,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Kept), LayerError> {
-        let mut second_cx = cx.part(1).wanting([true; MAX_TENSORS]);
-        let (between, second) = self
-            .second
-            .backward_input(gradients, second, &mut second_cx)?;
-        let (gradients, first) = self.first.backward_input(between, first, &mut cx.part(0))?;
-        Ok((gradients, (first, second)))
+        let passes = self.others_pass;
+        let wants = |input| input == 0 || !passes || cx.wants_gradient(input);
+        let wants: [bool; MAX_TENSORS] = std::array::from_fn(wants);
+        let (mut between, second) = {
+            let mut second_cx = cx.part(1).wanting(wants);
+            (self.second).backward_input(gradients, second, &mut second_cx)?
+        };
+        let taken = match passes {
+            true => [between.remove(0)].into(),
+            false => std::mem::take(&mut between),
+        };
+        let (gradients, first) = self.first.backward_input(taken, first, &mut cx.part(0))?;
+        Ok((instead_of_first(between, gradients)?, (first, second)))
     }
 
     fn backward_weight(
@@ -163,10 +227,10 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
     }
 }
 
-/// A layer with a connection around it: y = x + f(x).
+/// A layer with a connection around it: y = x + f(x), or x + f(x, ..).
 ///
 /// # Shapes
-/// One input and one output, of one shape.
+/// One output, of the first input's shape. Other inputs are the layer's alone.
 ///
 /// # Source
 /// He, Zhang, Ren, Sun: "Deep residual learning for image recognition", 2015.
@@ -188,7 +252,10 @@ impl<S: LayerSpec> LayerSpec for Residual<S> {
     }
 
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        let x = crate::shapes::one_input("residual", inputs)?;
+        let Some(&x) = inputs.first() else {
+            return Err(LayerError::Missing { index: 0 });
+        };
+        let x = crate::shapes::expect("residual", x, brigade_layer::DType::F32)?;
         match *self.0.outputs(inputs)? {
             [y] if y == x => Ok(vec![y]),
             [y] => Err(LayerError::shape(
@@ -231,11 +298,14 @@ impl<L: Layer> Layer for ResidualLayer<L> {
 
     fn forward(
         &mut self,
-        x: Tensors,
+        inputs: Tensors,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Stash), LayerError> {
-        let [x] = x.take()?;
-        let (y, stash) = self.0.forward(x.clone().into(), cx)?;
+        let x = inputs
+            .get(0)
+            .cloned()
+            .ok_or(LayerError::Missing { index: 0 })?;
+        let (y, stash) = self.0.forward(inputs, cx)?;
         let [y] = y.take()?;
         let mut y = cx.writable::<f32>(y)?;
         let x = x.f32()?;
@@ -252,17 +322,17 @@ impl<L: Layer> Layer for ResidualLayer<L> {
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Kept), LayerError> {
         let [dy] = dy.take()?;
-        let (inner, kept) = self.0.backward_input(dy.clone().into(), stash, cx)?;
+        let (mut inner, kept) = self.0.backward_input(dy.clone().into(), stash, cx)?;
         if !cx.wants_gradient(0) {
-            return Ok(([None].into(), kept));
+            return Ok((inner, kept));
         }
-        let [inner] = inner.take()?;
-        let mut dx = cx.writable::<f32>(inner)?;
+        let own = inner.remove(0).ok_or(LayerError::Missing { index: 0 })?;
+        let mut dx = cx.writable::<f32>(own)?;
         let dy = dy.f32()?;
         cx.timed(element_work("add", dy.len(), 1, 3), |cx| {
             add(dx.data(), dy, cx.threads)
         });
-        Ok((dx.freeze().into(), kept))
+        Ok((instead_of_first(inner, dx.freeze().into())?, kept))
     }
 
     fn backward_weight(&mut self, kept: Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | [`Linear`], [`Embedding`], [`PositionEmbedding`], [`LayerNorm`], [`RmsNorm`] | layers with parameters |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
-//! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
+//! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`MultiHeadAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
 //! | [`Chain`], [`Residual`] | layers made of layers |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
-//! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
+//! | [`Mlp`], [`EncoderDecoder`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
 //! | [`Dataset`], [`Arrays`], [`Npy`], [`Batches`] | samples, shuffled epoch by epoch |
 //!
@@ -55,7 +55,7 @@ mod shapes;
 pub use activation::{Activation, ActivationLayer};
 pub use attention::{
     CausalAttention, CausalAttentionLayer, CausalSelfAttention, GroupedQueryAttention,
-    GroupedQueryAttentionLayer,
+    GroupedQueryAttentionLayer, MultiHeadAttention, MultiHeadAttentionLayer,
 };
 pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
 pub use data::{
@@ -72,7 +72,7 @@ pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
-pub use networks::{Decoder, Gpt, Llama, Mlp};
+pub use networks::{Decoder, EncoderDecoder, Gpt, Llama, Mlp};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};

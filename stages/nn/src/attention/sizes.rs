@@ -20,6 +20,18 @@ pub(super) struct Sizes {
     pub(super) columns: usize,
 }
 
+/// Whether so many heads can share the width.
+pub(super) fn check_heads(what: &str, width: usize, heads: usize) -> Result<(), LayerError> {
+    if heads > 0 && width > 0 && width.is_multiple_of(heads) {
+        return Ok(());
+    }
+    let problem = format!(
+        "a width of {width} cannot be shared by {heads} heads; make the width a multiple of the \
+         heads"
+    );
+    Err(LayerError::spec(what, problem))
+}
+
 impl Sizes {
     /// Shapes of queries (and of what comes out), and of keys and of values.
     pub(super) fn rows(&self) -> [[usize; 3]; 2] {

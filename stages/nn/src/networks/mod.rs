@@ -1,11 +1,13 @@
 //! Ready networks: configurations that describe themselves as a [`brigade_layer::Network`].
 
 mod decoder;
+mod encoder_decoder;
 mod gpt;
 mod llama;
 mod mlp;
 
 pub use decoder::Decoder;
+pub use encoder_decoder::EncoderDecoder;
 pub use gpt::Gpt;
 pub use llama::Llama;
 pub use mlp::Mlp;

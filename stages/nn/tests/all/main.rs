@@ -19,5 +19,6 @@ mod goldens;
 mod hugging_face;
 mod laws;
 mod llama;
+mod multi_head;
 mod networks;
 mod threads;

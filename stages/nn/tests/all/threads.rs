@@ -11,7 +11,7 @@ use brigade_nn::{
 };
 
 /// Runs `work` on a thread that is a member of its own rayon pool, as a node's compute thread is.
-fn on_a_node<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+pub(crate) fn on_a_node<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| {
         let node = scope.spawn(|| {
             let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
