@@ -136,7 +136,7 @@ fn it_learns_to_sort() {
         micro_batch_size: 16,
         ..with(2, ScheduleKind::OneFOneB, Cuts::Balanced, 1)
     };
-    let rule = nn::AdamW::new(nn::LearningRate::Constant(5e-3));
+    let rule = nn::AdamW::new(nn::LearningRate::Constant { lr: 5e-3 });
     let mut trainer = Trainer::start(&network, &config, rule).unwrap();
     let accuracy = |trainer: &mut Trainer| {
         let evaluation = trainer.evaluate(&data).unwrap();

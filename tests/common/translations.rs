@@ -4,18 +4,18 @@ use brigade::layer::{Data, LayerError, Random, StepId, Tensor, Tensors};
 use std::ops::Range;
 
 /// What pads a source, and what the decoder begins with.
-pub const PADDING: i32 = 0;
-pub const START: i32 = 1;
+pub(crate) const PADDING: i32 = 0;
+pub(crate) const START: i32 = 1;
 /// A target that does not count.
 const IGNORED: i32 = -100;
 
 /// Rows of random tokens, 2 and more, and the same in order.
 #[derive(Clone, Debug)]
-pub struct Sorting {
-    pub rows: usize,
+pub(crate) struct Sorting {
+    pub(crate) rows: usize,
     /// The longest source, and the longest target.
-    pub lengths: [usize; 2],
-    pub vocab: u64,
+    pub(crate) lengths: [usize; 2],
+    pub(crate) vocab: u64,
 }
 
 impl Sorting {
