@@ -43,8 +43,8 @@ const NAME: &str = "multi-head attention";
 /// use brigade_layer::{LayerSpec, TensorSpec};
 /// use brigade_nn::MultiHeadAttention;
 /// let cross = MultiHeadAttention::new(64, 4).memory(96).padding(0);
-/// let inputs = [TensorSpec::f32([2, 7, 64]), TensorSpec::f32([2, 9, 96]), TensorSpec::i32([2, 9])];
-/// assert_eq!(cross.outputs(&inputs)?, [inputs[0]]);
+/// let (x, memory) = (TensorSpec::f32([2, 7, 64]), TensorSpec::f32([2, 9, 96]));
+/// assert_eq!(cross.outputs(&[x, memory, TensorSpec::i32([2, 9])])?, [x]);
 /// # Ok::<(), brigade_layer::LayerError>(())
 /// ```
 ///

@@ -9,6 +9,7 @@
 mod bench;
 mod data_files;
 mod datasets;
+mod encoder_decoder;
 mod errors;
 mod frozen;
 mod generation;
