@@ -9,7 +9,7 @@ use super::recompute::Segment;
 use crate::ids::{LayerIndex, NodeId, StageId};
 use crate::schedule::{Action, Direction, Lane, Transfer, Work};
 use brigade_layer::{LayerShapes, Source, TensorSpec};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What lies around a stage and its node, whatever the order.
@@ -61,13 +61,17 @@ impl<'a> Surroundings<'a> {
     pub(super) fn new(prediction: &'a Prediction<'a>) -> Self {
         let (partition, layout) = (prediction.partition, prediction.layout);
         let stages = partition.stages().index();
+        // A value lies once on a stage, however many layers read it, and so does its gradient.
         let mut skipping = vec![0; stages];
+        let mut counted = BTreeSet::new();
         for edge in prediction.network.edges() {
             if edge.to.index() > edge.from.index() + 1 {
-                let bytes = prediction.value_bytes((edge.from, edge.output));
-                let [from, to] = [edge.from, edge.to].map(|layer| partition.stage_of(layer));
-                skipping[from.index()] += bytes;
-                skipping[to.index()] += if to == from { 0 } else { bytes };
+                let value = (edge.from, edge.output);
+                for stage in [edge.from, edge.to].map(|layer| partition.stage_of(layer)) {
+                    if counted.insert((stage, value)) {
+                        skipping[stage.index()] += prediction.value_bytes(value);
+                    }
+                }
             }
         }
         let mut handed = vec![[(0, 0); 2]; stages];

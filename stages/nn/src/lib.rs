@@ -6,14 +6,16 @@
 //! | [`Conv2d`], [`BatchNorm2d`], [`GroupNorm`] | layers on images with parameters |
 //! | [`MaxPool2d`], [`AvgPool2d`], [`GlobalAvgPool2d`], [`Upsample`], [`Flatten`] | and without: images made smaller, larger, flat |
 //! | [`Activation`], [`Dropout`], [`CausalAttention`] | layers without |
-//! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`FeedForward`], [`GatedFeedForward`] | halves of transformer blocks |
-//! | [`Chain`], [`ChainWith`], [`Residual`] | layers made of layers |
+//! | [`CausalSelfAttention`], [`GroupedQueryAttention`], [`MultiHeadAttention`] | attention of transformer blocks |
+//! | [`FeedForward`], [`GatedFeedForward`] | their other halves |
+//! | [`Chain`], [`Residual`] | layers made of layers |
 //! | [`Sum`], [`Concatenate`] | layers with several inputs: where skips end |
 //! | [`CrossEntropy`], [`MeanSquaredError`] | losses |
 //! | [`Accuracy`] | what is measured beside the loss |
 //! | [`Sgd`], [`Adam`], [`AdamW`], [`LearningRate`] | rules that change parameters |
 //! | [`Mlp`], [`Gpt`], [`Llama`], [`Decoder`] | networks; decoders from and to Hugging Face's `config.json` |
 //! | [`ResNet`], [`Vgg`], [`UNet`] | networks for images |
+//! | [`EncoderDecoder`] | a network from sequences to sequences |
 //! | [`Tokens`], [`TokenWindows`], [`Sampling`] | tokens in and out |
 //! | [`Dataset`], [`Arrays`], [`Npy`], [`Idx`], [`Batches`] | samples, shuffled epoch by epoch |
 //! | [`ImageArray`], [`Augmented`] | images of arrays; flipped and cropped at random |
@@ -62,9 +64,9 @@ mod sum;
 pub use activation::{Activation, ActivationLayer};
 pub use attention::{
     CausalAttention, CausalAttentionLayer, CausalSelfAttention, GroupedQueryAttention,
-    GroupedQueryAttentionLayer,
+    GroupedQueryAttentionLayer, MultiHeadAttention, MultiHeadAttentionLayer,
 };
-pub use compose::{Chain, ChainLayer, ChainWith, ChainWithLayer, Residual, ResidualLayer};
+pub use compose::{Chain, ChainLayer, Residual, ResidualLayer};
 pub use concatenate::{Concatenate, ConcatenateLayer};
 pub use data::{
     Array, Arrays, Augmented, Batches, DataError, Dataset, Idx, IdxHeader, ImageArray, Npy,
@@ -84,7 +86,7 @@ pub use limits::Limits;
 pub use linear::{Linear, LinearLayer};
 pub use loss::{CrossEntropy, CrossEntropyLayer, MeanSquaredError, MeanSquaredErrorLayer};
 pub use metric::Accuracy;
-pub use networks::{Decoder, Gpt, Llama, Mlp, ResNet, Stem, UNet, UNetNorm, Vgg};
+pub use networks::{Decoder, EncoderDecoder, Gpt, Llama, Mlp, ResNet, Stem, UNet, UNetNorm, Vgg};
 pub use norm::{LayerNorm, LayerNormLayer};
 pub use optim::{Adam, AdamW, Group, LearningRate, Sgd};
 pub use position::{PositionEmbedding, PositionEmbeddingLayer};

@@ -3,7 +3,7 @@
 use super::cache;
 use super::mixing::Mixing;
 use super::sizes::Sizes;
-use crate::kernels::attention::Sequences;
+use crate::kernels::attention::{Sequences, Sight};
 use crate::kernels::random::check_probability;
 use crate::shapes::one_input;
 use brigade_layer::{
@@ -58,6 +58,8 @@ impl CausalAttention {
                 Ok(Sizes {
                     batch,
                     length,
+                    keys: length,
+                    causal: true,
                     heads: [heads, heads],
                     columns: last / (3 * heads),
                 })
@@ -108,9 +110,13 @@ impl LayerSpec for CausalAttention {
 pub struct CausalAttentionLayer(CausalAttention);
 
 impl CausalAttentionLayer {
-    fn mixing(&self) -> Mixing {
+    fn mixing(&self) -> Mixing<'static> {
         let CausalAttention { heads, dropout } = self.0;
-        Mixing { heads, dropout }
+        Mixing {
+            heads,
+            dropout,
+            sight: Sight::Causal,
+        }
     }
 }
 

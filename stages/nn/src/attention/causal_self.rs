@@ -1,6 +1,7 @@
 //! Causal self-attention with its projections.
 
 use super::causal::{CausalAttention, CausalAttentionLayer};
+use super::sizes::check_heads;
 use crate::compose::{Chain, ChainLayer};
 use crate::linear::{Linear, LinearLayer};
 use crate::shapes::one_input;
@@ -80,14 +81,7 @@ impl CausalSelfAttention {
     }
 
     fn check(&self) -> Result<(), LayerError> {
-        if self.heads > 0 && self.width > 0 && self.width.is_multiple_of(self.heads) {
-            return Ok(());
-        }
-        let problem = format!(
-            "a width of {} cannot be shared by {} heads; make the width a multiple of the heads",
-            self.width, self.heads
-        );
-        Err(LayerError::spec("causal self-attention", problem))
+        check_heads("causal self-attention", self.width, self.heads)
     }
 }
 

@@ -138,6 +138,8 @@ impl GroupedQueryAttention {
             [batch, length, width] if width == self.width && length > 0 => Ok(Sizes {
                 batch,
                 length,
+                keys: length,
+                causal: true,
                 heads: [self.heads, self.kv_heads],
                 columns: self.head_width,
             }),

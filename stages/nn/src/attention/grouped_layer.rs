@@ -4,6 +4,7 @@ use super::cache::KeyValueCache;
 use super::grouped::GroupedQueryAttention;
 use super::mixing::Mixing;
 use super::sizes::Sizes;
+use crate::kernels::attention::Sight;
 use crate::kernels::rotation::{Direction, Turns, rotate, table};
 use crate::linear::LinearLayer;
 use crate::shapes::element_work;
@@ -35,9 +36,12 @@ impl GroupedQueryAttentionLayer {
         }
     }
 
-    fn mixing(&self) -> Mixing {
-        let (heads, dropout) = (self.spec.heads, self.spec.dropout);
-        Mixing { heads, dropout }
+    fn mixing(&self) -> Mixing<'static> {
+        Mixing {
+            heads: self.spec.heads,
+            dropout: self.spec.dropout,
+            sight: Sight::Causal,
+        }
     }
 
     /// Turns queries and keys by their positions, or gradients of them back.

@@ -3,24 +3,26 @@
 
 use super::cache::{KeyValueCache, Piece};
 use super::sizes::Sizes;
-use crate::kernels::attention::{Attention, Sequences};
+use crate::kernels::attention::{Attention, Sequences, Sight};
 use crate::kernels::random::Mask;
 use brigade_layer::{Ctx, KernelWork, LayerError, Tensor};
 use ndarray::ArrayViewMut4;
 
 /// How a layer mixes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mixing {
+pub(super) struct Mixing<'a> {
     /// Of queries.
     pub(super) heads: usize,
     /// With which probability a probability is dropped while training.
     pub(super) dropout: f32,
+    pub(super) sight: Sight<'a>,
 }
 
-impl Mixing {
-    fn attention(self, cx: &Ctx<'_>) -> Attention {
+impl<'a> Mixing<'a> {
+    fn attention(self, cx: &Ctx<'_>) -> Attention<'a> {
         Attention {
             heads: self.heads,
+            sight: self.sight,
             mask: Mask::new(cx.random(), self.dropout).filter(|_| cx.training()),
             first_sample: cx.first_row,
             precision: cx.precision,

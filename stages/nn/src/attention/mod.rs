@@ -6,9 +6,13 @@ mod causal_self;
 mod grouped;
 mod grouped_layer;
 mod mixing;
+mod multi_head;
+mod multi_head_layer;
 mod sizes;
 
 pub use causal::{CausalAttention, CausalAttentionLayer};
 pub use causal_self::CausalSelfAttention;
 pub use grouped::GroupedQueryAttention;
 pub use grouped_layer::GroupedQueryAttentionLayer;
+pub use multi_head::MultiHeadAttention;
+pub use multi_head_layer::MultiHeadAttentionLayer;

@@ -1,6 +1,6 @@
 //! One layer after another.
 
-use super::part::Part;
+use super::part::{Part, instead_of_first};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, MAX_TENSORS, ParamAccess, ParamSpec,
     TensorSpec, Tensors,
@@ -16,11 +16,15 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// # Shapes
-/// As the parts'. All outputs of the first are inputs of the second.
+/// As the parts'. All outputs of the first are inputs of the second; with
+/// [`Chain::others_pass_first`] those of the chain after its first input are, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Chain<A, B> {
     first: Part<A>,
     second: Part<B>,
+    /// Whether inputs after the first go to the second layer as they are.
+    #[serde(default)]
+    others_pass: bool,
 }
 
 impl<A: LayerSpec, B: LayerSpec> Chain<A, B> {
@@ -30,7 +34,40 @@ impl<A: LayerSpec, B: LayerSpec> Chain<A, B> {
         Self {
             first: Part::new(first_name, first),
             second: Part::new(second_name, second),
+            others_pass: false,
         }
+    }
+
+    /// The first layer takes the first input only, and puts out one tensor; all other inputs go
+    /// past it to the second layer: y = b(a(x), ..).
+    ///
+    /// ```
+    /// use brigade_nn::{Chain, LayerNorm, MultiHeadAttention};
+    /// let cross = MultiHeadAttention::new(8, 2).memory(8);
+    /// let half = Chain::new("ln", LayerNorm::new(8), "attn", cross).others_pass_first();
+    /// ```
+    #[must_use]
+    pub fn others_pass_first(mut self) -> Self {
+        self.others_pass = true;
+        self
+    }
+
+    /// What the first layer takes, and what goes past it.
+    fn taken<'a>(&self, inputs: &'a [TensorSpec]) -> (&'a [TensorSpec], &'a [TensorSpec]) {
+        let first = if self.others_pass { 1 } else { inputs.len() };
+        inputs.split_at(first.min(inputs.len()))
+    }
+
+    /// What the second layer takes, and how much of that the first one puts out.
+    fn between(&self, inputs: &[TensorSpec]) -> Result<(Vec<TensorSpec>, usize), LayerError> {
+        let (taken, past) = self.taken(inputs);
+        let mut between = self.first.spec.outputs(taken)?;
+        let found = between.len();
+        if self.others_pass && found != 1 {
+            return Err(LayerError::Arity { expected: 1, found });
+        }
+        between.extend_from_slice(past);
+        Ok((between, found))
     }
 
     /// This chain, then another layer.
@@ -48,21 +85,26 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
     }
 
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        self.second.spec.outputs(&self.first.spec.outputs(inputs)?)
+        self.second.spec.outputs(&self.between(inputs)?.0)
     }
 
     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
-        let first = self.first.spec.cost(inputs);
-        let Ok(between) = self.first.spec.outputs(inputs) else {
+        let first = self.first.spec.cost(self.taken(inputs).0);
+        let Ok((between, own)) = self.between(inputs) else {
             return first;
         };
         let second = self.second.spec.cost(&between);
-        let passed: u64 = between.iter().map(TensorSpec::bytes).sum();
+        let bytes = |of: &[TensorSpec]| of.iter().map(TensorSpec::bytes).sum::<u64>();
+        let (passed, past) = between.split_at(own);
+        let past: Vec<_> = { past.iter().copied() }
+            .filter(TensorSpec::differentiable)
+            .collect();
         // While the second is at work forward, the first has left what it keeps and its outputs;
         // while the first is backward, what the second keeps for W and its gradients.
-        let forward = first.stash_bytes + passed + second.forward_working_bytes;
+        let forward = first.stash_bytes + bytes(passed) + second.forward_working_bytes;
         let more = second.kept_bytes.saturating_sub(second.stash_bytes);
-        let backward = more + passed + first.backward_working_bytes;
+        let given = bytes(passed) + bytes(&past);
+        let backward = more + given + first.backward_working_bytes;
         Cost {
             forward_working_bytes: first.forward_working_bytes.max(forward),
             backward_working_bytes: second.backward_working_bytes.max(backward),
@@ -74,6 +116,7 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
         Ok(ChainLayer {
             first: self.first.build(cx)?,
             second: self.second.build(cx)?,
+            others_pass: self.others_pass,
         })
     }
 }
@@ -83,6 +126,7 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
 pub struct ChainLayer<A, B> {
     first: A,
     second: B,
+    others_pass: bool,
 }
 
 impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
@@ -91,10 +135,15 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
 
     fn forward(
         &mut self,
-        inputs: Tensors,
+        mut inputs: Tensors,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Stash), LayerError> {
-        let (between, first) = self.first.forward(inputs, &mut cx.part(0))?;
+        let taken = match self.others_pass {
+            true => [inputs.remove(0)].into(),
+            false => std::mem::take(&mut inputs),
+        };
+        let (between, first) = self.first.forward(taken, &mut cx.part(0))?;
+        let between = instead_of_first(inputs, between)?;
         let (outputs, second) = self.second.forward(between, &mut cx.part(1))?;
         Ok((outputs, (first, second)))
     }
@@ -105,12 +154,19 @@ impl<A: Layer, B: Layer> Layer for ChainLayer<A, B> {
         (first, second): Self::Stash,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Kept), LayerError> {
-        let mut second_cx = cx.part(1).wanting([true; MAX_TENSORS]);
-        let (between, second) = self
-            .second
-            .backward_input(gradients, second, &mut second_cx)?;
-        let (gradients, first) = self.first.backward_input(between, first, &mut cx.part(0))?;
-        Ok((gradients, (first, second)))
+        let passes = self.others_pass;
+        let wants = |input| input == 0 || !passes || cx.wants_gradient(input);
+        let wants: [bool; MAX_TENSORS] = std::array::from_fn(wants);
+        let (mut between, second) = {
+            let mut second_cx = cx.part(1).wanting(wants);
+            (self.second).backward_input(gradients, second, &mut second_cx)?
+        };
+        let taken = match passes {
+            true => [between.remove(0)].into(),
+            false => std::mem::take(&mut between),
+        };
+        let (gradients, first) = self.first.backward_input(taken, first, &mut cx.part(0))?;
+        Ok((instead_of_first(between, gradients)?, (first, second)))
     }
 
     fn backward_weight(

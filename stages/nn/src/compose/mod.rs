@@ -2,10 +2,8 @@
 //! boxed per call.
 
 mod chain;
-mod chain_with;
 mod part;
 mod residual;
 
 pub use chain::{Chain, ChainLayer};
-pub use chain_with::{ChainWith, ChainWithLayer};
 pub use residual::{Residual, ResidualLayer};

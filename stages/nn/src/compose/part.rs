@@ -1,6 +1,6 @@
 //! Parts of a layer.
 
-use brigade_layer::{BuildCtx, LayerError, LayerSpec, ParamSpec};
+use brigade_layer::{BuildCtx, LayerError, LayerSpec, ParamSpec, Tensors};
 use serde::{Deserialize, Serialize};
 
 /// A part of a layer: its parameters' names start with its name, unless that is empty.
@@ -28,4 +28,12 @@ impl<S: LayerSpec> Part<S> {
     pub(super) fn build(&self, cx: &BuildCtx<'_>) -> Result<S::Layer, LayerError> {
         self.spec.build(&cx.within(&self.name))
     }
+}
+
+/// The tensors, with these instead of the first one.
+pub(super) fn instead_of_first(others: Tensors, mut first: Tensors) -> Result<Tensors, LayerError> {
+    for other in others.iter().skip(1) {
+        first.push(other.cloned())?;
+    }
+    Ok(first)
 }

@@ -1,5 +1,6 @@
 //! A layer with a connection around it.
 
+use super::part::instead_of_first;
 use crate::kernels::elementwise::add;
 use crate::shapes::element_work;
 use brigade_layer::{
@@ -7,10 +8,10 @@ use brigade_layer::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A layer with a connection around it: y = x + f(x).
+/// A layer with a connection around it: y = x + f(x), or x + f(x, ..).
 ///
 /// # Shapes
-/// One input and one output, of one shape.
+/// One output, of the first input's shape. Other inputs are the layer's alone.
 ///
 /// # Source
 /// He, Zhang, Ren, Sun: "Deep residual learning for image recognition", 2015.
@@ -32,7 +33,10 @@ impl<S: LayerSpec> LayerSpec for Residual<S> {
     }
 
     fn outputs(&self, inputs: &[TensorSpec]) -> Result<Vec<TensorSpec>, LayerError> {
-        let x = crate::shapes::one_input("residual", inputs)?;
+        let Some(&x) = inputs.first() else {
+            return Err(LayerError::Missing { index: 0 });
+        };
+        let x = crate::shapes::expect("residual", x, brigade_layer::DType::F32)?;
         match *self.0.outputs(inputs)? {
             [y] if y == x => Ok(vec![y]),
             [y] => Err(LayerError::shape(
@@ -75,11 +79,14 @@ impl<L: Layer> Layer for ResidualLayer<L> {
 
     fn forward(
         &mut self,
-        x: Tensors,
+        inputs: Tensors,
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Stash), LayerError> {
-        let [x] = x.take()?;
-        let (y, stash) = self.0.forward(x.clone().into(), cx)?;
+        let x = inputs
+            .get(0)
+            .cloned()
+            .ok_or(LayerError::Missing { index: 0 })?;
+        let (y, stash) = self.0.forward(inputs, cx)?;
         let [y] = y.take()?;
         let mut y = cx.writable::<f32>(y)?;
         let x = x.f32()?;
@@ -96,17 +103,17 @@ impl<L: Layer> Layer for ResidualLayer<L> {
         cx: &mut Ctx<'_>,
     ) -> Result<(Tensors, Self::Kept), LayerError> {
         let [dy] = dy.take()?;
-        let (inner, kept) = self.0.backward_input(dy.clone().into(), stash, cx)?;
+        let (mut inner, kept) = self.0.backward_input(dy.clone().into(), stash, cx)?;
         if !cx.wants_gradient(0) {
-            return Ok(([None].into(), kept));
+            return Ok((inner, kept));
         }
-        let [inner] = inner.take()?;
-        let mut dx = cx.writable::<f32>(inner)?;
+        let own = inner.remove(0).ok_or(LayerError::Missing { index: 0 })?;
+        let mut dx = cx.writable::<f32>(own)?;
         let dy = dy.f32()?;
         cx.timed(element_work("add", dy.len(), 1, 3), |cx| {
             add(dx.data(), dy, cx.threads)
         });
-        Ok((dx.freeze().into(), kept))
+        Ok((instead_of_first(inner, dx.freeze().into())?, kept))
     }
 
     fn backward_weight(&mut self, kept: Self::Kept, cx: &mut Ctx<'_>) -> Result<(), LayerError> {

@@ -1,4 +1,4 @@
-//! Causal softmax of a block of rows: queries from a first one on, each with the keys up to it.
+//! Softmax of a block of rows: queries from a first one on, each with the keys that it sees.
 
 use crate::kernels::math::exp;
 use crate::kernels::parallel::vectorised;
@@ -17,20 +17,29 @@ pub(crate) struct Rows {
     pub(crate) first: usize,
     /// From one row to the next.
     pub(crate) stride: usize,
-    /// Numbers of a row that count, a multiple of 32: those of later keys become 0.
+    /// Numbers of a row that count, a multiple of 32: those of keys that are not seen become 0.
     pub(crate) width: usize,
+    /// How many keys every query sees, the first ones: if none, those up to its own position.
+    pub(crate) all: Option<usize>,
     /// What products of queries and keys become scores with.
     pub(crate) scale: f32,
 }
 
 impl Rows {
+    /// How many keys a query sees.
+    #[inline(always)]
+    pub(crate) fn keys(self, query: usize) -> usize {
+        self.all.unwrap_or(query + 1)
+    }
+
     /// The groups of a row that hold what a query sees, how many of the last one it sees, and the
     /// rest of the row.
     #[inline(always)]
     fn seen(self, row: &mut [f32], query: usize) -> (&mut [[f32; LANES]], usize, &mut [f32]) {
-        let whole = query / LANES * LANES;
+        let keys = self.keys(query);
+        let whole = (keys - 1) / LANES * LANES;
         let (seen, hidden) = row[..self.width].split_at_mut(whole + LANES);
-        (seen.as_chunks_mut().0, query - whole + 1, hidden)
+        (seen.as_chunks_mut().0, keys - whole, hidden)
     }
 }
 
@@ -58,7 +67,7 @@ fn hide(groups: &mut [[f32; LANES]], seen: usize, with: f32) {
 }
 
 vectorised! {
-    /// Products become exp(score - greatest), 0 where the key is later than the query.
+    /// Products become exp(score - greatest), 0 where the query does not see the key.
     pub(crate) fn softmax_rows(p: &'a mut [f32], stats: &'a mut [f32], rows: Rows) {
         let each = p.chunks_mut(rows.stride).zip(stats.chunks_exact_mut(STATS));
         for ((row, stats), query) in each.zip(rows.first..) {

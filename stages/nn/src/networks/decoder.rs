@@ -54,8 +54,8 @@ pub(super) fn check_shared(family: &str, width: usize, heads: usize) -> Result<(
 }
 
 /// Projections into the stream start smaller the more of them there are: their sum keeps its size.
-pub(super) fn residual_init(blocks: usize) -> Init {
-    Init::Normal(DEVIATION / libm::sqrtf(2.0 * blocks.max(1) as f32))
+pub(super) fn residual_init(projections: usize) -> Init {
+    Init::Normal(DEVIATION / libm::sqrtf(projections.max(1) as f32))
 }
 
 /// A decoder-only transformer of one of the families: what predicts the next token.

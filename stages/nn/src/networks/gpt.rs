@@ -172,7 +172,7 @@ impl Gpt {
             dropout: self.dropout,
             ..CausalSelfAttention::new(self.width, self.heads)
         };
-        let attention = attention.init(Init::Normal(DEVIATION), residual_init(self.blocks));
+        let attention = attention.init(Init::Normal(DEVIATION), residual_init(2 * self.blocks));
         let half = Chain::new("ln_1", self.norm(), "attn", attention);
         Residual::new(half.then("", Dropout::new(self.dropout)))
     }
@@ -181,7 +181,7 @@ impl Gpt {
         let mlp = FeedForward::new(
             self.linear(self.width, self.inner(), Init::Normal(DEVIATION)),
             self.activation,
-            self.linear(self.inner(), self.width, residual_init(self.blocks)),
+            self.linear(self.inner(), self.width, residual_init(2 * self.blocks)),
         );
         let half = Chain::new("ln_2", self.norm(), "mlp", mlp);
         Residual::new(half.then("", Dropout::new(self.dropout)))

@@ -190,7 +190,7 @@ impl Llama {
             dropout: self.dropout,
             ..GroupedQueryAttention::new(self.width, self.heads, self.kv_heads)
         };
-        let attention = attention.init(Init::Normal(DEVIATION), residual_init(self.blocks));
+        let attention = attention.init(Init::Normal(DEVIATION), residual_init(2 * self.blocks));
         let half = Chain::new("input_layernorm", self.norm(), "self_attn", attention);
         Residual::new(half.then("", Dropout::new(self.dropout)))
     }
@@ -204,7 +204,7 @@ impl Llama {
             }
         };
         let into = || linear(self.width, self.inner, Init::Normal(DEVIATION));
-        let out = linear(self.inner, self.width, residual_init(self.blocks));
+        let out = linear(self.inner, self.width, residual_init(2 * self.blocks));
         let mlp = GatedFeedForward::new([into(), into(), out]);
         let half = Chain::new("post_attention_layernorm", self.norm(), "mlp", mlp);
         Residual::new(half.then("", Dropout::new(self.dropout)))

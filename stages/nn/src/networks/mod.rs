@@ -1,6 +1,7 @@
 //! Ready networks: configurations that describe themselves as a [`brigade_layer::Network`].
 
 mod decoder;
+mod encoder_decoder;
 mod gpt;
 mod llama;
 mod mlp;
@@ -9,6 +10,7 @@ mod unet;
 mod vgg;
 
 pub use decoder::Decoder;
+pub use encoder_decoder::EncoderDecoder;
 pub use gpt::Gpt;
 pub use llama::Llama;
 pub use mlp::Mlp;

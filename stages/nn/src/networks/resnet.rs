@@ -2,8 +2,7 @@
 
 use super::decoder::check_sizes;
 use crate::{
-    Accuracy, BatchNorm2d, Chain, ChainWith, Conv2d, CrossEntropy, GlobalAvgPool2d, Linear,
-    MaxPool2d, Window,
+    Accuracy, BatchNorm2d, Chain, Conv2d, CrossEntropy, GlobalAvgPool2d, Linear, MaxPool2d, Window,
 };
 use brigade_layer::{From, Init, LayerError, Network, NetworkBuilder, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -279,7 +278,7 @@ impl Block<'_> {
         let conv = convolution([inner, outputs], window);
         let norm = BatchNorm2d::new(outputs).adding().relu();
         let names = [format!("conv{number}"), format!("bn{number}")];
-        let layer = ChainWith::new(&names[0], conv, &names[1], norm);
+        let layer = Chain::new(&names[0], conv, &names[1], norm).others_pass_first();
         let inputs = [From::Layer(&inside), skip];
         builder
             .layer_from(&format!("{}.{}", self.key, names[0]), layer, &inputs)

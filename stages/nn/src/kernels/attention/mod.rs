@@ -1,11 +1,14 @@
-//! Causal attention of every (sample, head), block after block of query rows.
+//! Attention of every (sample, head), block after block of query rows.
 //!
 //! ```text
-//!            keys ─►
+//!    causal: keys ─►
 //!  queries  ┌──┐             A block of 64 queries sees the keys up to its last query, so
 //!     │     │▚ └──┐          only the lower half is computed. Its scores live in scratch.
 //!     ▼     │  ▚  └──┐       What outlives the forward pass is two numbers per query:
 //!           └──────▚─┘       backward computes the probabilities again.
+//!    all:    keys ─►
+//!  queries  ┌─────┬──┐       Every block sees the same keys. What pads a sample's keys is cut
+//!     ▼     └─────┴──┘       off before anything is computed.
 //! ```
 //!
 //! Heads of queries share a head of keys and values in groups, often of one. A group is computed
@@ -38,14 +41,26 @@ const BLOCK: usize = 64;
 /// Keys that are computed together, and queries whose gradients are added at once in bf16.
 const STRIP: usize = 32;
 
-/// Numbers of a head's queries from which on three pieces pay for being cut.
+/// Numbers of a head's queries, and of its keys, from which on three pieces pay for being cut.
 const WORTH_CUTTING: usize = 512;
+
+/// Which keys queries see.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sight<'a> {
+    /// Those up to their own position: there are as many keys as queries.
+    Causal,
+    /// All.
+    All,
+    /// The first ones, of every sample so many: at least one.
+    First(&'a [usize]),
+}
 
 /// What all heads have in common.
 #[derive(Clone, Copy)]
-pub(crate) struct Attention {
+pub(crate) struct Attention<'a> {
     /// Heads of queries.
     pub(crate) heads: usize,
+    pub(crate) sight: Sight<'a>,
     pub(crate) mask: Option<Mask>,
     /// The mini-batch's number of the first sample.
     pub(crate) first_sample: usize,
@@ -54,30 +69,40 @@ pub(crate) struct Attention {
 }
 
 /// Scratch of one thread: matrices of a block's scores, and what products take. The same for every
-/// precision and processor, so that plans are.
-pub(crate) fn scratch(length: usize, columns: usize, matrices: usize) -> usize {
-    let products = plain::space(length, columns).max(packed(length, columns, matrices));
+/// precision and processor, so that plans are; enough where fewer keys are seen, too.
+pub(crate) fn scratch(lengths: Lengths, columns: usize, matrices: usize) -> usize {
+    let products = plain::space(lengths, columns).max(packed(lengths, columns, matrices));
     // Sixteen to begin at a cache line.
-    16 + matrices * scores(length) + products
+    16 + matrices * scores(lengths) + products
 }
 
+/// Numbers of queries and of keys.
+pub(crate) type Lengths = [usize; 2];
+
 /// Numbers of a block of scores.
-fn scores(length: usize) -> usize {
-    BLOCK.min(length.next_multiple_of(STRIP)) * stride(length)
+fn scores([queries, keys]: Lengths) -> usize {
+    BLOCK.min(queries.next_multiple_of(STRIP)) * stride(keys)
 }
 
 /// From one row of scores to the next: whole strips, and a cache line so that rows do not share
 /// their places in the caches.
-fn stride(length: usize) -> usize {
-    length.next_multiple_of(STRIP) + 16
+fn stride(keys: usize) -> usize {
+    keys.next_multiple_of(STRIP) + 16
+}
+
+/// Whether three pieces pay for being cut.
+fn worth_cutting(lengths: Lengths, columns: usize) -> bool {
+    lengths
+        .into_iter()
+        .all(|length| length * columns >= WORTH_CUTTING)
 }
 
 /// Room for a head's tiles: of keys and values, of a strip of queries and of scores, and for
 /// backward of the keys again, of two strips of queries and two blocks, and two matrices of sums.
-fn packed(length: usize, columns: usize, matrices: usize) -> usize {
-    let worth = length * columns >= WORTH_CUTTING;
+fn packed(lengths: Lengths, columns: usize, matrices: usize) -> usize {
+    let worth = worth_cutting(lengths, columns);
     let (length, columns) = (
-        length.next_multiple_of(STRIP),
+        lengths[1].next_multiple_of(STRIP),
         columns.next_multiple_of(STRIP),
     );
     let (head, strip) = (length * columns, STRIP * columns);
@@ -93,13 +118,13 @@ fn packed(length: usize, columns: usize, matrices: usize) -> usize {
     packed * pieces / 2 + summed
 }
 
-/// Queries [B, T, H, C], keys and values [B, T, G, C]; H is a multiple of G.
+/// Queries [B, T, H, C], keys and values [B, S, G, C]; H is a multiple of G.
 pub(crate) type Sequences<'a> = [ArrayView4<'a, f32>; 3];
 
-/// Queries, keys and values of one head, each [T, C].
+/// Queries [T, C], keys and values [S, C] of one head.
 type Head<'a> = [ArrayView2<'a, f32>; 3];
 
-/// A group's queries [H / G, T, C], keys and values [T, C].
+/// A group's queries [H / G, T, C], and the keys and values [S, C] that it sees any of.
 #[derive(Clone, Copy)]
 struct Group<'a> {
     q: ArrayView3<'a, f32>,
@@ -114,6 +139,10 @@ impl<'a> Group<'a> {
 
     fn heads(self) -> usize {
         self.q.len_of(Axis(0))
+    }
+
+    fn lengths(self) -> Lengths {
+        [self.q.len_of(Axis(1)), self.k.nrows()]
     }
 }
 
@@ -142,9 +171,10 @@ enum Way {
     Tiles(Unit),
 }
 
-impl Attention {
-    fn way(&self, length: usize, columns: usize) -> Way {
-        let worth = self.precision == Precision::Bf16 || length * columns >= WORTH_CUTTING;
+impl Attention<'_> {
+    fn way(&self, [q, k, _]: Sequences<'_>) -> Way {
+        let (lengths, columns) = ([q, k].map(|of| of.len_of(Axis(1))), q.len_of(Axis(3)));
+        let worth = self.precision == Precision::Bf16 || worth_cutting(lengths, columns);
         let unit = tiles::unit(self.precision, columns).filter(|_| worth);
         unit.map_or(Way::Plain, Way::Tiles)
     }
@@ -158,8 +188,7 @@ impl Attention {
         sequences: Sequences<'_>,
         scratch: &mut [f32],
     ) {
-        let (_, length, _, columns) = out.dim();
-        self.forward_by(self.way(length, columns), out, stats, sequences, scratch);
+        self.forward_by(self.way(sequences), out, stats, sequences, scratch);
     }
 
     fn forward_by(
@@ -170,7 +199,7 @@ impl Attention {
         sequences: Sequences<'_>,
         scratch: &mut [f32],
     ) {
-        let groups = groups(sequences);
+        let groups = self.groups(sequences);
         let heads = groups.first().map_or(1, |group| group.heads());
         let stats = stats.chunks_exact_mut(STATS * out.len_of(Axis(1)) * heads);
         let mut tasks: Vec<_> = (groups.into_iter().zip(by_group(out, heads)).zip(stats))
@@ -198,8 +227,7 @@ impl Attention {
         saved: (&[f32], Sequences<'_>),
         scratch: &mut [f32],
     ) {
-        let (_, length, _, columns) = dout.dim();
-        self.backward_by(self.way(length, columns), gradients, dout, saved, scratch);
+        self.backward_by(self.way(saved.1), gradients, dout, saved, scratch);
     }
 
     fn backward_by(
@@ -210,7 +238,7 @@ impl Attention {
         (stats, sequences): (&[f32], Sequences<'_>),
         scratch: &mut [f32],
     ) {
-        let groups = groups(sequences);
+        let groups = self.groups(sequences);
         let heads = groups.first().map_or(1, |group| group.heads());
         let stats = stats.chunks_exact(STATS * dout.len_of(Axis(1)) * heads);
         let douts = views_by_group(dout, heads);
@@ -218,17 +246,18 @@ impl Attention {
         let gradients = by_group(dq, heads).into_iter().zip(dk).zip(dv);
         let mut tasks: Vec<_> = (groups.into_iter().zip(gradients).zip(douts).zip(stats))
             .enumerate()
-            .map(
-                |(number, (((group, ((dq, dk), dv)), dout), stats))| Backward {
+            .map(|(number, (((group, ((dq, dk), dv)), dout), stats))| {
+                let [dk, dv] = [dk, dv].map(|gradient| seen_part(gradient, group.k.nrows()));
+                Backward {
                     first: number * heads,
                     group,
                     dout,
                     dq,
-                    dk: dk.index_axis_move(Axis(0), 0),
-                    dv: dv.index_axis_move(Axis(0), 0),
+                    dk,
+                    dv,
                     stats,
-                },
-            )
+                }
+            })
             .collect();
         self.each(&mut tasks, scratch, |task, scratch| match way {
             Way::Plain => plain::backward(self, task, scratch),
@@ -266,28 +295,46 @@ impl Attention {
         let sample = (self.first_sample + number / self.heads) as u64;
         let head = (number % self.heads) as u32;
         for (row, query) in block.chunks_mut(rows.stride).zip(rows.first..) {
-            // Query t has t + 1 keys: rows follow one another without gaps, whatever the length of
-            // the sequence.
-            mask.apply(
-                &mut row[..=query],
-                sample,
-                head,
-                Mask::blocks(1) * blocks_before(query),
-            );
+            // Rows follow one another without gaps: where query t has t + 1 keys, whatever the
+            // length of the sequence, otherwise whatever pads the keys.
+            let before = match rows.all {
+                None => Mask::blocks(1) * blocks_before(query),
+                Some(keys) => Mask::blocks(keys) * query,
+            };
+            mask.apply(&mut row[..rows.keys(query)], sample, head, before);
         }
+    }
+
+    /// The keys that every query of a group with so many sees; if none, those up to itself.
+    fn all(&self, keys: usize) -> Option<usize> {
+        (!matches!(self.sight, Sight::Causal)).then_some(keys)
+    }
+
+    /// The groups of all samples, sample by sample.
+    fn groups<'a>(&self, [q, k, v]: Sequences<'a>) -> Vec<Group<'a>> {
+        let (keys, groups) = (k.len_of(Axis(1)), k.len_of(Axis(2)).max(1));
+        let heads = q.len_of(Axis(2)) / groups;
+        let [k, v] = [k, v].map(|of| views_by_group(of, 1));
+        (views_by_group(q, heads).into_iter().zip(k).zip(v))
+            .enumerate()
+            .map(|(number, ((q, k), v))| {
+                let seen = match self.sight {
+                    Sight::First(lengths) => lengths[number / groups].clamp(1, keys),
+                    _ => keys,
+                };
+                let [k, v] = [k, v].map(|of| of.slice_move(s![0, ..seen, ..]));
+                Group { q, k, v }
+            })
+            .collect()
     }
 }
 
-/// The groups of all samples, sample by sample.
-fn groups([q, k, v]: Sequences<'_>) -> Vec<Group<'_>> {
-    let heads = q.len_of(Axis(2)) / k.len_of(Axis(2)).max(1);
-    let [k, v] = [k, v].map(|of| views_by_group(of, 1));
-    (views_by_group(q, heads).into_iter().zip(k).zip(v))
-        .map(|((q, k), v)| {
-            let [k, v] = [k, v].map(|of| of.index_axis_move(Axis(0), 0));
-            Group { q, k, v }
-        })
-        .collect()
+/// The gradient of the keys or values that are seen, out of [1, S, C]: all others get none.
+fn seen_part(gradient: ArrayViewMut3<'_, f32>, seen: usize) -> ArrayViewMut2<'_, f32> {
+    let whole = gradient.index_axis_move(Axis(0), 0);
+    let (part, mut rest) = whole.split_at(Axis(0), seen);
+    rest.fill(0.0);
+    part
 }
 
 /// [B, T, H, C] as [heads, T, C] of each sample and group.

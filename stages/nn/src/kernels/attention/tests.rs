@@ -1,13 +1,21 @@
 use super::*;
 use brigade_layer::Random;
-use ndarray::{Array1, Array2, Array4};
+use ndarray::{Array1, Array4};
 
 fn wave(len: usize, k: f32) -> Vec<f32> {
     (0..len).map(|i| libm::sinf(i as f32 * k + 0.3)).collect()
 }
 
+/// Whose keys and values, and how many of them queries see.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    /// [samples, queries, keys, heads of queries, heads of keys, columns]
+    sizes: [usize; 6],
+    sight: Sight<'static>,
+}
+
 /// [samples, length, heads of queries, heads of keys, columns]
-const SIZES: [[usize; 5]; 15] = [
+const CAUSAL: [[usize; 5]; 15] = [
     [1, 1, 1, 1, 1],
     [2, 7, 3, 3, 5],
     [1, 64, 2, 2, 8],
@@ -25,44 +33,135 @@ const SIZES: [[usize; 5]; 15] = [
     [1, 200, 4, 2, 64],
 ];
 
+/// As a case has them.
+const ALL: [[usize; 6]; 12] = [
+    [1, 1, 1, 1, 1, 1],
+    [2, 7, 7, 3, 3, 5],
+    [1, 1, 70, 2, 2, 16],
+    [1, 70, 1, 2, 2, 16],
+    [2, 131, 37, 2, 2, 6],
+    [2, 37, 131, 2, 2, 6],
+    [1, 200, 96, 3, 3, 64],
+    [1, 33, 200, 2, 2, 80],
+    [1, 20, 64, 1, 1, 520],
+    [1, 65, 1100, 1, 1, 32],
+    [1, 577, 40, 1, 1, 20],
+    [2, 40, 100, 4, 2, 16],
+];
+
+/// Of the first sample and of the second.
+static PADDED: [([usize; 6], [usize; 2]); 5] = [
+    ([2, 7, 9, 3, 3, 5], [9, 1]),
+    ([2, 70, 131, 2, 2, 16], [33, 131]),
+    ([2, 100, 200, 2, 2, 64], [64, 97]),
+    ([2, 40, 1100, 1, 1, 20], [1000, 31]),
+    ([2, 20, 65, 4, 2, 8], [64, 0]),
+];
+
+fn cases() -> impl Iterator<Item = Case> {
+    let causal = CAUSAL.map(|[b, t, h, g, c]| Case {
+        sizes: [b, t, t, h, g, c],
+        sight: Sight::Causal,
+    });
+    let all = ALL.map(|sizes| Case {
+        sizes,
+        sight: Sight::All,
+    });
+    let padded = PADDED.iter().map(|(sizes, seen)| Case {
+        sizes: *sizes,
+        sight: Sight::First(seen),
+    });
+    causal.into_iter().chain(all).chain(padded)
+}
+
 /// out, dq, dk, dv.
 type Results = [Array4<f32>; 4];
 
-/// Queries, keys and values side by side, and dout.
-fn inputs([b, t, h, g, c]: [usize; 5]) -> (Array4<f32>, Array4<f32>) {
-    let all = h + 2 * g;
-    let qkv = Array4::from_shape_vec((b, t, all, c), wave(b * t * all * c, 0.37));
-    let dout = Array4::from_shape_vec((b, t, h, c), wave(b * t * h * c, 0.91));
-    (qkv.unwrap(), dout.unwrap())
+/// Queries with something behind them, keys and values side by side, and dout.
+fn inputs([b, t, s, h, g, c]: [usize; 6]) -> [Array4<f32>; 3] {
+    let of = |length, heads, k| {
+        Array4::from_shape_vec((b, length, heads, c), wave(b * length * heads * c, k)).unwrap()
+    };
+    [of(t, h + 1, 0.37), of(s, 2 * g, 0.53), of(t, h, 0.91)]
 }
 
-fn split(qkv: &Array4<f32>, h: usize, g: usize) -> Sequences<'_> {
-    [0..h, h..h + g, h + g..h + 2 * g].map(|heads| qkv.slice(s![.., .., heads, ..]))
+fn sequences([q, kv, _]: &[Array4<f32>; 3]) -> Sequences<'_> {
+    let g = kv.len_of(Axis(2)) / 2;
+    let [k, v] = [0..g, g..2 * g].map(|heads| kv.slice(s![.., .., heads, ..]));
+    [q.slice(s![.., .., ..-1, ..]), k, v]
 }
 
-fn attention(heads: usize, precision: Precision, dropout: f32) -> Attention {
-    Attention {
-        heads,
-        mask: Mask::new(Random::named(5, "attention"), dropout),
-        first_sample: 3,
-        precision,
-        threads: 1,
+impl Case {
+    fn attention(&self, precision: Precision, dropout: f32) -> Attention<'static> {
+        Attention {
+            heads: self.sizes[3],
+            sight: self.sight,
+            mask: Mask::new(Random::named(5, "attention"), dropout),
+            first_sample: 3,
+            precision,
+            threads: 1,
+        }
     }
-}
 
-fn compute(attention: Attention, way: Way, sizes @ [b, t, h, g, c]: [usize; 5]) -> Results {
-    let (qkv, dout) = inputs(sizes);
-    let sequences = split(&qkv, h, g);
-    let nothing = |heads| Array4::from_elem((b, t, heads, c), f32::NAN);
-    let [mut out, mut dq, mut dk, mut dv] = [h, h, g, g].map(nothing);
-    let mut stats = vec![f32::NAN; b * h * t * STATS];
-    // For every way, whether a head would be computed by it or not.
-    let space = |matrices| vec![f32::NAN; attention.threads * 4 * scratch(t, c, matrices)];
-    attention.forward_by(way, out.view_mut(), &mut stats, sequences, &mut space(1));
-    let gradients = [dq.view_mut(), dk.view_mut(), dv.view_mut()];
-    let saved = (&stats[..], sequences);
-    attention.backward_by(way, gradients, dout.view(), saved, &mut space(2));
-    [out, dq, dk, dv]
+    fn compute(&self, attention: Attention<'_>, way: Way) -> Results {
+        let [b, t, s, h, g, c] = self.sizes;
+        let inputs = inputs(self.sizes);
+        let sequences = sequences(&inputs);
+        let nothing = |length, heads| Array4::from_elem((b, length, heads, c), f32::NAN);
+        let (mut out, mut dq) = (nothing(t, h), nothing(t, h));
+        let (mut dk, mut dv) = (nothing(s, g), nothing(s, g));
+        let mut stats = vec![f32::NAN; b * h * t * STATS];
+        // For every way, whether a head would be computed by it or not.
+        let space = |matrices| vec![f32::NAN; attention.threads * 4 * scratch([t, s], c, matrices)];
+        attention.forward_by(way, out.view_mut(), &mut stats, sequences, &mut space(1));
+        let gradients = [dq.view_mut(), dk.view_mut(), dv.view_mut()];
+        let (saved, dout) = ((&stats[..], sequences), inputs[2].view());
+        attention.backward_by(way, gradients, dout, saved, &mut space(2));
+        [out, dq, dk, dv]
+    }
+
+    /// How many keys a query of a sample sees.
+    fn seen(&self, sample: usize, query: usize) -> usize {
+        match self.sight {
+            Sight::Causal => query + 1,
+            Sight::All => self.sizes[2],
+            Sight::First(seen) => seen[sample].max(1),
+        }
+    }
+
+    /// Row by row.
+    fn truth(&self) -> Results {
+        let [b, t, s, h, g, c] = self.sizes;
+        let inputs = inputs(self.sizes);
+        let [q, k, v] = sequences(&inputs);
+        let scale = 1.0 / (c as f32).sqrt();
+        let mut all = [(t, h), (t, h), (s, g), (s, g)]
+            .map(|(length, heads)| Array4::<f32>::zeros((b, length, heads, c)));
+        for (sample, head) in (0..b).flat_map(|b| (0..h).map(move |h| (b, h))) {
+            let group = head / (h / g);
+            for i in 0..t {
+                let seen = self.seen(sample, i);
+                let [k, v] = [k, v].map(|of| of.slice_move(s![sample, ..seen, group, ..]));
+                let q = q.slice(s![sample, i, head, ..]);
+                let dout = inputs[2].slice(s![sample, i, head, ..]);
+                let mut p: Array1<f32> = k.dot(&q) * scale;
+                p -= p.fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+                p.mapv_inplace(libm::expf);
+                p /= p.sum();
+                let dp = v.dot(&dout);
+                let ds = &p * &(&dp - (&p * &dp).sum());
+                let at = s![sample, i, head, ..];
+                all[0].slice_mut(at).assign(&p.dot(&v));
+                all[1].slice_mut(at).assign(&(ds.dot(&k) * scale));
+                for j in 0..seen {
+                    let at = s![sample, j, group, ..];
+                    all[2].slice_mut(at).scaled_add(ds[j] * scale, &q);
+                    all[3].slice_mut(at).scaled_add(p[j], &dout);
+                }
+            }
+        }
+        all
+    }
 }
 
 /// The ways that this processor has for heads of so many columns.
@@ -73,70 +172,31 @@ fn ways(precision: Precision, columns: usize) -> impl Iterator<Item = Way> {
     [Way::Plain].into_iter().chain(units.map(Way::Tiles))
 }
 
-/// One head, row by row. Gives (out, dq, dk, dv).
-fn naive([q, k, v]: [&Array2<f32>; 3], dout: &Array2<f32>) -> [Array2<f32>; 4] {
-    let (t, c) = q.dim();
-    let scale = 1.0 / (c as f32).sqrt();
-    let mut all: [Array2<f32>; 4] = std::array::from_fn(|_| Array2::zeros((t, c)));
-    for i in 0..t {
-        let keys = k.slice(s![..=i, ..]);
-        let mut p: Array1<f32> = keys.dot(&q.row(i)) * scale;
-        p.mapv_inplace(libm::expf);
-        p /= p.sum();
-        all[0].row_mut(i).assign(&p.dot(&v.slice(s![..=i, ..])));
-        let dp = v.slice(s![..=i, ..]).dot(&dout.row(i));
-        let ds = &p * &(&dp - (&p * &dp).sum());
-        all[1].row_mut(i).assign(&(ds.dot(&keys) * scale));
-        for j in 0..=i {
-            all[2].row_mut(j).scaled_add(ds[j] * scale, &q.row(i));
-            all[3].row_mut(j).scaled_add(p[j], &dout.row(i));
-        }
+/// Asserts that numbers are within this share of the greatest that there should be.
+fn assert_close(found: &Results, truth: &Results, share: f32, what: &str) {
+    for (number, (found, truth)) in found.iter().zip(truth).enumerate() {
+        let part = ["out", "dq", "dk", "dv"][number];
+        let most = truth.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+        let off = (found - truth)
+            .iter()
+            .fold(0.0f32, |most, x| most.max(x.abs()));
+        let finite = found.iter().all(|x| x.is_finite());
+        assert!(
+            finite && off <= share * most,
+            "{part} {what}: {off:e} of {most}"
+        );
     }
-    all
 }
 
 #[test]
 fn every_way_agrees_with_a_row_by_row_reference_at_odd_sizes() {
-    for sizes @ [b, _, h, g, c] in SIZES {
-        let (qkv, dout) = inputs(sizes);
-        for (way, precision) in [Precision::F32, Precision::Bf16]
-            .into_iter()
-            .flat_map(|precision| ways(precision, c).map(move |way| (way, precision)))
-        {
-            let results = compute(attention(h, precision, 0.0), way, sizes);
-            let close = |a: ArrayView2<'_, f32>, b: &Array2<f32>, what: &str| {
-                let error = match precision {
-                    Precision::Bf16 => 0.03,
-                    _ => 1e-5,
-                };
-                let most = b.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-                let off = (&a - b).iter().fold(0.0f32, |most, x| most.max(x.abs()));
-                let finite = a.iter().all(|x| x.is_finite());
-                assert!(
-                    finite && off <= error * most,
-                    "{what} {way:?} {precision:?} {sizes:?}: {off:e} of {most}"
-                );
-            };
-            let mut truth = results.clone().map(|of| of * 0.0);
-            for (sample, head) in (0..b).flat_map(|b| (0..h).map(move |h| (b, h))) {
-                let [q, k, v] = split(&qkv, h, g);
-                let group = head / (h / g);
-                let q = q.slice(s![sample, .., head, ..]).to_owned();
-                let [k, v] = [k, v].map(|of| of.slice(s![sample, .., group, ..]).to_owned());
-                let dout = dout.slice(s![sample, .., head, ..]).to_owned();
-                let one = naive([&q, &k, &v], &dout);
-                for (part, (all, one)) in truth.iter_mut().zip(one).enumerate() {
-                    let head = if part < 2 { head } else { group };
-                    all.slice_mut(s![sample, .., head, ..])
-                        .scaled_add(1.0, &one);
-                }
-            }
-            for (number, (found, truth)) in results.iter().zip(&truth).enumerate() {
-                for (found, truth) in found.outer_iter().zip(truth.outer_iter()) {
-                    for (found, truth) in found.axis_iter(Axis(1)).zip(truth.axis_iter(Axis(1))) {
-                        close(found, &truth.to_owned(), ["out", "dq", "dk", "dv"][number]);
-                    }
-                }
+    for case in cases() {
+        let truth = case.truth();
+        for (precision, share) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.03)] {
+            for way in ways(precision, case.sizes[5]) {
+                let found = case.compute(case.attention(precision, 0.0), way);
+                let what = format!("{way:?} {precision:?} {case:?}");
+                assert_close(&found, &truth, share, &what);
             }
         }
     }
@@ -150,14 +210,14 @@ fn sums_alike(way: Way) -> bool {
 /// The plain way's products are the tiles', as their own tests show.
 #[test]
 fn both_ways_give_the_same_bits_of_bf16() {
-    for sizes @ [_, _, h, _, c] in SIZES {
+    for case in cases() {
         for dropout in [0.0, 0.2] {
-            let attention = attention(h, Precision::Bf16, dropout);
-            let ways = ways(Precision::Bf16, c).filter(|way| sums_alike(*way));
-            let mut all = ways.map(|way| compute(attention, way, sizes));
+            let attention = case.attention(Precision::Bf16, dropout);
+            let ways = ways(Precision::Bf16, case.sizes[5]).filter(|way| sums_alike(*way));
+            let mut all = ways.map(|way| case.compute(attention, way));
             let first = all.next().unwrap();
             for other in all {
-                assert_eq!(first, other, "{sizes:?}");
+                assert_eq!(first, other, "{case:?}");
             }
         }
     }
@@ -165,15 +225,50 @@ fn both_ways_give_the_same_bits_of_bf16() {
 
 #[test]
 fn both_ways_drop_the_same() {
-    for sizes @ [_, _, h, _, c] in SIZES {
-        let attention = attention(h, Precision::F32, 0.3);
-        let mut all = ways(Precision::F32, c).map(|way| compute(attention, way, sizes));
+    for case in cases() {
+        let attention = case.attention(Precision::F32, 0.3);
+        let columns = case.sizes[5];
+        let mut all = ways(Precision::F32, columns).map(|way| case.compute(attention, way));
         let first = all.next().unwrap();
         for other in all {
-            for (first, other) in first.iter().zip(other) {
-                let off = (first - &other).mapv(f32::abs);
-                let most = first.iter().fold(1.0f32, |most, x| most.max(x.abs()));
-                assert!(off.iter().all(|off| *off < 1e-5 * most), "{sizes:?}");
+            assert_close(&other, &first, 1e-5, &format!("{case:?}"));
+        }
+    }
+}
+
+/// What pads the keys is as if it were not there, for each sample alone; nothing comes back to it.
+#[test]
+fn padded_keys_do_not_show() {
+    for (sizes, seen) in &PADDED {
+        let case = Case {
+            sizes: *sizes,
+            sight: Sight::First(seen),
+        };
+        let [b, t, keys, h, g, c] = *sizes;
+        for dropout in [0.0, 0.3] {
+            let found = case.compute(case.attention(Precision::Bf16, dropout), Way::Plain);
+            for sample in 0..b {
+                let seen = seen[sample].max(1);
+                let cut = Case {
+                    sizes: [b, t, seen, h, g, c],
+                    sight: Sight::All,
+                };
+                let attention = cut.attention(Precision::Bf16, dropout);
+                let inputs = inputs(*sizes);
+                let [q, k, v] = sequences(&inputs);
+                let [k, v] = [k, v].map(|of| of.slice_move(s![.., ..seen, .., ..]));
+                let mut out = Array4::from_elem((b, t, h, c), f32::NAN);
+                let mut stats = vec![f32::NAN; b * h * t * STATS];
+                let mut space = vec![f32::NAN; scratch([t, seen], c, 1)];
+                let sequences = [q, k, v];
+                let out_view = out.view_mut();
+                attention.forward_by(Way::Plain, out_view, &mut stats, sequences, &mut space);
+                let row = |of: &Array4<f32>| of.index_axis(Axis(0), sample).to_owned();
+                assert_eq!(row(&found[0]), row(&out), "{sizes:?} {sample}");
+                for gradient in &found[2..] {
+                    let hidden = gradient.slice(s![sample, seen..keys, .., ..]);
+                    assert!(hidden.iter().all(|x| *x == 0.0), "{sizes:?} {sample}");
+                }
             }
         }
     }
@@ -181,17 +276,36 @@ fn both_ways_drop_the_same() {
 
 #[test]
 fn threads_and_other_heads_do_not_show() {
-    let sizes = [2, 131, 4, 2, 48];
-    for precision in [Precision::F32, Precision::Bf16] {
-        for way in ways(precision, 48) {
-            let of = |threads| {
-                let attention = Attention {
-                    threads,
-                    ..attention(4, precision, 0.1)
+    let sizes = [2, 131, 131, 4, 2, 48];
+    for sight in [Sight::Causal, Sight::All, Sight::First(&[131, 40])] {
+        let case = Case { sizes, sight };
+        for precision in [Precision::F32, Precision::Bf16] {
+            for way in ways(precision, 48) {
+                let of = |threads| {
+                    let attention = Attention {
+                        threads,
+                        ..case.attention(precision, 0.1)
+                    };
+                    case.compute(attention, way)
                 };
-                compute(attention, way, sizes)
-            };
-            assert_eq!(of(1), of(4));
+                assert_eq!(of(1), of(4));
+            }
+        }
+    }
+}
+
+/// Of a few keys less than there may be, scratch of all keys is enough.
+#[test]
+fn what_is_padded_needs_no_more_room() {
+    for columns in [1, 5, 16, 33, 64, 128, 300, 520] {
+        for queries in [1, 7, 32, 64, 500] {
+            let mut most = 0;
+            for keys in 1..1200 {
+                let lengths = [queries, keys];
+                let own = plain::space(lengths, columns);
+                most = most.max(own);
+                assert_eq!(own, most, "{queries} {keys} {columns}");
+            }
         }
     }
 }

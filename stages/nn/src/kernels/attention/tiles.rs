@@ -35,7 +35,7 @@ pub(super) fn unit(precision: Precision, columns: usize) -> Option<Unit> {
 
 pub(super) fn forward(
     unit: Unit,
-    attention: &Attention,
+    attention: &Attention<'_>,
     task: &mut Forward<'_>,
     scratch: &mut [f32],
 ) {
@@ -51,7 +51,7 @@ pub(super) fn forward(
 
 pub(super) fn backward(
     unit: Unit,
-    attention: &Attention,
+    attention: &Attention<'_>,
     task: &mut Backward<'_>,
     scratch: &mut [f32],
 ) {
@@ -206,16 +206,18 @@ unsafe fn along_keys<const P: usize, U: Multiply>(
 /// Tiles are available.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn forward_in<const P: usize, U: Multiply>(
-    attention: &Attention,
+    attention: &Attention<'_>,
     task: &mut Forward<'_>,
     scratch: &mut [f32],
 ) {
     let group = task.group;
-    let ((length, columns), stride) = (group.k.dim(), stride(group.k.nrows()));
-    let (strips, along) = (length.div_ceil(STRIP), columns.div_ceil(STRIP));
+    let (lengths, columns) = (group.lengths(), group.k.ncols());
+    let [length, seen] = lengths;
+    let stride = stride(seen);
+    let (strips, along) = (seen.div_ceil(STRIP), columns.div_ceil(STRIP));
     let mut room = Room::new(scratch);
-    let p = room.take(scores(length));
-    let keys = Packed::<P>::new(&mut room, length, along);
+    let p = room.take(scores(lengths));
+    let keys = Packed::<P>::new(&mut room, seen, along);
     let values = Packed::<P>::new(&mut room, columns, strips);
     let queries = Packed::<P>::new(&mut room, STRIP, along);
     let packed = Packed::<P>::new(&mut room, STRIP, strips);
@@ -224,30 +226,31 @@ unsafe fn forward_in<const P: usize, U: Multiply>(
     unsafe {
         U::begin();
         keys.pack(Lines::rows(&group.k), columns, (Role::B, 0));
-        values.pack(Lines::columns(&group.v), length, (Role::B, 0));
+        values.pack(Lines::columns(&group.v), seen, (Role::B, 0));
         let heads = task.out.outer_iter_mut();
         let each = heads.zip(task.stats.chunks_exact_mut(STATS * length));
         for (head, (mut out, stats)) in each.enumerate() {
             let [q, ..] = group.head(head);
-            for number in 0..strips {
+            for number in 0..length.div_ceil(STRIP) {
                 let (first, count) = strip(number, length);
+                let rows = rows_of(attention, (first, count), group.k.nrows(), scale_of(q));
+                let strips = rows.width / STRIP;
                 queries.pack(Lines::rows(&q).block(first), columns, (Role::A, 0));
-                for other in 0..=number {
+                for other in 0..strips {
                     let sums = To {
                         first: p.as_mut_ptr().add(other * STRIP),
                         stride,
                         onto: false,
                     };
                     let tiles = [queries.first, keys.strip(other)];
-                    let sizes = [count, strip(other, length).1];
+                    let sizes = [count, strip(other, seen).1];
                     multiply::<P, U>(sums, tiles, [keys.group, along], sizes);
                 }
-                let seen_rows = rows_of(first, stride, scale_of(q));
                 let p = &mut p[..count * stride];
                 let stats = &mut stats[first * STATS..][..count * STATS];
-                rows::softmax(p, stats, seen_rows);
-                attention.drop(p, task.first + head, seen_rows);
-                let seen = first + count;
+                rows::softmax(p, stats, rows);
+                attention.drop(p, task.first + head, rows);
+                let seen = rows.keys(first + count - 1);
                 let of = lines(p.as_ptr(), stride, [count, seen], false);
                 packed.pack(of, seen, (Role::A, 0));
                 let factors = Factors {
@@ -255,19 +258,26 @@ unsafe fn forward_in<const P: usize, U: Multiply>(
                     step: STATS,
                 };
                 let strip = (first, count);
-                along_keys::<P, U>(&mut out, strip, [packed, values], number + 1, factors);
+                along_keys::<P, U>(&mut out, strip, [packed, values], strips, factors);
             }
         }
         U::end();
     }
 }
 
-/// A strip of queries: it sees the keys up to its last query.
-fn rows_of(first: usize, stride: usize, scale: f32) -> Rows {
+/// A strip of queries: with causal attention it sees the keys up to its last query.
+fn rows_of(
+    attention: &Attention<'_>,
+    (first, count): (usize, usize),
+    keys: usize,
+    scale: f32,
+) -> Rows {
+    let all = attention.all(keys);
     Rows {
         first,
-        stride,
-        width: first + STRIP,
+        stride: stride(keys),
+        width: all.unwrap_or(first + count).next_multiple_of(STRIP),
+        all,
         scale,
     }
 }

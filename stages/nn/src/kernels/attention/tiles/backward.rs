@@ -2,7 +2,9 @@
 
 use super::put::{Factors, put_transposed};
 use super::{Packed, Room, along_keys, lines, multiply, rows, rows_of, strip};
-use crate::kernels::attention::{Attention, BLOCK, Backward, STRIP, scale_of, scores, stride};
+use crate::kernels::attention::{
+    Attention, BLOCK, Backward, Lengths, STRIP, scale_of, scores, stride,
+};
 use crate::kernels::product::tiles::pack::{Lines, Role};
 use crate::kernels::product::tiles::unit::{Multiply, To};
 use crate::kernels::softmax::STATS;
@@ -30,13 +32,14 @@ struct Means<const P: usize> {
 }
 
 impl<const P: usize> Means<P> {
-    fn new([length, columns]: [usize; 2], scratch: &mut [f32]) -> Self {
+    fn new(lengths: Lengths, columns: usize, scratch: &mut [f32]) -> Self {
+        let [_, length] = lengths;
         let (strips, along) = (length.div_ceil(STRIP), columns.div_ceil(STRIP));
         let mut room = Room::new(scratch);
         Self {
             stride: stride(length),
             along,
-            both: [(); 2].map(|()| room.take(scores(length)).as_mut_ptr()),
+            both: [(); 2].map(|()| room.take(scores(lengths)).as_mut_ptr()),
             seen: [(); 2].map(|()| Packed::new(&mut room, length, along)),
             strip_of: [(); 2].map(|()| Packed::new(&mut room, STRIP, along)),
             keys: Packed::new(&mut room, columns, strips),
@@ -52,13 +55,14 @@ impl<const P: usize> Means<P> {
 /// Tiles are available.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn backward_in<const P: usize, U: Multiply>(
-    attention: &Attention,
+    attention: &Attention<'_>,
     task: &mut Backward<'_>,
     scratch: &mut [f32],
 ) {
     let group = task.group;
-    let (length, columns) = group.k.dim();
-    let means = Means::<P>::new([length, columns], scratch);
+    let (lengths, columns) = (group.lengths(), group.k.ncols());
+    let [length, seen] = lengths;
+    let means = Means::<P>::new(lengths, columns, scratch);
     // SAFETY: all strips are within the head and the room that was taken for them; tiles are laid
     // out before they are used.
     unsafe {
@@ -67,13 +71,13 @@ pub(super) unsafe fn backward_in<const P: usize, U: Multiply>(
         means.seen[1].pack(Lines::rows(&group.v), columns, (Role::B, 0));
         means
             .keys
-            .pack(Lines::columns(&group.k), length, (Role::B, 0));
+            .pack(Lines::columns(&group.k), seen, (Role::B, 0));
         for head in 0..group.heads() {
             for start in (0..length).step_by(BLOCK).rev() {
                 queries::<P, U>(attention, task, (head, start), &means);
                 // The first head's last block sees all keys; all others add to its sums.
                 let onto = head > 0 || start + BLOCK < length;
-                keys::<P, U>([length, columns], (start, onto), &means);
+                keys::<P, U>(attention, (lengths, columns), (start, onto), &means);
             }
         }
         U::end();
@@ -88,7 +92,7 @@ pub(super) unsafe fn backward_in<const P: usize, U: Multiply>(
 /// Tiles are available and laid out, and the group's keys and values are packed.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn queries<const P: usize, U: Multiply>(
-    attention: &Attention,
+    attention: &Attention<'_>,
     task: &mut Backward<'_>,
     (head, start): (usize, usize),
     means: &Means<P>,
@@ -96,27 +100,29 @@ unsafe fn queries<const P: usize, U: Multiply>(
     let [q, ..] = task.group.head(head);
     let dout = task.dout.index_axis(ndarray::Axis(0), head);
     let mut dq = task.dq.index_axis_mut(ndarray::Axis(0), head);
-    let ((length, columns), scale) = (q.dim(), scale_of(q));
+    let ([length, keys], columns, scale) = (task.group.lengths(), q.ncols(), scale_of(q));
     let (stride, along) = (means.stride, means.along);
-    // Later queries see more keys: they come first.
+    // Later queries may see more keys: they come first.
     for (slot, number) in numbers(start, length).rev().enumerate() {
         let (first, count) = strip(number, length);
         let at = slot * STRIP * stride;
+        let rows = rows_of(attention, (first, count), keys, scale);
+        let strips = rows.width / STRIP;
         // SAFETY: as the caller says; all strips are within the head and their room.
         unsafe {
             let [p, dp] = means.both.map(|first| first.add(at));
             for (part, of) in [q, dout].iter().enumerate() {
-                let rows = Lines::rows(of).block(first);
-                means.strip_of[part].pack(rows, columns, (Role::A, 0));
+                let lines = Lines::rows(of).block(first);
+                means.strip_of[part].pack(lines, columns, (Role::A, 0));
                 let columns = Lines {
                     count: columns,
-                    line: rows.step,
-                    step: rows.line,
-                    ..rows
+                    line: lines.step,
+                    step: lines.line,
+                    ..lines
                 };
                 means.across[1 - part].pack(columns, count, (Role::A, slot));
             }
-            for other in 0..=number {
+            for other in 0..strips {
                 for (part, into) in [p, dp].into_iter().enumerate() {
                     let sums = To {
                         first: into.add(other * STRIP),
@@ -125,26 +131,25 @@ unsafe fn queries<const P: usize, U: Multiply>(
                     };
                     let seen = means.seen[part];
                     let tiles = [means.strip_of[part].first, seen.strip(other)];
-                    let sizes = [count, strip(other, length).1];
+                    let sizes = [count, strip(other, keys).1];
                     multiply::<P, U>(sums, tiles, [seen.group, along], sizes);
                 }
             }
-            let seen_rows = rows_of(first, stride, scale);
             let p = std::slice::from_raw_parts_mut(p, count * stride);
             let dp = std::slice::from_raw_parts_mut(dp, count * stride);
-            attention.drop(dp, task.first + head, seen_rows);
+            attention.drop(dp, task.first + head, rows);
             let stats = &task.stats[(head * length + first) * STATS..][..count * STATS];
-            rows::score_gradients(p, dp, stats, seen_rows);
-            attention.drop(p, task.first + head, seen_rows);
-            let last = first + count;
-            let of = lines(dp.as_ptr(), stride, [count, last], false);
-            means.ds.pack(of, last, (Role::A, 0));
+            rows::score_gradients(p, dp, stats, rows);
+            attention.drop(p, task.first + head, rows);
+            let seen = rows.keys(first + count - 1);
+            let of = lines(dp.as_ptr(), stride, [count, seen], false);
+            means.ds.pack(of, seen, (Role::A, 0));
             let factors = Factors {
                 first: &raw const scale,
                 step: 0,
             };
             let packed = [means.ds, means.keys];
-            along_keys::<P, U>(&mut dq, (first, count), packed, number + 1, factors);
+            along_keys::<P, U>(&mut dq, (first, count), packed, strips, factors);
         }
     }
 }
@@ -155,15 +160,20 @@ unsafe fn queries<const P: usize, U: Multiply>(
 /// As `queries`, which has done the same block.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn keys<const P: usize, U: Multiply>(
-    [length, columns]: [usize; 2],
+    attention: &Attention<'_>,
+    ([length, keys], columns): (Lengths, usize),
     (start, onto): (usize, bool),
     means: &Means<P>,
 ) {
     let (stride, along, numbers) = (means.stride, means.along, numbers(start, length));
-    for other in 0..numbers.end {
-        let (first, count) = strip(other, length);
+    let all = attention.all(keys);
+    for other in 0..all.map_or(numbers.end, |keys| keys.div_ceil(STRIP)) {
+        let (first, count) = strip(other, keys);
         // Strips of queries that see these keys.
-        let slots = numbers.end - other.max(numbers.start);
+        let slots = match all {
+            None => numbers.end - other.max(numbers.start),
+            Some(_) => numbers.len(),
+        };
         for part in 0..2 {
             let block = means.block[part];
             // SAFETY: as the caller says; all strips are within the head and their room.

@@ -16,7 +16,7 @@ use std::arch::x86_64::*;
 #[repr(align(64))]
 struct Each([f32; SIDE]);
 
-/// Scores become exp(score - greatest), 0 where the key is later than the query.
+/// Scores become exp(score - greatest), 0 where the query does not see the key.
 ///
 /// # Safety
 /// The processor has AVX-512 with BW and BF16.
@@ -35,7 +35,7 @@ pub(super) unsafe fn softmax(p: &mut [f32], stats: &mut [f32], rows: Rows) {
         // SAFETY: vectors of rows that exist, as wide as the strip.
         unsafe {
             for row in 0..count {
-                let (p, seen) = (p[row * rows.stride..].as_ptr(), first + row + 1);
+                let (p, seen) = (p[row * rows.stride..].as_ptr(), rows.keys(first + row));
                 let (mut even, mut odd) = (lanes[row], lanes[row]);
                 for at in (0..seen / 32 * 32).step_by(32) {
                     // What is not a number is passed over.
@@ -53,7 +53,7 @@ pub(super) unsafe fn softmax(p: &mut [f32], stats: &mut [f32], rows: Rows) {
             let most = _mm512_mul_ps(joined::<true>(&mut lanes), scale);
             _mm512_store_ps(greatest.0.as_mut_ptr(), most);
             for row in 0..count {
-                let (p, seen) = (p[row * rows.stride..].as_mut_ptr(), first + row + 1);
+                let (p, seen) = (p[row * rows.stride..].as_mut_ptr(), rows.keys(first + row));
                 let greatest = _mm512_set1_ps(greatest.0[row]);
                 let mut sums = [_mm512_setzero_ps(); 2];
                 for at in (0..seen / 32 * 32).step_by(32) {
@@ -116,7 +116,7 @@ pub(super) unsafe fn score_gradients(p: &mut [f32], dp: &mut [f32], stats: &[f32
             for row in 0..count {
                 let at = row * rows.stride;
                 let (p, dp) = (p[at..].as_mut_ptr(), dp[at..].as_mut_ptr());
-                let seen = first + row + 1;
+                let seen = rows.keys(first + row);
                 let greatest = _mm512_set1_ps(stats[row * STATS]);
                 let share = _mm512_set1_ps(stats[row * STATS + 1]);
                 let mut sums = [_mm512_setzero_ps(); 2];
@@ -153,7 +153,7 @@ pub(super) unsafe fn score_gradients(p: &mut [f32], dp: &mut [f32], stats: &[f32
                 let at = row * rows.stride;
                 let (p, dp) = (p[at..].as_ptr(), dp[at..].as_mut_ptr());
                 let along = _mm512_set1_ps(along.0[row]);
-                for at in (0..first + row + 1).step_by(SIDE) {
+                for at in (0..rows.keys(first + row)).step_by(SIDE) {
                     let (p, dp) = (p.add(at), dp.add(at));
                     let rest = _mm512_sub_ps(_mm512_load_ps(dp), along);
                     _mm512_store_ps(dp, _mm512_mul_ps(_mm512_load_ps(p), rest));
