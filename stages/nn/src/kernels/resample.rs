@@ -63,30 +63,14 @@ pub(crate) struct Bilinear {
     pub(crate) pixels: usize,
 }
 
-impl Bilinear {
-    /// The last pixel whose centre is not behind that of `to`, and the share of the next one.
-    #[inline(always)]
-    fn between(&self, to: usize) -> (usize, f32) {
-        let (pixel, phase) = (to / self.factor, to % self.factor);
-        let share = |halves: usize| halves as f32 / (2 * self.factor) as f32;
-        if phase < self.factor / 2 {
-            match pixel {
-                0 => (0, 0.0),
-                _ => (pixel - 1, share(2 * phase + 1 + self.factor)),
-            }
-        } else if pixel + 1 == self.pixels {
-            (pixel, 0.0)
-        } else {
-            (pixel, share(2 * phase + 1 - self.factor))
-        }
-    }
-}
-
 impl Resampling for Bilinear {
     #[inline(always)]
     fn sources(&self, to: usize) -> Range<usize> {
-        let (first, share) = self.between(to);
-        first..first + 1 + usize::from(share > 0.0)
+        let (pixel, phase) = (to / self.factor, to % self.factor);
+        match phase < self.factor / 2 {
+            true => pixel.saturating_sub(1)..pixel + 1,
+            false => pixel..(pixel + 2).min(self.pixels),
+        }
     }
     #[inline(always)]
     fn readers(&self, from: usize) -> Range<usize> {
@@ -97,14 +81,14 @@ impl Resampling for Bilinear {
     }
     #[inline(always)]
     fn weight(&self, to: usize, from: usize) -> f32 {
-        let (first, share) = self.between(to);
-        if from == first {
-            1.0 - share
-        } else if from == first + 1 {
-            share
-        } else {
-            0.0
+        let (at, centre) = (2 * to + 1, (2 * from + 1) * self.factor);
+        let first = from == 0 && at < centre;
+        let last = from + 1 == self.pixels && at > centre;
+        if first || last {
+            return 1.0;
         }
+        let near = (2 * self.factor).saturating_sub(at.abs_diff(centre));
+        near as f32 / (2 * self.factor) as f32
     }
 }
 
@@ -158,8 +142,9 @@ vectorised! {
         let image = from[0] * from[1] * channels;
         for (line, y) in lines.zip(y.chunks_exact_mut(to[1] * channels)) {
             let x = &x[line / to[0] * image..][..image];
+            let (row, rows) = (line % to[0], along[0].sources(line % to[0]));
             for (column, y) in y.chunks_exact_mut(channels).enumerate() {
-                resample_pixel(y, x, along, [line % to[0], column], from[1]);
+                resample_pixel(y, x, along, ([row, column], rows.clone()), from[1]);
             }
         }
     }
@@ -171,13 +156,13 @@ fn resample_pixel<R: Resampling>(
     y: &mut [f32],
     x: &[f32],
     along: [R; 2],
-    [row, column]: [usize; 2],
+    ([row, column], rows): ([usize; 2], Range<usize>),
     width: usize,
 ) {
-    let mut fresh = true;
-    for from_row in along[0].sources(row) {
+    let (mut fresh, columns) = (true, along[1].sources(column));
+    for from_row in rows {
         let share = along[0].weight(row, from_row);
-        for from_column in along[1].sources(column) {
+        for from_column in columns.clone() {
             let weight = share * along[1].weight(column, from_column);
             if weight == 0.0 {
                 continue;

@@ -1,5 +1,6 @@
 //! Windows that slide over images: the greatest pixel of each, and where it was.
 
+use crate::kernels::channels::{at, at_mut};
 use crate::kernels::parallel::{Out, spread, vectorised};
 use crate::kernels::resample::{Resampling, Sides};
 use std::ops::Range;
@@ -126,8 +127,8 @@ fn greatest_pixel<N: Number>(
     while done < channels {
         let result = (&mut *y, &mut *winners);
         done += match channels - done {
-            16.. => greatest_channels::<N, 16>(result, done, x, slides, place),
-            4.. => greatest_channels::<N, 4>(result, done, x, slides, place),
+            32.. => greatest_channels::<N, 32>(result, done, x, slides, place),
+            8.. => greatest_channels::<N, 8>(result, done, x, slides, place),
             _ => greatest_channels::<N, 1>(result, done, x, slides, place),
         };
     }
@@ -150,17 +151,17 @@ fn greatest_channels<N: Number, const LANES: usize>(
         for pixel_column in columns.clone() {
             let number = number(pixel_row, pixel_column);
             let pixel = (pixel_row * along.pixels + pixel_column) * y.len();
-            let x = &x[pixel + channel..][..LANES];
+            let x = at::<LANES>(x, pixel + channel);
             for lane in 0..LANES {
-                let wins = x[lane] > best[lane] || x[lane].is_nan();
+                let wins = (x[lane] > best[lane]) | x[lane].is_nan();
                 best[lane] = if wins { x[lane] } else { best[lane] };
                 winner[lane] = if wins { number } else { winner[lane] };
             }
         }
     }
-    y[channel..][..LANES].copy_from_slice(&best);
-    for (kept, winner) in winners[channel..].iter_mut().zip(winner) {
-        *kept = N::of(winner);
+    *at_mut(y, channel) = best;
+    for (kept, winner) in winners[channel..].iter_mut().zip(&winner) {
+        *kept = N::of(*winner);
     }
     LANES
 }

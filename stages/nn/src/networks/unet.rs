@@ -32,8 +32,8 @@ pub enum UNetNorm {
 /// ```
 ///
 /// Convolutions are of 3 x 3 pixels with padding 1, so that sizes stay, each with its norm and a
-/// ReLU as one layer. The way up is an [`Upsample`] and a convolution that halves the channels. What
-/// a level had goes straight to where it is read, whatever lies between.
+/// ReLU as one layer. The way up is an [`Upsample`] and a convolution that halves the channels.
+/// What a level had goes straight to where it is read, whatever lies between.
 ///
 /// # Shapes
 /// One row of images is [height, width, C], C `channels`; one of targets i32 [height, width]; the
@@ -108,8 +108,8 @@ impl UNet {
     /// The network, ending in cross-entropy over pixels, with accuracy beside it.
     ///
     /// # Errors
-    /// When a size is 0 or taken for a mistake, images cannot be halved as often as `depth` says, or
-    /// channels do not make the groups.
+    /// When a size is 0 or taken for a mistake, images cannot be halved as often as `depth` says,
+    /// or channels do not make the groups.
     pub fn network(&self) -> Result<Network, LayerError> {
         self.check()?;
         let [height, width] = self.sides;
