@@ -209,7 +209,7 @@ pub trait LayerSpec: Debug + Send + Sync + 'static {
         let _ = targets;
         Err(LayerError::spec(
             "loss",
-            "this layer is not a loss: it does not count terms",
+            "this layer does not count terms; to be a loss it implements `LayerSpec::loss_terms`",
         ))
     }
 }
