@@ -145,17 +145,17 @@ impl<'a> Bench<'a> {
             }
         };
         let said: Vec<_> = (self.spec.param_specs().iter())
-            .map(|param| (format!("layer.{}", param.name), param.shape, param.role))
+            .map(|param| format!("layer.{} {} ({:?})", param.name, param.shape, param.role))
             .collect();
         let mut found = Vec::new();
         layer.visit_params(&mut |param| {
             let info = param.info();
-            found.push((info.key.clone(), info.shape, info.role));
+            found.push(format!("{} {} ({:?})", info.key, info.shape, info.role));
         });
         honest(
             "the list of parameters",
-            format!("{said:?}"),
-            format!("{found:?}"),
+            listed(said.iter()),
+            listed(found.iter()),
         )?;
 
         let mut slot = layer.slot();
@@ -163,9 +163,9 @@ impl<'a> Bench<'a> {
         let outputs = self.forward(layer, self.inputs, &mut slot)?;
         let found: Vec<_> = outputs.iter().flatten().map(Tensor::spec).collect();
         honest(
-            "its outputs",
-            format!("{:?}", self.spec.output_specs(&specs)?),
-            format!("{found:?}"),
+            "what comes out",
+            listed(self.spec.output_specs(&specs)?.iter()),
+            listed(found.iter()),
         )?;
         honest(
             "stash_bytes",
@@ -337,5 +337,14 @@ impl<'a> Bench<'a> {
             agree(key.clone(), claimed, slopes)?;
         }
         Ok(())
+    }
+}
+
+/// One after the other, or that there are none.
+fn listed(list: impl Iterator<Item = impl ToString>) -> String {
+    let list: Vec<_> = list.map(|one| one.to_string()).collect();
+    match list.is_empty() {
+        true => "nothing".into(),
+        false => list.join(", "),
     }
 }

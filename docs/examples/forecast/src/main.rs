@@ -31,7 +31,10 @@ fn train(nodes: usize) -> Result<String, Box<dyn std::error::Error>> {
         }
     }
     let found = trainer.evaluate(&held_out)?;
-    println!("held out  loss {:.5} over {} terms", found.loss, found.terms);
+    println!(
+        "held out  loss {:.5} over {} terms",
+        found.loss, found.terms
+    );
     for (name, mean) in &found.metrics {
         println!("held out  {name} {:.3}", mean.unwrap_or(f64::NAN));
     }

@@ -199,7 +199,11 @@ mod tests {
         assert_eq!(found(Squares::Right, 3), Ok(()));
         for (loss, rows, says) in [
             (Squares::Mean, 3, "the loss of all rows is"),
-            (Squares::NoTerms, 3, "implements `LayerSpec::loss_terms`"),
+            (
+                Squares::NoTerms,
+                3,
+                "a loss implements `LayerSpec::loss_terms`",
+            ),
             (Squares::CountsRows, 3, "`loss_terms` of all rows is 4"),
             (Squares::NoGradient, 3, "`backward_input` gave none"),
             (

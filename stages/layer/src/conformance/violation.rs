@@ -35,7 +35,7 @@ pub enum Violation {
     #[error("{0}: the gradient depends on what other micro-batches do between F, I and W")]
     NotSeparable(String),
     /// The description does not tell the truth.
-    #[error("the description says {what} is {said}, it is {found}: correct one of the two")]
+    #[error("{what}: the description says {said}, found is {found}; correct one of the two")]
     Dishonest {
         /// About what.
         what: String,
