@@ -315,7 +315,12 @@ impl<'a> Bench<'a> {
             let slopes = difference(|step| self.objective(layer, &moved(step)?, &upstream))?;
             agree(of, claimed, slopes)?;
         }
+        let params = self.spec.param_specs();
         for (number, (key, gradient)) in once.param_gradients.iter().enumerate() {
+            // One that is not trained may matter, and has no gradient.
+            if !params[number].trains {
+                continue;
+            }
             let mut before = vec![0.0; gradient.len()];
             with_param(layer, number, |param| param.read(Part::Value, &mut before))?;
             let direction = random_like(&Tensor::from_vec([before.len()], before.clone())?, key)?;
