@@ -60,6 +60,8 @@ impl<'a> Bench<'a> {
     }
 
     fn check(&self) -> Result<(), Violation> {
+        // What the description refuses never reaches a layer.
+        self.spec.output_specs(&self.specs())?;
         let mut layer = self.build()?;
         self.check_description(layer.as_mut())?;
         let once = self.pass(self.build()?.as_mut())?;
