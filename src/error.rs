@@ -179,7 +179,10 @@ pub enum Cause {
     )]
     NoTerms,
     /// A layer gave no gradient for an input that needs one.
-    #[error("layer {layer} ({key}) gave no gradient for its input {input}, which needs one")]
+    #[error(
+        "layer {layer} ({key}) gave no gradient for its input {input}, which needs one; \
+         `backward_input` may leave out only what `Ctx::wants_gradient` does not want"
+    )]
     NoGradient {
         /// The layer.
         layer: LayerIndex,

@@ -133,7 +133,7 @@ mod documents {
     #[doc = include_str!("../docs/book/2-how-it-works.md")]
     struct HowItWorks;
     #[doc = include_str!("../docs/book/3-writing-a-layer.md")]
-    struct WritingALayer;
+    struct WritingYourOwn;
     #[doc = include_str!("../docs/book/4-choosing-a-schedule.md")]
     struct ChoosingASchedule;
     #[doc = include_str!("../docs/book/5-what-is-promised.md")]
@@ -148,6 +148,8 @@ mod documents {
     struct FineTuning;
     #[doc = include_str!("../docs/book/10-generation.md")]
     struct Generation;
+    #[doc = include_str!("../docs/book/11-networks-that-are-no-chains.md")]
+    struct NoChains;
     #[doc = include_str!("../docs/planner.md")]
     struct ThePlanner;
     #[doc = include_str!("../docs/RELIABILITY.md")]

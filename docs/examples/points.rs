@@ -149,7 +149,6 @@ impl LayerSpec for LogCosh {
             input_flops: 6 * n,
             stash_bytes: bytes,
             forward_working_bytes: bytes + 4,
-            backward_working_bytes: 2 * bytes,
             ..Cost::default()
         }
     }
@@ -183,8 +182,8 @@ impl Layer for LogCoshLayer {
         Ok((loss.freeze().into(), errors.freeze()))
     }
 
-    /// The gradient that comes in is 1 over all terms of the mini-batch. Targets from the data want
-    /// no gradient; another layer's output in their place would.
+    /// The gradient that comes in is 1 over all terms of the mini-batch. Nobody wants one of
+    /// targets, which come from the data.
     fn backward_input(
         &mut self,
         gradients: Tensors,
@@ -193,20 +192,9 @@ impl Layer for LogCoshLayer {
     ) -> Result<(Tensors, ()), LayerError> {
         let [seed] = gradients.take()?;
         let seed = seed.f32()?[0];
-        let mut slopes = Tensors::none();
-        for (input, sign) in [(0, seed), (1, -seed)] {
-            slopes.push(match cx.wants_gradient(input) {
-                true => {
-                    let mut slope = cx.f32(errors.shape())?;
-                    slope
-                        .view_mut()
-                        .assign(&errors.view()?.mapv(|e| sign * e.tanh()));
-                    Some(slope.freeze())
-                }
-                false => None,
-            })?;
-        }
-        Ok((slopes, ()))
+        let mut slopes = cx.writable::<f32>(errors)?;
+        slopes.data().iter_mut().for_each(|e| *e = seed * e.tanh());
+        Ok(([Some(slopes.freeze()), None].into(), ()))
     }
 
     fn backward_weight(&mut self, (): (), _: &mut Ctx<'_>) -> Result<(), LayerError> {
@@ -219,7 +207,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let some = Tensor::from_vec([3, 4], numbers)?;
     conformance::check(&Snake { width: 4 }, &some.clone().into())?;
     let zeros = Tensor::from_vec([3, 4], vec![0.0f32; 12])?;
-    conformance::check(&LogCosh, &[some, zeros].into())?;
+    conformance::check_loss(&LogCosh, &[some, zeros].into())?;
     println!("layer and loss obey the laws of layers");
 
     let network = Network::builder()

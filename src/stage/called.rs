@@ -2,6 +2,7 @@
 
 use super::call::Call;
 use super::program::{GradientTo, LayerProgram};
+use super::promised::Promised;
 use crate::ids::{MicroBatchId, StepId};
 use crate::schedule::Work;
 use brigade_layer::{
@@ -15,6 +16,7 @@ pub(super) struct StageLayer {
     pub(super) key: String,
     pub(super) layer: Box<dyn AnyLayer>,
     pub(super) state: LayerState,
+    pub(super) promised: Promised,
     /// Of a piece of a sequence it sees the last position only.
     pub(super) sees_last: bool,
     /// Its calls in this pass, while they are traced.
@@ -54,6 +56,10 @@ impl StageLayer {
         slot: Option<&mut Slot>,
         call: Call<'_>,
     ) -> Result<Tensors, LayerError> {
+        let layer = self.program.layer;
+        let spec = &call.pass.network.layers()[layer.index()].spec;
+        (self.promised.given(&inputs, spec.as_ref()))
+            .map_err(|error| error.in_layer(layer, &self.key))?;
         let begun = self.begun();
         let mut cx = Self::ctx(&self.program, &mut self.state, call);
         let outputs = match slot.filter(|_| self.program.trains) {
@@ -61,7 +67,8 @@ impl StageLayer {
             None => self.layer.f_only(inputs, &mut cx),
         };
         self.ended(Work::F, call, begun);
-        outputs.map_err(|error| error.in_layer(self.program.layer, &self.key))
+        let outputs = outputs.and_then(|made| self.promised.check_outputs(&made).map(|()| made));
+        outputs.map_err(|error| error.in_layer(layer, &self.key))
     }
 
     pub(super) fn backward_input(
@@ -74,7 +81,8 @@ impl StageLayer {
         let mut cx = Self::ctx(&self.program, &mut self.state, call);
         let gradients = self.layer.i(gradients, slot, &mut cx);
         self.ended(Work::I, call, begun);
-        gradients.map_err(|error| error.in_layer(self.program.layer, &self.key))
+        let checked = gradients.and_then(|it| self.promised.check_gradients(&it).map(|()| it));
+        checked.map_err(|error| error.in_layer(self.program.layer, &self.key))
     }
 
     pub(super) fn backward_weight(

@@ -48,7 +48,8 @@ impl Feeds {
                     targets.push(Some(self.get(feed, micro_batch, network, &mut fetched)?))?;
                 }
             }
-            Ok(AnySpec::terms(loss.spec.as_ref(), &targets)?)
+            let terms = AnySpec::terms(loss.spec.as_ref(), &targets);
+            Ok(terms.map_err(|error| error.in_layer(network.loss(), &loss.key))?)
         };
         self.batch.micro_batches().iter().map(count).collect()
     }
@@ -70,7 +71,12 @@ impl Feeds {
             none => none.insert(self.fetch(micro_batch, targets)?),
         };
         let tensor = tensors.get(number).cloned();
-        let tensor = tensor.ok_or(LayerError::Missing { index: number })?;
+        let tensor = tensor.ok_or_else(|| {
+            let (given, call) = (tensors.len(), if targets { "targets" } else { "inputs" });
+            LayerError::Value(format!(
+                "the network has {feed:?}; `{call}` of the data gives {given} tensors"
+            ))
+        })?;
         if let Some(row) = network.feed(feed) {
             let rows = self.batch.rows_of(micro_batch).len();
             let row_shape = match self.kind {
@@ -81,7 +87,14 @@ impl Feeds {
                 shape: row_shape.batched(rows)?,
                 dtype: row.dtype,
             };
-            if tensor.spec() != declared {
+            if tensor.dtype() != declared.dtype {
+                let given = tensor.spec();
+                return Err(LayerError::Value(format!(
+                    "{feed:?} of the data: declared as {declared}, given as {given}"
+                ))
+                .into());
+            }
+            if tensor.shape() != declared.shape {
                 let what = format!("{feed:?} of the data");
                 let expected = declared.to_string();
                 return Err(LayerError::shape(what, expected, tensor.shape()).into());

@@ -13,6 +13,7 @@ mod mailbox;
 mod pass;
 mod position;
 mod program;
+mod promised;
 mod recompute;
 mod runner;
 mod saving;

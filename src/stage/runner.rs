@@ -5,6 +5,7 @@ use super::called::StageLayer;
 use super::feeds::{Feeds, Fetched};
 use super::mailbox::Mailbox;
 use super::program::{GradientTo, Input, Program};
+use super::promised::{Promised, check_params};
 use super::stash::{Frame, Stash};
 use crate::config::OnNonFinite;
 use crate::error::{Cause, NonFinite};
@@ -45,16 +46,19 @@ impl Stage {
         let mut layers = Vec::with_capacity(program.layers.len());
         for wiring in &program.layers {
             let node = &network.layers()[wiring.layer.index()];
-            let layer = (node
-                .spec
-                .build_any(&network.build_ctx(wiring.layer, pool, seed)))
-            .map_err(|error| error.in_layer(wiring.layer, &node.key))?;
+            let built = (node.spec).build_any(&network.build_ctx(wiring.layer, pool, seed));
+            let layer = built
+                .and_then(|mut layer| {
+                    check_params(layer.as_mut(), node.spec.as_ref()).map(|()| layer)
+                })
+                .map_err(|error| error.in_layer(wiring.layer, &node.key))?;
             let (program, key, state) = (wiring.clone(), node.key.clone(), LayerState::default());
             layers.push(StageLayer {
                 program,
                 key,
                 layer,
                 state,
+                promised: Promised::default(),
                 sees_last: sees_last == Some(wiring.layer),
                 calls: None,
             });

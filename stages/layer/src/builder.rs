@@ -2,7 +2,7 @@
 
 use crate::{
     Edge, EdgeId, Feed, LayerError, LayerIndex, LayerNode, LayerShapes, LayerSpec, Metric, Network,
-    ParamSpec, SharedId, Source, TensorSpec, network::count, spec::join,
+    ParamSpec, SharedId, Source, TensorSpec, network::count, pattern::listed, spec::join,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -128,10 +128,12 @@ impl NetworkBuilder {
                 layer: *layer,
                 output,
             }),
-            None => Err(LayerError::spec(
-                key,
-                format!("no earlier layer has the key {wanted:?}"),
-            )),
+            None => {
+                let before = listed(self.layers.iter().map(|layer| layer.key.as_str()));
+                let problem =
+                    format!("no earlier layer has the key {wanted:?}; before it come: {before}");
+                Err(LayerError::spec(key, problem))
+            }
         };
         match from {
             From::Input(number) => Ok(Source::Feed(Feed::Input(number))),
@@ -140,7 +142,10 @@ impl NetworkBuilder {
             From::Output(wanted, number) => output(wanted, number),
             From::Previous => match self.layers.last() {
                 Some(previous) => output(&previous.key, 0),
-                None => Err(LayerError::spec(key, "there is no layer before it")),
+                None => Err(LayerError::spec(
+                    key,
+                    "there is no layer before it; the first one reads `From::Input`",
+                )),
             },
         }
     }
@@ -248,7 +253,11 @@ fn check_used(network: &Network) -> Result<(), LayerError> {
     let unused =
         |(index, _): &(LayerIndex, &LayerNode)| *index != network.loss() && !used.contains(index);
     match network.enumerate().find(unused) {
-        Some((_, layer)) => Err(LayerError::spec(&layer.key, "nothing uses its output")),
+        Some((_, layer)) => {
+            let problem = "nothing uses its output; let a later layer read it with \
+                           `layer_from` and `From::Layer`, or leave it out";
+            Err(LayerError::spec(&layer.key, problem))
+        }
         None => Ok(()),
     }
 }

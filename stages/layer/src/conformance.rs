@@ -1,5 +1,5 @@
 //! Checks that an implementor of a layer calls in a test: `conformance::check(&MyLayer { .. },
-//! &inputs)?`.
+//! &inputs)?`, and [`check_loss`] for a loss.
 //!
 //! They hold the laws of [`Layer`](crate::Layer): gradients against finite differences, I and W
 //! that add up in any order, determinism, and honest costs.
@@ -10,46 +10,16 @@ use crate::{
 };
 
 mod compare;
+mod loss;
+mod violation;
+
+pub use loss::check_loss;
+pub use violation::Violation;
 
 use compare::{
     agree, bits_equal, difference, dot, gradients_of, is_f32, random_like, same_bits, shifted,
     with_param,
 };
-
-/// A law that a layer broke.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Violation {
-    /// The layer returned an error.
-    #[error("the layer failed: {0}")]
-    Failed(#[from] LayerError),
-    /// A gradient does not agree with the difference quotient.
-    #[error("gradient of {of}: the layer says {claimed}, finite differences say {measured}")]
-    Gradient {
-        /// Of what.
-        of: String,
-        /// Slope by the layer's gradient.
-        claimed: f64,
-        /// Slope by finite differences.
-        measured: f64,
-    },
-    /// Two equal calls gave different bits.
-    #[error("not deterministic: {0} differs between two equal runs")]
-    NotDeterministic(String),
-    /// W gave other gradients when other micro-batches came between.
-    #[error("{0}: the gradient depends on what other micro-batches do between F, I and W")]
-    NotSeparable(String),
-    /// The description does not tell the truth.
-    #[error("the description says {what} is {said}, it is {found}")]
-    Dishonest {
-        /// About what.
-        what: String,
-        /// What it says.
-        said: String,
-        /// What is.
-        found: String,
-    },
-}
 
 /// What one pass of F, I and W gave.
 struct Pass {
@@ -61,6 +31,8 @@ struct Pass {
 struct Bench<'a> {
     spec: &'a dyn AnySpec,
     inputs: &'a Tensors,
+    /// By input.
+    wanted: Vec<bool>,
     pool: Pool,
 }
 
@@ -73,22 +45,33 @@ struct Bench<'a> {
 /// # Errors
 /// The first law that is broken.
 pub fn check<S: LayerSpec>(spec: &S, inputs: &Tensors) -> Result<(), Violation> {
-    let bench = Bench {
-        spec,
-        inputs,
-        pool: Pool::default(),
-    };
-    let mut layer = bench.build()?;
-    bench.check_description(layer.as_mut())?;
-    let once = bench.pass(bench.build()?.as_mut())?;
-    let again = bench.pass(bench.build()?.as_mut())?;
-    same_bits(&once, &again)?;
-    bench.check_working(bench.build()?.as_mut())?;
-    bench.check_separable(&once)?;
-    bench.check_gradients(layer.as_mut(), &once)
+    let differentiable = inputs.iter().map(|x| x.is_some_and(is_f32));
+    Bench::new(spec, inputs, differentiable.collect()).check()
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    fn new(spec: &'a dyn AnySpec, inputs: &'a Tensors, wanted: Vec<bool>) -> Self {
+        Self {
+            spec,
+            inputs,
+            wanted,
+            pool: Pool::default(),
+        }
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        // What the description refuses never reaches a layer.
+        self.spec.output_specs(&self.specs())?;
+        let mut layer = self.build()?;
+        self.check_description(layer.as_mut())?;
+        let once = self.pass(self.build()?.as_mut())?;
+        let again = self.pass(self.build()?.as_mut())?;
+        same_bits(&once, &again)?;
+        self.check_working(self.build()?.as_mut())?;
+        self.check_separable(&once)?;
+        self.check_gradients(layer.as_mut(), &once)
+    }
+
     fn build(&self) -> Result<Box<dyn AnyLayer>, LayerError> {
         self.spec.build_any(&BuildCtx::new(&self.pool, 11, "layer"))
     }
@@ -116,8 +99,8 @@ impl Bench<'_> {
         Ok(state.step.bytes())
     }
 
-    fn ctx<'a>(&'a self, state: &'a mut LayerState) -> Ctx<'a> {
-        Ctx::new(&self.pool, state).wanting(self.inputs.iter().map(|x| x.is_some_and(is_f32)))
+    fn ctx<'b>(&'b self, state: &'b mut LayerState) -> Ctx<'b> {
+        Ctx::new(&self.pool, state).wanting(self.wanted.iter().copied())
     }
 
     /// A fixed upstream gradient for every output.
@@ -164,17 +147,17 @@ impl Bench<'_> {
             }
         };
         let said: Vec<_> = (self.spec.param_specs().iter())
-            .map(|param| (format!("layer.{}", param.name), param.shape, param.role))
+            .map(|param| format!("layer.{} {} ({:?})", param.name, param.shape, param.role))
             .collect();
         let mut found = Vec::new();
         layer.visit_params(&mut |param| {
             let info = param.info();
-            found.push((info.key.clone(), info.shape, info.role));
+            found.push(format!("{} {} ({:?})", info.key, info.shape, info.role));
         });
         honest(
             "the list of parameters",
-            format!("{said:?}"),
-            format!("{found:?}"),
+            listed(said.iter()),
+            listed(found.iter()),
         )?;
 
         let mut slot = layer.slot();
@@ -182,9 +165,9 @@ impl Bench<'_> {
         let outputs = self.forward(layer, self.inputs, &mut slot)?;
         let found: Vec<_> = outputs.iter().flatten().map(Tensor::spec).collect();
         honest(
-            "its outputs",
-            format!("{:?}", self.spec.output_specs(&specs)?),
-            format!("{found:?}"),
+            "what comes out",
+            listed(self.spec.output_specs(&specs)?.iter()),
+            listed(found.iter()),
         )?;
         honest(
             "stash_bytes",
@@ -210,8 +193,6 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Three micro-batches in flight, with I and W interleaved, sum to what the three sum to one
-    /// after the other.
     /// What the calls take from the pool is no more than the description says. The second pass
     /// counts: by then gradients of parameters exist.
     fn check_working(&self, layer: &mut dyn AnyLayer) -> Result<(), Violation> {
@@ -253,6 +234,8 @@ impl Bench<'_> {
         )
     }
 
+    /// Three micro-batches in flight, with I and W interleaved, sum to what the three sum to one
+    /// after the other.
     fn check_separable(&self, once: &Pass) -> Result<(), Violation> {
         let mut in_turn = self.build()?;
         for _ in 0..3 {
@@ -307,12 +290,16 @@ impl Bench<'_> {
     fn check_gradients(&self, layer: &mut dyn AnyLayer, once: &Pass) -> Result<(), Violation> {
         let upstream = self.upstream(&once.outputs)?;
         for (number, input) in self.inputs.iter().enumerate() {
-            let Some(input) = input.filter(|input| is_f32(input)) else {
+            let Some(input) = input.filter(|_| self.wanted[number]) else {
                 continue;
             };
             let of = format!("input {number}");
             let gradient = once.input_gradients.get(number);
-            let gradient = gradient.ok_or(LayerError::Missing { index: number })?;
+            let gradient = gradient.ok_or(Violation::NoGradient { input: number })?;
+            if gradient.shape() != input.shape() {
+                let (what, expected) = (format!("gradient of {of}"), input.shape().to_string());
+                return Err(LayerError::shape(what, expected, gradient.shape()).into());
+            }
             let direction = random_like(input, &of)?;
             let claimed = dot(gradient.f32()?, direction.f32()?);
             let moved = |step: f32| -> Result<Tensors, LayerError> {
@@ -330,7 +317,12 @@ impl Bench<'_> {
             let slopes = difference(|step| self.objective(layer, &moved(step)?, &upstream))?;
             agree(of, claimed, slopes)?;
         }
+        let params = self.spec.param_specs();
         for (number, (key, gradient)) in once.param_gradients.iter().enumerate() {
+            // One that is not trained may matter, and has no gradient.
+            if !params[number].trains {
+                continue;
+            }
             let mut before = vec![0.0; gradient.len()];
             with_param(layer, number, |param| param.read(Part::Value, &mut before))?;
             let direction = random_like(&Tensor::from_vec([before.len()], before.clone())?, key)?;
@@ -352,5 +344,14 @@ impl Bench<'_> {
             agree(key.clone(), claimed, slopes)?;
         }
         Ok(())
+    }
+}
+
+/// One after the other, or that there are none.
+fn listed(list: impl Iterator<Item = impl ToString>) -> String {
+    let list: Vec<_> = list.map(|one| one.to_string()).collect();
+    match list.is_empty() {
+        true => "nothing".into(),
+        false => list.join(", "),
     }
 }

@@ -35,7 +35,7 @@ pub enum LayerError {
         found: usize,
     },
     /// A tensor that must be there (an input, an output's gradient) was not.
-    #[error("tensor {index} is missing")]
+    #[error("tensor {index} is missing, as the gradient of an output is that nobody reads")]
     Missing {
         /// Which of the tensors.
         index: usize,

@@ -5,6 +5,7 @@ use crate::{
     BuildCtx, Init, LayerError, Optimizer, ParamAccess, ParamBytes, ParamInfo, ParamSpec, Part,
     Pool, Random, Shape, Tensor, TensorMut, Update, UpdateWith,
 };
+use ndarray::{ArrayView2, ArrayViewMut2};
 
 /// A place to put a gradient. When it is `fresh`, nothing was added in this step yet: overwrite
 /// what is there.
@@ -65,6 +66,12 @@ impl Param {
         self.value.read()
     }
 
+    /// Its values as a matrix: all axes but the last are its rows.
+    pub fn matrix(&self) -> ArrayView2<'_, f32> {
+        ArrayView2::from_shape(self.info.shape.matrix(), self.value())
+            .expect("a parameter has as many values as its shape says")
+    }
+
     /// Its values, to be changed by the layer itself: of a parameter that is not trained.
     pub fn value_mut(&mut self) -> &mut [f32] {
         self.value.data()
@@ -110,6 +117,16 @@ impl Param {
             slot.data.fill(0.0);
         }
         Ok(slot.data)
+    }
+
+    /// The same as a matrix: all axes but the last are its rows.
+    ///
+    /// # Errors
+    /// When the node's memory does not allow one.
+    pub fn gradient_matrix(&mut self, pool: &Pool) -> Result<ArrayViewMut2<'_, f32>, LayerError> {
+        let shape = self.info.shape.matrix();
+        Ok(ArrayViewMut2::from_shape(shape, self.gradient_add(pool)?)
+            .expect("a gradient has as many numbers as its parameter"))
     }
 
     fn current_gradient(&self) -> Option<&[f32]> {
@@ -318,6 +335,15 @@ mod tests {
         param.clear_gradient();
         assert_eq!(param.sum_of_squares().unwrap(), 0.0);
         assert_eq!(param.gradient_add(&pool).unwrap(), &[0.0; 6]);
+    }
+
+    #[test]
+    fn values_and_gradient_are_matrices_of_the_parameters_shape() {
+        let (mut param, pool) = param("a", Init::Ones);
+        assert_eq!(param.matrix(), ndarray::Array2::<f32>::ones((3, 2)));
+        param.gradient_matrix(&pool).unwrap()[[2, 0]] = 5.0;
+        let gradient = param.gradient_add(&pool).unwrap();
+        assert_eq!(gradient, &[0.0, 0.0, 0.0, 0.0, 5.0, 0.0]);
     }
 
     #[test]

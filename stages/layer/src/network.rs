@@ -221,13 +221,18 @@ impl Network {
                         .get(output)
                         .copied()
                         .ok_or_else(|| {
-                            let from = &self.layers[from.index()].key;
-                            LayerError::spec(&layer.key, format!("{from} has no output {output}"))
+                            let (key, has) = (
+                                &self.layers[from.index()].key,
+                                all[from.index()].outputs.len(),
+                            );
+                            let problem =
+                                format!("{key} has no output {output}: it has {has}, from 0");
+                            LayerError::spec(&layer.key, problem)
                         }),
                 })
                 .collect::<Result<Vec<_>, LayerError>>()?;
             let outputs = (layer.spec.output_specs(&inputs))
-                .map_err(|error| error.in_layer(index, &layer.key))?;
+                .map_err(|error| inputs_named(error, inputs.len()).in_layer(index, &layer.key))?;
             let most = inputs.len().max(outputs.len());
             if most > MAX_TENSORS {
                 let problem = format!("{most} inputs or outputs; the most is {MAX_TENSORS}");
@@ -264,10 +269,25 @@ pub(crate) fn count(all: &mut u64, more: impl IntoIterator<Item = u64>) -> Resul
     }
 }
 
+/// Says how a layer gets the inputs that it takes, where it was given more or fewer.
+fn inputs_named(error: LayerError, given: usize) -> LayerError {
+    match error {
+        LayerError::Arity { expected, found } if found == given => LayerError::Value(format!(
+            "inputs: it takes {expected} and gets {found}; `layer_from` says where each comes from, \
+             and a loss gets the network's output and targets"
+        )),
+        error => error,
+    }
+}
+
 fn missing_feed(key: &str, feed: Feed) -> LayerError {
+    let call = match feed {
+        Feed::Input(_) => "input",
+        Feed::Target(_) => "target",
+    };
     LayerError::spec(
         key,
-        format!("the network has no {feed:?}; declare it before the layers"),
+        format!("the network has no {feed:?}; declare it with `.{call}(...)`"),
     )
 }
 

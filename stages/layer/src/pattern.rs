@@ -47,19 +47,24 @@ impl LayerError {
         pattern: &KeyPattern,
         keys: impl Iterator<Item = &'a str>,
     ) -> Self {
-        let mut there_are = String::new();
-        for key in keys {
-            if there_are.len() + key.len() > MOST_LISTED {
-                there_are += ", ..";
-                break;
-            }
-            let comma = if there_are.is_empty() { "" } else { ", " };
-            there_are += &format!("{comma}{key}");
-        }
         Self::NoSuchKey {
             of,
             pattern: pattern.to_string(),
-            there_are,
+            there_are: listed(keys),
         }
     }
+}
+
+/// The first of these keys.
+pub(crate) fn listed<'a>(keys: impl Iterator<Item = &'a str>) -> String {
+    let mut list = String::new();
+    for key in keys {
+        if list.len() + key.len() > MOST_LISTED {
+            list += ", ..";
+            break;
+        }
+        let comma = if list.is_empty() { "" } else { ", " };
+        list += &format!("{comma}{key}");
+    }
+    list
 }

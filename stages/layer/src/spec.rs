@@ -207,9 +207,8 @@ pub trait LayerSpec: Debug + Send + Sync + 'static {
     /// When this is not a loss, or the targets do not fit.
     fn loss_terms(&self, targets: &Tensors) -> Result<f64, LayerError> {
         let _ = targets;
-        Err(LayerError::spec(
-            "loss",
-            "this layer is not a loss: it does not count terms",
+        Err(LayerError::Value(
+            "it does not count terms; a loss implements `LayerSpec::loss_terms`".into(),
         ))
     }
 }
