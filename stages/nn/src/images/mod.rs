@@ -5,7 +5,6 @@
 //! last axis (losses, accuracy, [`Linear`](crate::Linear)) works on pixels.
 
 mod conv;
-#[allow(dead_code)]
 mod shape;
 
 pub use conv::{Conv2d, Conv2dLayer};
