@@ -1,10 +1,12 @@
 //! The kernels one at a time, called through the layers that have them, beside what the machine
 //! can do at most.
 //!
-//! The layers are those of two GPTs taken apart, on one thread; each sees inputs as it sees them in
-//! training. A product is counted in floating-point operations and held against the fastest product
-//! of this machine; everything else in the least bytes that it must read and write, and held
-//! against a copy that fits into no cache. What fits into caches may reach more than that.
+//! The layers are those of two GPTs and the convolutions of a ResNet-18, taken apart, on one
+//! thread; each sees inputs as it sees them in training. A product is counted in floating-point
+//! operations and held against the fastest product of this machine; everything else in the least
+//! bytes that it must read and write, and held against a copy that fits into no cache. What fits
+//! into caches may reach more than that, and so may convolutions that multiply less than their
+//! definition, by which they are counted.
 //!
 //! F of a linear layer is the product `x Wt`, I is `dy W`, W is `dyt x`.
 //!
@@ -17,11 +19,15 @@ use brigade::nn::{
     Activation, AdamW, CausalAttention, CrossEntropy, Embedding, LayerNorm, Limits, Linear,
     TokenWindows,
 };
+use convolutions::convolutions;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+#[path = "kernels/convolutions.rs"]
+mod convolutions;
 
 /// Sizes of a GPT, with the rows of a micro-batch.
 struct Setting {
@@ -162,9 +168,9 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn bench(&mut self, setting: &Setting, run: &mut LayerRun, (pass, work): (Pass, Work)) {
+    fn bench(&mut self, setting: &str, run: &mut LayerRun, (pass, work): (Pass, Work)) {
         let (part, throughput) = (pass.name(), work.throughput());
-        let id = format!("{} {} {part}", setting.name, run.key());
+        let id = format!("{setting} {} {part}", run.key());
         // Seconds a call, as criterion came by them.
         let seconds = RefCell::new(Vec::new());
         self.group.throughput(throughput);
@@ -266,7 +272,7 @@ fn products(criterion: &mut Criterion) {
                 let run = runs.get_mut(key).unwrap();
                 let work = Work::Flops(2 * setting.tokens() * inputs * outputs);
                 for pass in [Pass::Forward, Pass::Input, Pass::Weight] {
-                    group.bench(setting, run, (pass, work));
+                    group.bench(setting.name, run, (pass, work));
                 }
             }
         }
@@ -284,8 +290,8 @@ fn attention(criterion: &mut Criterion) {
             let mut runs = setting.runs(precision);
             let run = runs.get_mut("attention").unwrap();
             let product = setting.tokens() * (setting.context + 1) * setting.width;
-            group.bench(setting, run, (Pass::Forward, Work::Flops(2 * product)));
-            group.bench(setting, run, (Pass::Input, Work::Flops(5 * product)));
+            group.bench(setting.name, run, (Pass::Forward, Work::Flops(2 * product)));
+            group.bench(setting.name, run, (Pass::Input, Work::Flops(5 * product)));
         }
     }
 }
@@ -343,13 +349,17 @@ fn memory(criterion: &mut Criterion) {
             let mut runs = setting.runs(Precision::F32);
             let run = runs.get_mut(key).unwrap();
             for (pass, bytes) in parts {
-                group.bench(setting, run, (*pass, Work::Bytes(bytes * numbers(setting))));
+                group.bench(
+                    setting.name,
+                    run,
+                    (*pass, Work::Bytes(bytes * numbers(setting))),
+                );
             }
         }
     }
 }
 
-/// Some 80 benchmarks in about a minute.
+/// Some 120 benchmarks in about a minute and a half.
 fn short() -> Criterion {
     Criterion::default()
         .sample_size(10)
@@ -361,6 +371,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = benches;
     config = short();
-    targets = products, attention, memory
+    targets = products, convolutions, attention, memory
 }
 criterion_main!(benches);

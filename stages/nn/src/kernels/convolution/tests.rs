@@ -120,8 +120,10 @@ fn check(of: &Convolution, precision: Precision, share: f64) {
         let most = magnitudes.iter().copied().fold(0.0, f64::max);
         for (found, expected) in found.iter().zip(expected) {
             let error = (f64::from(*found) - expected).abs();
-            let what = format!("{of:?} {precision:?} {name}");
-            assert!(error <= share * most, "{what}: {error} of {most}");
+            assert!(
+                error <= share * most,
+                "{of:?} {precision:?} {name}: {error} of {most}"
+            );
         }
     }
 }

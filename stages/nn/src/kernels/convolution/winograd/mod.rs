@@ -33,7 +33,10 @@ const CHANNELS: usize = 32;
 const LEAST_TILES: usize = 64;
 /// Elements of the matrices of a block of tiles, and tiles of a block.
 const ELEMENTS: usize = 12 * 1024;
-const TILES: [usize; 2] = [64, 256];
+const TILES: [usize; 2] = [128, 256];
+
+/// Filters that are exchanged with channels together.
+const FILTERS: usize = 64;
 
 /// Whether it pays.
 pub(super) fn pays(of: &Convolution) -> bool {
@@ -165,45 +168,40 @@ fn turned<T>(points: [T; POINTS]) -> [T; POINTS] {
     })
 }
 
-/// U [16, I, O].
+/// Taps of 16 channels of some filters, filter beside filter.
+type Exchanged = [[[f32; FILTERS]; 9]; LANES];
+
+/// U [16, I, O]: channels are exchanged with filters first, block by block.
 fn factors_forward(of: &Convolution, with: &mut With<'_>, weight: &[f32]) {
     let [inputs, outputs] = of.group_channels();
-    let factors = Matrices::of(with.shared, inputs, outputs);
-    let (elements, work) = (weight.len(), (factors, 0..inputs));
-    // Splits anywhere, hence block by block within the thread's channels.
-    spread_elements(with.threads, elements, work, |(mut factors, channels)| {
-        for first in channels.clone().step_by(LANES) {
-            let last = (first + LANES).min(channels.end);
-            for filters in (0..outputs).step_by(LANES) {
-                let rows = first - channels.start..last - channels.start;
-                transposed(of, &mut factors, weight, [first, filters], rows);
+    let blocks = 0..inputs / LANES;
+    let factors = Matrices::of(with.shared, blocks.len(), LANES * outputs);
+    let (elements, work) = (weight.len(), (factors, blocks));
+    spread_elements(with.threads, elements, work, |(mut factors, blocks)| {
+        let mut exchanged = [[[0.0; FILTERS]; 9]; LANES];
+        for first in (0..outputs).step_by(FILTERS) {
+            let filters = first..(first + FILTERS).min(outputs);
+            for (row, block) in blocks.clone().enumerate() {
+                let own = &weight[filters.start * of.columns()..filters.end * of.columns()];
+                exchange(of, &mut exchanged, own, block * LANES);
+                for (channel, taps) in exchanged.iter().enumerate() {
+                    let at = channel * outputs + filters.start;
+                    let rows = factors.row(row);
+                    let rows = rows.map(|row| &mut row[at..at + filters.len()]);
+                    let tap = |tap: usize| &taps[tap][..filters.len()];
+                    let taps = [0, 3, 6].map(|first| [0, 1, 2].map(|number| tap(first + number)));
+                    transform::weights(rows, taps);
+                }
             }
         }
     });
 }
 
-/// U of some channels of 16 filters, first filter by filter.
-fn transposed(
-    of: &Convolution,
-    factors: &mut Matrices<'_>,
-    weight: &[f32],
-    [channel, filters]: [usize; 2],
-    rows: Range<usize>,
-) {
-    let inputs = of.x.channels;
-    // Channels that are treated together may be another thread's in part.
-    let first = channel.min(inputs - LANES);
-    let mut points = [[[0.0; LANES]; POINTS]; LANES];
-    for (filter, points) in points.iter_mut().enumerate() {
-        let filter = &weight[(filters + filter) * of.columns()..][..of.columns()];
-        let taps = taps(filter, inputs).map(|line| line.map(|tap| &tap[first..first + LANES]));
-        transform::weights(points.each_mut().map(|point| &mut point[..]), taps);
-    }
-    for (row, at) in rows.zip(channel - first..) {
-        let to = factors.row(row);
-        for (point, to) in to.into_iter().enumerate() {
-            for (to, filter) in to[filters..][..LANES].iter_mut().zip(&points) {
-                *to = filter[point][at];
+fn exchange(of: &Convolution, to: &mut Exchanged, filters: &[f32], channel: usize) {
+    for (number, filter) in filters.chunks_exact(of.columns()).enumerate() {
+        for (tap, channels) in filter.chunks_exact(of.x.channels).enumerate() {
+            for (to, weight) in to.iter_mut().zip(&channels[channel..][..LANES]) {
+                to[tap][number] = *weight;
             }
         }
     }
