@@ -21,7 +21,7 @@ fn linear() -> nn::Linear {
 
 /// A sum of its inputs that takes long, or not.
 fn sum(slow: bool) -> Toy {
-    let sleep = Duration::from_millis(if slow { 3 } else { 0 });
+    let sleep = Duration::from_millis(if slow { 12 } else { 0 });
     Toy {
         sleep: [sleep; 3],
         ..toy()

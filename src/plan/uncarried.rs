@@ -60,6 +60,15 @@ fn concerned<'a>(
             let advice = format!("wait for it with {wait} where stage {peer} needs it, {LEFT_OUT}");
             message(*transfer, advice)
         }
+        (Problem::Missing(send @ Action::Send(transfer)), _) => {
+            let way = way(transfer.lane.direction);
+            let (stage, m) = (transfer.stage, transfer.micro_batch);
+            let made = match way {
+                "F" => format!("{stage}F{m}"),
+                _ => format!("the I or B of stage {stage}, micro-batch {m}"),
+            };
+            message(*transfer, format!("put {send} behind {made}, {LEFT_OUT}"))
+        }
         (Problem::Deadlock { waiting }, _) => {
             let wait = waiting.iter().find_map(|(node, action)| match action {
                 Action::Wait(transfer) => Some((*node, *transfer)),

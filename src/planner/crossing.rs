@@ -139,13 +139,14 @@ impl Crossing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::planner::layers_file::LayersFile;
-    use crate::{Config, profile::Profile};
+    use crate::config::Config;
+    use crate::planner::LayersFile;
+    use crate::profile::Profile;
 
     /// Every range of layers of a small graph, counted by hand: edge by edge.
     #[test]
     fn what_comes_and_goes_is_what_the_edges_say() {
-        let file: LayersFile = LayersFile::parse(
+        let file = LayersFile::parse(
             "layers",
             r#"[
             {"name": "a", "forward": 1, "backward_input": 1, "backward_weight": 1,
