@@ -112,6 +112,16 @@ pub enum PlanError {
     /// A schedule that breaks a law.
     #[error(transparent)]
     Check(#[from] Box<CheckError>),
+    /// A schedule that does not carry an edge of the network that is cut.
+    #[error("{edge}: {problem}; {advice}")]
+    Uncarried {
+        /// The edge, by the keys of its layers, and the stages that they are in.
+        edge: String,
+        /// Which law it breaks, and where.
+        problem: Box<CheckError>,
+        /// What to do.
+        advice: String,
+    },
     /// A schedule file that is refused.
     #[error(transparent)]
     Csv(#[from] Box<CsvError>),

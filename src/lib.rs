@@ -104,7 +104,7 @@ pub use error::{
     Cause, Doing, Error, NonFinite, PlanError, RunError, Standing, Standings, TensorError,
 };
 pub use partition::Cuts;
-pub use plan::{Plan, Predicted, SavedPlan};
+pub use plan::{Plan, Predicted, SavedPlan, Skip};
 pub use schedule::ScheduleKind;
 pub use stage::NodeReport;
 pub use train::{

@@ -41,6 +41,7 @@ fn units_and_defaults_are_applied() {
         kept_bytes: 50,
         update: 0.0,
         working_bytes: 60,
+        inputs: Vec::new(),
     };
     assert_eq!(file.layers[0], first);
     assert_eq!(file.layers[1].update, 0.5e-6);
@@ -120,6 +121,7 @@ fn huge_layers_are_planned_in_no_time() {
         kept_bytes: 1_000_000_000_000,
         update: 0.0,
         working_bytes: 1 << 40,
+        inputs: Vec::new(),
     };
     let layers = (0..10_000).map(|n| huge(format!("{n}"))).collect();
     let config = Config {

@@ -272,3 +272,19 @@ fn bad_files_are_refused_with_their_line() {
         "3",
     );
 }
+
+/// The example of the documentation: each skip is a line below the table, and in JSON.
+#[test]
+fn skips_are_said() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let file = "docs/examples/unet.json";
+    let options = ["--layers-file", file, "--nodes", "5", "--cuts", "uniform"];
+    let all = [&["plan", "--schedule", "1f1b"][..], &options].concat();
+    let output = brigade(here, &all);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    let line = "skip down 1 -> up 1: stage 0 -> stage 3, 64 MiB a micro-batch";
+    assert!(said.contains(line), "{said}");
+    let found = json(&brigade(here, &[&all[..], &["--json"]].concat()));
+    assert_eq!(found["skips"][0]["bytes"], 32 << 20, "{found}");
+}

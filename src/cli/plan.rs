@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::options::{OrderArg, PlanOptions, ScheduleArg};
 use super::output::{Output, mib, picture, picture_width, time};
 use super::subject::Subject;
-use super::summary::{host, recomputed};
+use super::summary::{host, recomputed, skips};
 use crate::ids::NodeId;
 use crate::planner::Candidate;
 use crate::process::{self, Processes};
@@ -152,7 +152,7 @@ impl Chosen {
                  {backward:>6.2}  {peak:>6.1}{limit} MiB{host}\n"
             );
         }
-        text + &recomputed(plan)
+        text + &recomputed(plan) + &skips(plan)
     }
 
     fn step(&self, subject: &Subject, timeline: &Timeline) -> String {
@@ -243,6 +243,12 @@ impl Chosen {
             "micro_batches": batch.micro_batches().index(),
             "micro_batch_size": batch.largest(),
             "recomputed": plan.recomputed.iter().map(|s| [s.start, s.end - 1]).collect::<Vec<_>>(),
+            "skips": plan.skips.iter().map(|skip| json!({
+                "from": skip.from,
+                "to": skip.to,
+                "stages": [skip.from_stage.get(), skip.to_stage.get()],
+                "bytes": skip.bytes,
+            })).collect::<Vec<_>>(),
             "cuts": plan.partition.cuts(),
             "bottleneck": self.bottleneck,
             "step_time": timeline.makespan,

@@ -9,6 +9,9 @@ use crate::{NodeReport, Plan, Predicted};
 use serde::Serialize;
 use std::ops::Range;
 
+/// So many skips are named.
+const MOST_SKIPS: usize = 16;
+
 /// The last line of `--json`, within `{"summary": ...}`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
@@ -108,6 +111,7 @@ pub(super) fn describe(plan: &Plan) -> String {
         text += &format!("{node:<4}  {layers:<30}  {parameters:>10}  {peak:>11.1} MiB{host}\n");
     }
     text += &recomputed(plan);
+    text += &skips(plan);
     let batch = plan.training.batch;
     let stages = plan.layout.placement.stages().index();
     // Equal stages, backward twice as long as forward: the usual picture.
@@ -136,6 +140,18 @@ pub(super) fn recomputed(plan: &Plan) -> String {
             "computed again in the backward pass: layers {}\n",
             words.join(", ")
         ),
+    }
+}
+
+/// Below the table: the values that go past stages, if there are any.
+pub(super) fn skips(plan: &Plan) -> String {
+    let mut text = String::new();
+    for skip in plan.skips.iter().take(MOST_SKIPS) {
+        text += &format!("{skip}\n");
+    }
+    match plan.skips.len().saturating_sub(MOST_SKIPS) {
+        0 => text,
+        more => format!("{text}and {more} more skips\n"),
     }
 }
 

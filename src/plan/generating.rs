@@ -2,7 +2,9 @@
 
 use super::memory::Prediction;
 use super::working::Surroundings;
-use super::{NodeMemory, PassKind, Plan, Walk, forward_rows, layout, network_fingerprint, traffic};
+use super::{
+    NodeMemory, PassKind, Plan, Skip, Walk, forward_rows, layout, network_fingerprint, traffic,
+};
 use crate::config::Config;
 use crate::error::PlanError;
 use crate::ids::MicroBatchCount;
@@ -40,6 +42,7 @@ impl Plan {
             schedule: schedule.name().to_owned(),
             layers: layers.map(|layer| layer.key.clone()).collect(),
             sent_bytes: traffic::sent_bytes(network, &partition, &layout, (&walk, config.wire))?,
+            skips: Skip::of(network, (&partition, &layout), (&shapes, config.wire)),
             partition,
             layout,
             definition,

@@ -20,11 +20,15 @@ mod edges;
 mod file;
 mod generating;
 mod layout;
+mod lying;
 mod memory;
 mod order;
 mod proven;
 mod recompute;
+mod skips;
+mod tally;
 mod traffic;
+mod uncarried;
 mod walk;
 mod working;
 
@@ -35,6 +39,7 @@ pub use file::{Predicted, SavedPlan};
 pub use memory::NodeMemory;
 use order::{Ordered, order};
 pub(crate) use recompute::{Segment, by_stage, directly_backward};
+pub use skips::Skip;
 pub(crate) use traffic::{FLAG_SCALARS, scalars_from, verdict_len};
 use walk::forward_rows;
 pub use walk::{PassKind, Walk};
@@ -53,6 +58,9 @@ pub struct Plan {
     /// The schedule as it defines a training step of a full mini-batch.
     #[serde(skip)]
     pub definition: Definition,
+    /// Values that go past stages: what tells the network that is cut from a chain.
+    #[serde(skip)]
+    pub skips: Vec<Skip>,
     /// A training step of a full mini-batch.
     pub training: Walk,
     /// Layers that are computed again in the backward pass: segments, each within one stage,
@@ -168,6 +176,7 @@ impl Plan {
                 .iter()
                 .map(|layer| layer.key.clone())
                 .collect(),
+            skips: Skip::of(network, (&partition, &layout), (&shapes, config.wire)),
             partition,
             layout,
             definition,
@@ -231,7 +240,7 @@ impl Plan {
             }),
             PassKind::Train => {
                 let definition = self.definition.first(batch.micro_batches());
-                Walk::new(kind, &definition, &self.layout, batch)
+                Ok(Walk::new(kind, &definition, &self.layout, batch)?)
             }
             PassKind::Evaluate | PassKind::Predict => Walk::forward(kind, &self.layout, batch),
             PassKind::Generate { length } => Walk::through(length, &self.layout, rows),

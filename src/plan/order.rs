@@ -3,6 +3,7 @@
 
 use super::memory::Prediction;
 use super::recompute::{self, Segment};
+use super::uncarried::explained;
 use super::working::Surroundings;
 use super::{NodeMemory, PassKind, Walk, forward_rows};
 use crate::batch::MiniBatch;
@@ -59,7 +60,8 @@ pub(super) fn order(
         if (best.as_ref()).is_some_and(|before| before.definition == definition) {
             break;
         }
-        let training = Walk::new(PassKind::Train, &definition, layout, batch)?;
+        let training = Walk::new(PassKind::Train, &definition, layout, batch)
+            .map_err(|error| explained(error, prediction.network, prediction.partition))?;
         let recomputed;
         (recomputed, segments) = segments_of(Some(&training.lowered))?;
         let effects = surroundings.effects(&training, &segments);

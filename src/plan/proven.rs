@@ -1,5 +1,6 @@
 //! A plan that was made elsewhere, proven again.
 
+use super::uncarried::explained;
 use super::{Plan, network_fingerprint, recompute};
 use crate::config::Config;
 use crate::error::PlanError;
@@ -58,7 +59,8 @@ impl Plan {
         }
         check(lowered, layout, batch.micro_batches(), None, &|lane| {
             lowered.slots.of(lane)
-        })?;
+        })
+        .map_err(|error| explained(error, network, partition))?;
         self.training.stash_limits = stash_peaks(lowered, layout);
         Ok(self)
     }

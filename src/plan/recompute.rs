@@ -141,6 +141,17 @@ impl Segment {
         }
     }
 
+    /// Whether a layer runs again.
+    pub(crate) fn runs(&self, layer: usize) -> bool {
+        let layer = LayerIndex::new(layer as u32);
+        self.again.binary_search(&layer).is_ok()
+    }
+
+    /// Whether a value from outside is kept for it.
+    pub(crate) fn keeps(&self, value: (LayerIndex, usize)) -> bool {
+        self.kept.binary_search(&value).is_ok()
+    }
+
     /// Floating-point operations of its second forward pass.
     pub(crate) fn flops(&self, shapes: &[LayerShapes]) -> u64 {
         let again = self.again.iter();

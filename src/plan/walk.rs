@@ -4,7 +4,7 @@ use super::generating::piece_shapes;
 use crate::batch::MiniBatch;
 use crate::error::PlanError;
 use crate::schedule::{
-    Action, Definition, Layout, Lowered, check, forward_only, lower, stash_peaks,
+    Action, CheckError, Definition, Layout, Lowered, check, forward_only, lower, stash_peaks,
 };
 use brigade_layer::{LayerError, LayerShapes, Network};
 use serde::Serialize;
@@ -66,7 +66,7 @@ impl Walk {
         batch: MiniBatch,
     ) -> Result<Self, PlanError> {
         let definition = forward_only(&layout.placement, batch.micro_batches());
-        Self::new(kind, &definition, layout, batch)
+        Ok(Self::new(kind, &definition, layout, batch)?)
     }
 
     /// Pieces of so many positions. Whoever asks for them puts the answers together, so that the
@@ -90,7 +90,7 @@ impl Walk {
         definition: &Definition,
         layout: &Layout,
         batch: MiniBatch,
-    ) -> Result<Self, PlanError> {
+    ) -> Result<Self, Box<CheckError>> {
         let micro_batches = batch.micro_batches();
         let lowered = lower(definition, layout, micro_batches)?;
         check(&lowered, layout, micro_batches, None, &|lane| {

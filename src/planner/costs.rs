@@ -1,12 +1,14 @@
 //! What it takes to put layers on a stage: of the layers of a network, for one schedule.
 
 use super::NodeSpec;
+use super::crossing::{Crossing, Traffic};
 use crate::ids::{NodeId, StageId};
-use crate::partition::{CutCost, StageCosts};
+use crate::partition::{CutCost, Partition, StageCosts};
 use crate::placement::Placement;
 use crate::profile::SizeProfile;
 use crate::schedule::{Action, Lowered, Work};
 use brigade_layer::{LayerIndex, Network, Precision};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Sums over the first layers of a list.
@@ -36,8 +38,7 @@ pub(super) struct LayerCosts {
     /// For every micro-batch from F to I, and from I to W.
     stash: Sums,
     kept: Sums,
-    /// Bytes that cross the cut before a layer.
-    crossing: Vec<f64>,
+    crossing: Crossing,
 }
 
 impl LayerCosts {
@@ -76,7 +77,7 @@ impl LayerCosts {
             stays: Sums::new(stays),
             stash: Sums::new(layers().map(|(layer, costs)| held(costs.stash_bytes, layer))),
             kept: Sums::new(layers().map(|(_, costs)| costs.kept_bytes as f64)),
-            crossing: crossing(network, size, wire),
+            crossing: Crossing::new(network, size, wire),
         }
     }
 
@@ -95,34 +96,6 @@ impl LayerCosts {
         let each = self.time.0.windows(2).map(|pair| pair[1] - pair[0]);
         each.fold(0.0, f64::max)
     }
-}
-
-/// Bytes that cross each cut: an output crosses every cut between its layer and the last one that
-/// reads it.
-fn crossing(network: &Network, size: &SizeProfile, wire: Precision) -> Vec<f64> {
-    let layers = network.layers().len();
-    let mut last = std::collections::BTreeMap::new();
-    for (edge, bytes) in network.edges().iter().zip(&size.message_bytes) {
-        let reads = last
-            .entry((edge.from, edge.output))
-            .or_insert((edge.to, *bytes));
-        reads.0 = reads.0.max(edge.to);
-    }
-    // Added where it begins to cross, taken away where it does no more.
-    let mut change = vec![0.0; layers + 2];
-    let share = if wire == Precision::Bf16 { 0.5 } else { 1.0 };
-    for ((from, _), (to, bytes)) in last {
-        change[from.index() + 1] += share * bytes as f64;
-        change[to.index() + 1] -= share * bytes as f64;
-    }
-    let mut crosses = 0.0;
-    change[..=layers]
-        .iter()
-        .map(|change| {
-            crosses += change;
-            crosses
-        })
-        .collect()
 }
 
 /// How many micro-batches a stage keeps at its node's worst moment: from F to I, and from I to W.
@@ -178,14 +151,31 @@ pub(super) struct Staging<'a> {
 }
 
 impl Staging<'_> {
-    /// What a message takes over the cut before a layer, between two stages.
-    pub(super) fn transfer(&self, from: StageId, to: StageId, cut: usize) -> f64 {
+    /// What messages take from one stage to another.
+    fn transfer(&self, from: StageId, to: StageId, traffic: Traffic) -> f64 {
         let nodes = [from, to].map(|stage| self.placement.node_of(stage).index());
         if nodes[0] == nodes[1] {
             return 0.0;
         }
         let link = self.nodes[nodes[0]].link(&self.nodes[nodes[1]]);
-        link.latency + self.layers.crossing[cut] * link.per_byte
+        traffic.messages * link.latency + traffic.bytes * link.per_byte
+    }
+
+    /// What every stage of a cut network waits for messages to and from other nodes: each value
+    /// once for every stage that reads it.
+    pub(super) fn transfers(&self, network: &Network, partition: &Partition) -> Vec<f64> {
+        let mut takes = vec![0.0; self.placement.stages().index()];
+        let mut sent = BTreeSet::new();
+        for edge in network.edges() {
+            let [from, to] = [edge.from, edge.to].map(|layer| partition.stage_of(layer));
+            if from != to && sent.insert((edge.from, edge.output, to)) {
+                let traffic = self.layers.crossing.of(edge.id);
+                let transfer = self.transfer(from, to, traffic);
+                takes[from.index()] += transfer;
+                takes[to.index()] += transfer;
+            }
+        }
+        takes
     }
 
     fn counted_bytes(&self, stage: StageId, layers: &Range<usize>) -> f64 {
@@ -223,12 +213,14 @@ impl StageCosts for Staging<'_> {
         if self.cut_cost == CutCost::Link {
             return computing;
         }
+        // Where a skip comes from and goes to depends on other cuts: as if from and to neighbours.
         let (before, after) = (stage.index().checked_sub(1), stage.index() + 1);
+        let crossing = &self.layers.crossing;
         let into = before.map_or(0.0, |before| {
-            self.transfer(StageId::new(before as u32), stage, layers.start)
+            self.transfer(StageId::new(before as u32), stage, crossing.comes(&layers))
         });
         let out = match after < self.placement.stages().index() {
-            true => self.transfer(stage, StageId::new(after as u32), layers.end),
+            true => self.transfer(stage, StageId::new(after as u32), crossing.goes(&layers)),
             false => 0.0,
         };
         computing + into + out
@@ -264,7 +256,10 @@ impl StageCosts for Staging<'_> {
     fn link(&self, stage: StageId, cut: usize) -> f64 {
         match self.cut_cost {
             CutCost::Both => 0.0,
-            CutCost::Link => self.transfer(stage, StageId::new(stage.get() + 1), cut),
+            CutCost::Link => {
+                let surely = self.layers.crossing.surely(cut);
+                self.transfer(stage, StageId::new(stage.get() + 1), surely)
+            }
         }
     }
 }

@@ -74,7 +74,7 @@ impl LayerSpec for Described {
         Ok(vec![TensorSpec::f32([elements as usize])])
     }
 
-    /// F takes its output, its stash and its working memory; I the gradient of its input, what it
+    /// F takes its output, its stash and its working memory; I the gradients of its inputs, what it
     /// keeps beyond the stash, and the working memory.
     fn cost(&self, inputs: &[TensorSpec]) -> Cost {
         let DescribedLayer {
@@ -85,7 +85,10 @@ impl LayerSpec for Described {
             ..
         } = self.layer;
         let [forward_flops, input_flops, weight_flops] = self.flops;
-        let gradient = inputs.first().filter(|input| input.differentiable());
+        let gradients = inputs.iter().filter(|input| input.differentiable());
+        let gradients = gradients
+            .map(TensorSpec::bytes)
+            .fold(0, u64::saturating_add);
         let more = kept_bytes.saturating_sub(stash_bytes);
         Cost {
             forward_flops,
@@ -94,7 +97,7 @@ impl LayerSpec for Described {
             stash_bytes,
             kept_bytes,
             forward_working_bytes: stash_bytes + output_bytes + working_bytes,
-            backward_working_bytes: gradient.map_or(0, TensorSpec::bytes) + more + working_bytes,
+            backward_working_bytes: gradients.saturating_add(more + working_bytes),
             ..Cost::default()
         }
     }

@@ -82,6 +82,13 @@ pub(super) struct Seen {
     pub(super) bytes: u64,
 }
 
+impl Seen {
+    /// Whether there is one of this name so far.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for &mut Seen {
     type Value = String;
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {

@@ -1,5 +1,6 @@
 //! Layers as a file describes them: for planning what cannot be built here.
 
+use super::before::Before;
 use super::described::{Described, count_flops};
 use super::json::{
     Document, Element, Quantity, Seen, called, document, needed, once, one, read, unknown,
@@ -9,7 +10,7 @@ use crate::config::Config;
 use crate::error::PlanError;
 use crate::files::{parse_json, read_json};
 use crate::profile::{LayerProfile, Profile};
-use brigade_layer::{LayerError, Network, TensorSpec};
+use brigade_layer::{From, LayerError, Network, TensorSpec};
 use serde::de::{self, MapAccess};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::path::Path;
@@ -39,9 +40,13 @@ pub struct DescribedLayer {
     pub update: f64,
     /// The most that F or I takes at once beside all that: unless given as much as its output.
     pub working_bytes: u64,
+    /// The layers before it whose outputs it reads, by name: unless given the one before it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<String>,
 }
 
-/// A network of layers one after the other, as a file describes it. The last one is the loss.
+/// A network as a file describes it: layers that read the one before them, or those that they name.
+/// The last one is the loss.
 ///
 /// # Example
 /// ```
@@ -81,6 +86,7 @@ const FIELDS: &[&str] = &[
     "kept_bytes",
     "update",
     "working_bytes",
+    "inputs",
 ];
 
 impl LayersFile {
@@ -121,9 +127,21 @@ impl LayersFile {
                 flops: flops[at],
                 is_loss,
             };
+            let named = layer.inputs.iter().map(|name| From::Layer(name));
+            let mut inputs: Vec<_> = named.collect();
+            if inputs.is_empty() {
+                inputs.push(if at == 0 {
+                    From::Input(0)
+                } else {
+                    From::Previous
+                });
+            }
             builder = match is_loss {
-                true => builder.loss(&layer.name, spec),
-                false => builder.layer(&layer.name, spec),
+                true => {
+                    inputs.push(From::Target(0));
+                    builder.loss_from(&layer.name, spec, &inputs)
+                }
+                false => builder.layer_from(&layer.name, spec, &inputs),
             };
         }
         Ok(builder.build()?)
@@ -251,7 +269,8 @@ impl Element for DescribedLayer {
     const AROUND: &'static [&'static str] = &["layers", "unit"];
 
     fn fields<'de, A: MapAccess<'de>>(mut map: A, seen: &mut Seen) -> Result<Self, A::Error> {
-        let (mut name, mut times, mut bytes) = (None, [None; 4], [None; 5]);
+        let (mut name, mut times, mut bytes) = (None::<String>, [None; 4], [None; 5]);
+        let mut inputs = None;
         while let Some(key) = map.next_key::<String>()? {
             let Some(&field) = FIELDS.iter().find(|known| **known == key) else {
                 return Err(unknown(&key, FIELDS));
@@ -267,6 +286,10 @@ impl Element for DescribedLayer {
                 "stash_bytes" => once(map, &mut bytes[1], field, read::<Bytes>())?,
                 "output_bytes" => once(map, &mut bytes[2], field, read::<Bytes>())?,
                 "kept_bytes" => once(map, &mut bytes[3], field, read::<Bytes>())?,
+                "inputs" => {
+                    let own = name.as_deref();
+                    once(map, &mut inputs, field, Before { seen, own })?;
+                }
                 _ => once(map, &mut bytes[4], field, read::<Bytes>())?,
             }
         }
@@ -290,6 +313,7 @@ impl Element for DescribedLayer {
             kept_bytes: kept.unwrap_or(stash_bytes),
             update: times[3].unwrap_or(0.0),
             working_bytes: working.unwrap_or(output_bytes),
+            inputs: inputs.unwrap_or_default(),
         };
         layer.add_to(&mut seen.bytes).map_err(de::Error::custom)?;
         Ok(layer)

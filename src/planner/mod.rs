@@ -37,8 +37,10 @@ use brigade_layer::{Network, Optimizer};
 use search::{Combination, Tried};
 
 mod advice;
+mod before;
 mod candidate;
 mod costs;
+mod crossing;
 mod described;
 mod json;
 mod layers_file;

@@ -5,7 +5,7 @@ use super::costs::{Keeps, LayerCosts, Staging, keeps};
 use super::{Candidate, Planner};
 use crate::config::{Config, Recompute};
 use crate::error::PlanError;
-use crate::ids::{LayerIndex, NodeId, StageId};
+use crate::ids::{LayerIndex, NodeId};
 use crate::partition::{CutCost, Cuts, Partition, StageCosts, optimum};
 use crate::placement::Placement;
 use crate::plan::{Plan, directly_backward};
@@ -19,6 +19,8 @@ use std::ops::Range;
 /// long: so many actions are played.
 const ROUNDS: [usize; 2] = [4, 50];
 const PLAYED: usize = 2_000_000;
+/// Links between more nodes than these are not all told apart.
+const MOST_PAIRED: usize = 64;
 
 /// What is tried.
 #[derive(Clone, Debug)]
@@ -239,12 +241,11 @@ impl Planner<'_> {
                 times.weight[at] += weight / speed;
                 times.step[node] += update / speed;
             }
-            if self.cut_cost == CutCost::Both && stage.index() > 0 {
-                let before = StageId::new(stage.get() - 1);
-                let cut = partition.layers_of(stage).start;
-                let takes = staging.transfer(before, stage, cut);
-                times.forward[before.index()] += takes;
-                times.forward[at] += takes;
+        }
+        if self.cut_cost == CutCost::Both {
+            let transfers = staging.transfers(self.network, partition);
+            for (forward, takes) in times.forward.iter_mut().zip(transfers) {
+                *forward += takes;
             }
         }
         times
@@ -267,11 +268,20 @@ impl Planner<'_> {
         };
         links.all = self.nodes[0].link(&self.nodes[0]);
         if !self.nodes.windows(2).all(alike) {
-            // Those between neighbours, once around: what else there is goes as if the ports were
-            // the first node's.
+            // Those between neighbours, once around; where values skip stages all others too, up to
+            // so many nodes. What else there is goes as if the ports were the first node's.
             let nodes = placement.nodes().index();
-            for node in 0..nodes {
-                let next = (node + 1) % nodes;
+            let far = match self
+                .network
+                .edges()
+                .iter()
+                .any(|edge| edge.to.index() > edge.from.index() + 1)
+            {
+                true if nodes <= MOST_PAIRED => nodes / 2,
+                _ => 1,
+            };
+            for (node, far) in (0..nodes).flat_map(|node| (1..=far).map(move |far| (node, far))) {
+                let next = (node + far) % nodes;
                 let link = self.nodes[node].link(&self.nodes[next]);
                 let [one, other] = [node, next].map(|node| NodeId::new(node as u32));
                 links

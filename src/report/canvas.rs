@@ -110,6 +110,13 @@ impl<'a> Canvas<'a> {
         self.0.draw(&line).expect(DRAWN);
     }
 
+    /// Straight lines from point to point.
+    pub(super) fn path(&self, points: impl IntoIterator<Item = (f64, f64)>, ink: Ink) {
+        let points = points.into_iter().map(|(x, y)| (units(x), units(y)));
+        let path = PathElement::new(points.collect::<Vec<_>>(), stroke(ink, 1.5));
+        self.0.draw(&path).expect(DRAWN);
+    }
+
     /// A text.
     pub(super) fn text(&self, at: (f64, f64), text: &str, anchor: Anchor, (ink, size): (Ink, f64)) {
         self.write(at, text, anchor, font(ink, size, FontStyle::Normal));

@@ -29,6 +29,7 @@ mod nodes;
 mod page;
 mod palette;
 mod picture;
+mod skips;
 mod timeline;
 mod units;
 
@@ -90,6 +91,7 @@ impl Report<'_> {
         sections.extend(curves::section(self.steps, self.validations));
         sections.extend(timeline::section(self.plan, self.traces)?);
         sections.push(self.resources());
+        sections.extend(skips::section(self.plan));
         let page = Page {
             title: self.title,
             facts: self.facts,

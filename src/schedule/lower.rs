@@ -61,6 +61,7 @@ fn lowered(
 ) -> Result<Lowered, Box<CheckError>> {
     complete(definition, layout, micro_batches)?;
     let wiring = Wiring::new(layout, micro_batches);
+    handed_over(definition, layout, &wiring)?;
     let trains = trains(definition);
     let mut nodes: Vec<Vec<Action>> = Vec::with_capacity(definition.nodes.len());
     for (node, row) in layout.nodes().iter().zip(&definition.nodes) {
@@ -140,6 +141,39 @@ fn complete(
             let row = &definition.nodes[node.index()];
             let problem = Problem::Missing(missing.into());
             return Err(CheckError::in_definition(row, node, row.len(), problem));
+        }
+    }
+    Ok(())
+}
+
+/// What stages of one node hand over to each other is there when it is needed: no message is waited
+/// for.
+fn handed_over(
+    definition: &Definition,
+    layout: &Layout,
+    wiring: &Wiring,
+) -> Result<(), Box<CheckError>> {
+    for (node, row) in layout.nodes().iter().zip(&definition.nodes) {
+        let mut done = BTreeSet::new();
+        for (at, compute) in row.iter().enumerate() {
+            let work = match compute.work {
+                Work::F => Work::F,
+                Work::I | Work::B => Work::I,
+                Work::W => continue,
+            };
+            let makers = { wiring.local(*compute).iter() }
+                .map(|stage| Compute::new(*stage, work, compute.micro_batch));
+            if let Some(first) = { makers }.find(|maker| !done.contains(maker)) {
+                let both = (first.stage, first.micro_batch);
+                let same = |later: &&Compute| {
+                    let part = parts(later.work) & parts(first.work) != 0;
+                    part && (later.stage, later.micro_batch) == both
+                };
+                let first = row[at..].iter().find(same).copied().unwrap_or(first);
+                let problem = Problem::TooEarly(first.into());
+                return Err(CheckError::in_definition(row, node, at, problem));
+            }
+            done.insert(Compute::new(compute.stage, work, compute.micro_batch));
         }
     }
     Ok(())

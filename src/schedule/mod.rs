@@ -42,6 +42,7 @@ pub use measured::Measured;
 pub use render::{Stretch, render, render_row, render_with, stretches};
 pub use simulate::{simulate, simulate_totals};
 pub use slots::Slots;
+pub(crate) use slots::first_moments;
 pub use stash::{StashLimit, node_stash_peaks, stash_peaks};
 pub use timeline::{Span, Timeline, Totals};
 pub use times::{Link, Links, Times};

@@ -86,8 +86,16 @@ impl<'a> Records<'a> {
             .map_err(|problem| self.error(node, row.len(), problem))
     }
 
-    /// Every message that was sent or made ready for has been waited for.
+    /// Every message that was sent or made ready for has been waited for, and was sent.
     pub(super) fn all_received(&self) -> Result<(), Box<CheckError>> {
+        let in_vain = |seen: &u8| seen & WAITED != 0 && seen & SENT == 0;
+        if let Some(message) = self.messages.iter().position(in_vain) {
+            let (lane, micro_batch) = self.wiring.of_message(message);
+            let (from, _) = self.wiring.ends(lane);
+            let send = Action::Send(self.wiring.outgoing(lane as u32, micro_batch));
+            let end = self.lowered.nodes[from.index()].len();
+            return Err(self.error(from, end, Problem::Missing(send)));
+        }
         let lost = |seen: &u8| *seen != 0 && seen & WAITED == 0;
         let Some(lost) = self.messages.iter().position(lost) else {
             return Ok(());

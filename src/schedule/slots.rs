@@ -15,7 +15,7 @@
 use super::model::{self, Capacity};
 use super::wiring::Wiring;
 use super::{Action, CheckError, Lane, Layout};
-use crate::ids::NodeId;
+use crate::ids::{MicroBatchCount, MicroBatchId, NodeId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -135,7 +135,26 @@ pub(super) fn needs(
     layout: &Layout,
     wiring: &Wiring,
 ) -> Result<Vec<Needs>, Box<CheckError>> {
-    needs_known(nodes, layout, wiring, MOST_TOGETHER)
+    needs_known(nodes, layout, wiring, MOST_TOGETHER, |_, _| ())
+}
+
+/// How far a node must have come in its list before a message can come to it, in the partial order
+/// of the lists: by lane and micro-batch.
+///
+/// # Errors
+/// When the lists cannot end.
+pub(crate) fn first_moments(
+    nodes: &[Vec<Action>],
+    layout: &Layout,
+    micro_batches: MicroBatchCount,
+) -> Result<BTreeMap<(Lane, MicroBatchId), usize>, Box<CheckError>> {
+    let wiring = Wiring::new(layout, micro_batches);
+    let mut moments = BTreeMap::new();
+    needs_known(nodes, layout, &wiring, MOST_TOGETHER, |message, known| {
+        let (lane, micro_batch) = wiring.of_message(message);
+        moments.insert((wiring.lane(lane), micro_batch), known as usize);
+    })?;
+    Ok(moments)
 }
 
 fn needs_known(
@@ -143,6 +162,7 @@ fn needs_known(
     layout: &Layout,
     wiring: &Wiring,
     most_together: usize,
+    mut on_send: impl FnMut(usize, u32),
 ) -> Result<Vec<Needs>, Box<CheckError>> {
     let (mut groups, mut lanes) = group(nodes.len(), wiring, most_together);
     for action in nodes.iter().flat_map(|row| row.iter().enumerate()) {
@@ -165,6 +185,7 @@ fn needs_known(
             return;
         }
         let known = group.clocks[from * group.members.len() + to];
+        on_send(message, known);
         while lane.waits.get(lane.done).is_some_and(|at| *at < known) {
             lane.done += 1;
         }
@@ -285,7 +306,7 @@ fn parts_without_bridges(neighbours: &[Vec<usize>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{MicroBatchCount, NodeCount};
+    use crate::ids::NodeCount;
     use crate::schedule::{Schedule, ScheduleKind, Task, lower};
 
     /// As if the ring were too long for clocks of all its nodes.
@@ -302,7 +323,8 @@ mod tests {
                 let lowered = lower(&definition, &layout, micro_batches).unwrap();
                 let wiring = Wiring::new(&layout, micro_batches);
                 let needs = |most| {
-                    let needs = needs_known(&lowered.nodes, &layout, &wiring, most).unwrap();
+                    let needs = needs_known(&lowered.nodes, &layout, &wiring, most, |_, _| ());
+                    let needs = needs.unwrap();
                     needs.iter().map(|needs| needs.slots).collect::<Vec<_>>()
                 };
                 for (all, ends) in needs(MOST_TOGETHER).into_iter().zip(needs(2)) {

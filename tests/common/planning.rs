@@ -17,6 +17,7 @@ pub fn described(layers: usize, times: impl Fn(usize) -> [f64; 3]) -> LayersFile
             kept_bytes: 4,
             update: 0.0,
             working_bytes: 4,
+            inputs: Vec::new(),
         }
     };
     LayersFile {

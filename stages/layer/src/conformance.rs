@@ -90,6 +90,16 @@ impl<'a> Bench<'a> {
         layer.f(inputs.clone(), slot, &mut self.ctx(&mut state))
     }
 
+    /// The inputs as tensors of the node.
+    fn held_inputs(&self) -> Result<Tensors, LayerError> {
+        let mut held = Tensors::none();
+        for input in self.inputs.iter() {
+            let input = input.map(|input| self.pool.adopt(input.clone()));
+            held.push(input.transpose()?)?;
+        }
+        Ok(held)
+    }
+
     /// Bytes that one F leaves along the step.
     fn gathered(&self, layer: &mut dyn AnyLayer, mode: Mode) -> Result<u64, LayerError> {
         let mut state = LayerState::default();
@@ -162,7 +172,9 @@ impl<'a> Bench<'a> {
 
         let mut slot = layer.slot();
         let mut state = LayerState::default();
-        let outputs = self.forward(layer, self.inputs, &mut slot)?;
+        let inputs = self.held_inputs()?;
+        let before = self.pool.report().held_bytes;
+        let outputs = self.forward(layer, &inputs, &mut slot)?;
         let found: Vec<_> = outputs.iter().flatten().map(Tensor::spec).collect();
         honest(
             "what comes out",
@@ -174,6 +186,20 @@ impl<'a> Bench<'a> {
             cost.stash_bytes.to_string(),
             slot.bytes().to_string(),
         )?;
+        let upstream = self.upstream(&outputs)?;
+        drop(outputs);
+        let own = (0..specs.len()).filter(|input| cost.stashes_input(*input));
+        let own: u64 = own.map(|input| specs[input].bytes()).sum();
+        let (said, found) = (
+            cost.stash_bytes.saturating_sub(own),
+            self.pool.report().held_bytes.saturating_sub(before),
+        );
+        if found > said {
+            let (said, found) = (said.to_string(), found.to_string());
+            let what = "what the stash holds beside its stashed_inputs".into();
+            return Err(Violation::Dishonest { what, said, found });
+        }
+        drop(inputs);
         let gathered = self.gathered(layer, Mode::Train)?.to_string();
         honest("step_bytes", cost.step_bytes.to_string(), gathered)?;
         for mode in [Mode::Recompute, Mode::Evaluate] {
@@ -181,8 +207,7 @@ impl<'a> Bench<'a> {
             let what = format!("what F leaves for the step's end in mode {mode:?}");
             honest(&what, 0.to_string(), gathered)?;
         }
-        let gradients = self.upstream(&outputs)?;
-        layer.i(gradients, &mut slot, &mut self.ctx(&mut state))?;
+        layer.i(upstream, &mut slot, &mut self.ctx(&mut state))?;
         honest(
             "kept_bytes",
             cost.kept_bytes.to_string(),

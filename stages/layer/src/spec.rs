@@ -20,6 +20,10 @@ pub struct Cost {
     pub weight_flops: u64,
     /// Bytes kept from F to I (what I hands on to W included).
     pub stash_bytes: u64,
+    /// Which inputs are kept from F to I as they came, one bit each, the lowest for the first: with
+    /// others who hold the same value they are there once. Those that are not named count as copies.
+    #[serde(default)]
+    pub stashed_inputs: u64,
     /// Bytes kept from I to W.
     pub kept_bytes: u64,
     /// The most that F takes from the pool at once, its outputs and its stash included.
@@ -51,12 +55,21 @@ impl Cost {
         self.forward_flops.saturating_add(backward)
     }
 
+    /// Whether the stash holds this input as it came.
+    pub fn stashes_input(&self, input: usize) -> bool {
+        let bit = u32::try_from(input)
+            .ok()
+            .and_then(|bit| self.stashed_inputs.checked_shr(bit));
+        bit.is_some_and(|bits| bits & 1 == 1)
+    }
+
     /// The cost of a layer that takes no part in the backward pass.
     pub(crate) fn forward_only(self) -> Self {
         Self {
             input_flops: 0,
             weight_flops: 0,
             stash_bytes: 0,
+            stashed_inputs: 0,
             kept_bytes: 0,
             backward_working_bytes: 0,
             ..self
@@ -90,6 +103,8 @@ impl Add for Cost {
             input_flops: add(self.input_flops, other.input_flops),
             weight_flops: add(self.weight_flops, other.weight_flops),
             stash_bytes: add(self.stash_bytes, other.stash_bytes),
+            // What a part is given need not be what the whole was given.
+            stashed_inputs: 0,
             kept_bytes: add(self.kept_bytes, other.kept_bytes),
             forward_working_bytes: add(self.forward_working_bytes, other.forward_working_bytes),
             backward_working_bytes: add(self.backward_working_bytes, other.backward_working_bytes),

@@ -82,6 +82,7 @@ impl LayerSpec for Activation {
             input_flops: backward * elements,
             weight_flops: 0,
             stash_bytes: inputs[0].bytes(),
+            stashed_inputs: 1,
             kept_bytes: 0,
             forward_working_bytes: inputs[0].bytes(),
             backward_working_bytes: inputs[0].bytes(),

@@ -142,6 +142,7 @@ impl LayerSpec for Linear {
             input_flops: product,
             weight_flops: product.saturating_add(bias),
             stash_bytes: x.bytes(),
+            stashed_inputs: 1,
             kept_bytes: x.bytes() + y_bytes,
             forward_working_bytes: y_bytes + forward_scratch,
             backward_working_bytes: (x.bytes() + input_scratch).max(weight_scratch),
