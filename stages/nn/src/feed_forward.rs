@@ -76,6 +76,7 @@ impl LayerSpec for FeedForward {
         let [second_y, second_dx, second_dw] = self.second.scratch_bytes(rows);
         Cost {
             stash_bytes: x.bytes() + 2 * hidden.bytes(),
+            stashed_inputs: 1,
             kept_bytes: x.bytes() + 2 * hidden.bytes() + y_bytes,
             // One after the other: h and f(h) are there when y is computed.
             forward_working_bytes: 2 * hidden.bytes() + first_y.max(y_bytes + second_y),

@@ -102,6 +102,7 @@ impl LayerSpec for GatedFeedForward {
         let [down_y, down_dx, down_dw] = self.down.scratch_bytes(rows);
         Cost {
             stash_bytes: x.bytes() + 2 * inner.bytes(),
+            stashed_inputs: 1,
             kept_bytes: x.bytes() + 3 * inner.bytes() + y_bytes,
             // The gate, then what passes, then the product of both and y.
             forward_working_bytes: (2 * inner.bytes() + inner_y)

@@ -99,6 +99,7 @@ impl LayerSpec for LayerNorm {
             input_flops: 16 * elements,
             weight_flops: gradients,
             stash_bytes: inputs[0].bytes() + rows as u64 * 8,
+            stashed_inputs: 1,
             kept_bytes: gradients * 4,
             forward_working_bytes: inputs[0].bytes() + rows as u64 * 8,
             backward_working_bytes: inputs[0].bytes()

@@ -80,6 +80,7 @@ impl LayerSpec for RmsNorm {
             input_flops: 11 * elements,
             weight_flops: width as u64,
             stash_bytes: inputs[0].bytes() + stats,
+            stashed_inputs: 1,
             kept_bytes: gradient,
             forward_working_bytes: inputs[0].bytes() + stats,
             backward_working_bytes: inputs[0].bytes()

@@ -91,6 +91,7 @@ impl LayerSpec for CausalAttention {
             forward_flops,
             input_flops,
             stash_bytes: inputs[0].bytes() + stats,
+            stashed_inputs: 1,
             forward_working_bytes: inputs[0].bytes() / 3 + stats + sizes.scratch_bytes(1),
             backward_working_bytes: inputs[0].bytes() + sizes.scratch_bytes(2),
             thread_bytes: sizes.scratch_bytes(2),

@@ -198,6 +198,7 @@ impl LayerSpec for GroupedQueryAttention {
         let held = queries + 2 * keys;
         Cost {
             stash_bytes: stash,
+            stashed_inputs: 1,
             kept_bytes: 2 * x + 2 * queries + 2 * keys,
             forward_working_bytes: (held + projecting + angles)
                 .max(held + queries + stats + scratch(1))

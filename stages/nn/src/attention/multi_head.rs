@@ -264,6 +264,8 @@ impl LayerSpec for MultiHeadAttention {
         };
         Cost {
             stash_bytes: given + projected + stats + one,
+            // x, the memory, the ids.
+            stashed_inputs: (1 << inputs.len()) - 1,
             kept_bytes: one + memory + projected + 2 * one,
             forward_working_bytes: (projected + q[0].max(c[0]))
                 .max(projected + one + stats + first)

@@ -105,7 +105,10 @@ impl<A: LayerSpec, B: LayerSpec> LayerSpec for Chain<A, B> {
         let more = second.kept_bytes.saturating_sub(second.stash_bytes);
         let given = bytes(passed) + bytes(&past);
         let backward = more + given + first.backward_working_bytes;
+        // What goes past the first is an input of both.
+        let past_first = if self.others_pass { !1 } else { 0 };
         Cost {
+            stashed_inputs: first.stashed_inputs | second.stashed_inputs & past_first,
             forward_working_bytes: first.forward_working_bytes.max(forward),
             backward_working_bytes: second.backward_working_bytes.max(backward),
             ..first + second

@@ -61,7 +61,11 @@ impl<S: LayerSpec> LayerSpec for Residual<S> {
             backward_working_bytes: inputs[0].bytes(),
             ..Cost::default()
         };
-        self.0.cost(inputs) + adds
+        let inner = self.0.cost(inputs);
+        Cost {
+            stashed_inputs: inner.stashed_inputs,
+            ..inner + adds
+        }
     }
 
     fn build(&self, cx: &BuildCtx<'_>) -> Result<Self::Layer, LayerError> {

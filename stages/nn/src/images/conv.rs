@@ -183,6 +183,7 @@ impl LayerSpec for Conv2d {
             input_flops: flops,
             weight_flops: flops.saturating_add(bias),
             stash_bytes: x_bytes,
+            stashed_inputs: 1,
             kept_bytes: x_bytes + y_bytes,
             forward_working_bytes: y_bytes + forward,
             backward_working_bytes: (x_bytes + input).max(weight),

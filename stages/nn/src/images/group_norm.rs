@@ -116,6 +116,7 @@ impl LayerSpec for GroupNorm {
             input_flops: 18 * elements,
             weight_flops: 2 * self.channels as u64,
             stash_bytes: bytes + samples,
+            stashed_inputs: 1,
             kept_bytes: pair,
             forward_working_bytes: samples + parts.max(bytes),
             backward_working_bytes: samples + pair + parts.max(bytes),

@@ -127,6 +127,7 @@ impl LayerSpec for CrossEntropy {
             input_flops: 20 * elements,
             weight_flops: 0,
             stash_bytes: logits.bytes() + targets.bytes() + (rows * STATS * 4) as u64,
+            stashed_inputs: 1,
             kept_bytes: 0,
             forward_working_bytes: (rows * STATS * 4) as u64 + 4,
             backward_working_bytes: logits.bytes(),

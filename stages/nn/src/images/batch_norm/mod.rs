@@ -177,6 +177,7 @@ impl LayerSpec for BatchNorm2d {
             input_flops: 16 * elements,
             weight_flops: 2 * self.channels as u64,
             stash_bytes: bytes + pair + bits,
+            stashed_inputs: 1,
             kept_bytes: pair,
             step_bytes: pair,
             forward_working_bytes: pair + parts.max(pair + bytes + bits),
