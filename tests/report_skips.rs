@@ -32,7 +32,7 @@ fn planned(network: &Network, schedule: ScheduleKind, nodes: usize) -> Plan {
     let config = Config {
         nodes,
         schedule,
-        cuts: Cuts::Uniform,
+        cuts: Cuts::Before((1..6).collect()),
         batch_size: 64,
         micro_batch_size: 16,
         ..Config::default()

@@ -166,7 +166,7 @@ mod tests {
         let (network, config) = (file.network().unwrap(), Config::default());
         let profile: Profile = file.profile(&config).unwrap();
         let rows = config.mini_batch().largest();
-        let size = profile.sized(&network, rows).unwrap();
+        let size = profile.at(&network, rows).unwrap();
         let crossing = Crossing::new(&network, &size, Precision::F32);
         let layers = network.layers().len();
         let mut some = 0;
