@@ -166,6 +166,11 @@ impl Lying {
         there
     }
 
+    /// The layers of the stage that read a value, ascending.
+    pub(super) fn readers(&self, value: (LayerIndex, usize)) -> &[usize] {
+        self.values.get(&value).map_or(&[], |value| &value.readers)
+    }
+
     /// Whether a layer of a segment behind this one reads a value when it runs again.
     pub(super) fn reads_after(
         &self,
@@ -173,8 +178,7 @@ impl Lying {
         layer: usize,
         segment: &Segment,
     ) -> bool {
-        let readers = self.values.get(&value).into_iter();
-        let mut readers = readers.flat_map(|value| &value.readers);
+        let mut readers = self.readers(value).iter();
         readers.any(|reader| *reader > layer && segment.runs(*reader))
     }
 

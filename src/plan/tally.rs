@@ -6,7 +6,7 @@ use super::working::Surroundings;
 use crate::ids::{LayerIndex, StageId};
 use crate::schedule::Work;
 use brigade_layer::{LayerShapes, Source};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What a compute action does to its node's memory.
@@ -76,7 +76,7 @@ impl<'a> Tally<'a> {
             }
             self.forward_of(layer, there);
             if trains && segment.is_none() && self.trains(layer) {
-                self.keep(self.shapes(layer).cost.stash_bytes);
+                self.keep(self.stash_bytes(layer));
             }
             // Until the step ends, computed again or not.
             if trains {
@@ -105,7 +105,7 @@ impl<'a> Tally<'a> {
             let takes = cost.backward_working_bytes + self.threads_bytes(layer);
             self.work(lying.gradients_before(layer) + self.seed_bytes(layer) + takes);
             self.keep(cost.kept_bytes);
-            self.free(cost.stash_bytes);
+            self.free(self.stash_bytes(layer));
             if work == Work::B && !self.is_frozen(layer) {
                 // The gradients of the inputs wait until the weights' are done.
                 self.work(lying.gradients_behind(layer) + takes);
@@ -168,6 +168,35 @@ impl<'a> Tally<'a> {
         let cost = self.shapes(reader).cost;
         let mut read = inputs.enumerate().filter(|(_, source)| **source == value);
         read.any(|(input, _)| cost.stashes_input(input))
+    }
+
+    /// What a layer adds to what its stage keeps from F to I: a value that several layers keep
+    /// counts with the first of them, which goes forward first and backward last.
+    fn stash_bytes(&self, layer: usize) -> u64 {
+        let cost = self.shapes(layer).cost;
+        let again = |layer: usize| self.segments.iter().any(|s| s.layers.contains(&layer));
+        if again(layer) {
+            return cost.stash_bytes;
+        }
+        let mut values = BTreeSet::new();
+        let inputs = self.prediction().network.layers()[layer].inputs.iter();
+        for (input, source) in inputs.enumerate() {
+            if let (Source::Output { layer, output }, true) = (source, cost.stashes_input(input)) {
+                values.insert((*layer, *output));
+            }
+        }
+        let keeps = |earlier: usize, value| {
+            self.trains(earlier) && !again(earlier) && self.stashes(earlier, value)
+        };
+        let lying = &self.around.lying[self.stage.index()];
+        values.retain(|value| {
+            let mut earlier = lying.readers(*value).iter().take_while(|at| **at < layer);
+            earlier.any(|earlier| keeps(*earlier, *value))
+        });
+        let counted = values
+            .iter()
+            .map(|value| self.prediction().value_bytes(*value));
+        cost.stash_bytes.saturating_sub(counted.sum())
     }
 
     /// The gradient of the loss comes from nowhere.
