@@ -73,7 +73,7 @@ impl fmt::Display for Skip {
         )?;
         match *bytes {
             0 => write!(f, "on one node"),
-            0..1024 => write!(f, "{bytes} B a micro-batch"),
+            1..1024 => write!(f, "{bytes} B a micro-batch"),
             1024..1_048_576 => write!(f, "{} KiB a micro-batch", rounded(*bytes, 1024)),
             _ => write!(f, "{} MiB a micro-batch", rounded(*bytes, 1 << 20)),
         }

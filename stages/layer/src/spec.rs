@@ -20,8 +20,8 @@ pub struct Cost {
     pub weight_flops: u64,
     /// Bytes kept from F to I (what I hands on to W included).
     pub stash_bytes: u64,
-    /// Which inputs are kept from F to I as they came, one bit each, the lowest for the first: with
-    /// others who hold the same value they are there once. Those that are not named count as copies.
+    /// Which inputs are kept from F to I as they came, one bit each, the lowest for the first:
+    /// where others hold the same value it is there once. What is not named counts as a copy.
     #[serde(default)]
     pub stashed_inputs: u64,
     /// Bytes kept from I to W.
