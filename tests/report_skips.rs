@@ -88,9 +88,6 @@ fn skips_are_named_with_what_travels() {
 #[test]
 fn skips_are_drawn_as_arcs_and_chains_without() {
     let html = page(&planned(&u_shaped(3, true), ScheduleKind::OneFOneB, 6));
-    if let Ok(path) = std::env::var("BRIGADE_SHOW") {
-        std::fs::write(path, &html).unwrap();
-    }
     assert!(html.contains("Skips</h"), "the heading");
     for text in ["enc0 → dec0: stage 0 → stage 5, ", "stage 5", "node 5"] {
         assert!(html.contains(text), "{text}");
