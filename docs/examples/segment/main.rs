@@ -7,13 +7,15 @@
 mod shapes;
 
 use brigade::layer::{Data, StepId};
-use brigade::nn::{AdamW, UNet};
+use brigade::nn::{AdamW, LearningRate, UNet};
 use brigade::{Config, Trainer};
 use shapes::{CLASSES, SIDE, Shapes};
 use std::fs::File;
 use std::io::BufWriter;
 
-const STEPS: usize = 150;
+const STEPS: u64 = 300;
+/// So many pixels wide and high is a pixel drawn.
+const SCALE: usize = 3;
 /// Of background, circle, square, triangle.
 const COLOURS: [[u8; 3]; CLASSES] = [[30; 3], [230, 159, 0], [86, 180, 233], [0, 158, 115]];
 /// Pictures side by side in the picture that is written.
@@ -22,10 +24,11 @@ const SHOWN: usize = 8;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or("shapes.png".into());
     let unet = UNet {
-        image: [SIDE, SIDE, 1],
+        sides: [SIDE, SIDE],
+        channels: 1,
         classes: CLASSES,
         width: 16,
-        depth: 3,
+        depth: 2,
         ..UNet::default()
     };
     let config = Config {
@@ -34,11 +37,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         micro_batch_size: 4,
         ..Config::default()
     };
-    let mut trainer = Trainer::start(&unet.network()?, &config, AdamW::new(3e-3))?;
+    let rate = LearningRate::Cosine {
+        peak: 5e-3,
+        min: 5e-5,
+        warmup_steps: 20,
+        steps: STEPS,
+    };
+    let mut trainer = Trainer::start(&unet.network()?, &config, AdamW::new(rate))?;
     let data = Shapes { seed: 1, rows: 16 };
     for step in 1..=STEPS {
         let report = trainer.step(&data)?;
-        if step % 10 == 0 {
+        if step.is_multiple_of(20) {
             println!("step {step:>3}: loss {:.3}", report.loss);
         }
     }
@@ -78,9 +87,10 @@ fn draw(path: &str, shown: &Shapes, logits: &[f32]) -> Result<(), Box<dyn std::e
     });
     let rows: [Vec<[u8; 3]>; 3] = [grey.collect(), right.collect(), said.collect()];
 
-    let (width, height) = (SHOWN * SIDE, rows.len() * SIDE);
+    let (width, height) = (SCALE * SHOWN * SIDE, SCALE * rows.len() * SIDE);
     let mut pixels = Vec::with_capacity(3 * width * height);
     for (down, right) in (0..height).flat_map(|down| (0..width).map(move |right| (down, right))) {
+        let (down, right) = (down / SCALE, right / SCALE);
         let picture = SIDE * SIDE * (right / SIDE);
         let at = picture + SIDE * (down % SIDE) + right % SIDE;
         pixels.extend(rows[down / SIDE][at]);

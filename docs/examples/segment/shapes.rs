@@ -4,20 +4,20 @@ use brigade::layer::{Data, LayerError, Random, StepId, Tensor, Tensors};
 use std::ops::Range;
 
 /// Pixels of a side.
-pub const SIDE: usize = 32;
+pub(crate) const SIDE: usize = 32;
 /// Background, circle, square, triangle.
-pub const CLASSES: usize = 4;
+pub(crate) const CLASSES: usize = 4;
 /// Shapes in a picture.
 const SHAPES: u64 = 3;
 
 /// Pictures that follow from a seed, the step and their number alone: every node draws what it
 /// needs.
 #[derive(Clone, Debug)]
-pub struct Shapes {
+pub(crate) struct Shapes {
     /// Other seeds, other pictures.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Pictures of a step.
-    pub rows: usize,
+    pub(crate) rows: usize,
 }
 
 impl Data for Shapes {
@@ -48,7 +48,7 @@ impl Shapes {
     /// Brightness and class of every pixel.
     fn picture(&self, step: StepId, row: usize) -> (Vec<f32>, Vec<i32>) {
         let random = Random::named(self.seed, &format!("picture {step} {row}"));
-        let noise = |at: usize| random.below(at as u64, 0, 1000) as f32 / 1000.0 - 0.5;
+        let noise = |at: usize| random.below(at as u64, 0, 1000) as f32 / 2000.0 - 0.25;
         let mut pixels: Vec<f32> = (0..SIDE * SIDE).map(noise).collect();
         let mut classes = vec![0; SIDE * SIDE];
         for shape in 0..SHAPES {
@@ -62,7 +62,7 @@ impl Shapes {
             for (at, pixel) in pixels.iter_mut().enumerate() {
                 let (down, right) = ((at / SIDE) as i32 - y, (at % SIDE) as i32 - x);
                 if covers(class, radius, [down, right]) {
-                    *pixel = 0.5 * *pixel + light;
+                    *pixel += light;
                     classes[at] = class;
                 }
             }
