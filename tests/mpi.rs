@@ -1,8 +1,9 @@
 //! Promise: over MPI the same numbers; what does not fit together is one line; no rank holds more
 //! than its own.
 //!
-//! Needs an MPI library: `cargo test --features mpi --test mpi`. `BRIGADE_MPIEXEC` names another
-//! launcher than `mpirun` (`mpiexec.mpich` for a program built for MPICH).
+//! Needs an MPI library: `cargo build --features mpi --example digits`, then `cargo test --features
+//! mpi --test mpi`. `BRIGADE_MPIEXEC` names another launcher than `mpirun` (`mpiexec.mpich` for a
+//! program built for MPICH).
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod jobs;
@@ -54,6 +55,27 @@ fn a_llama_too() {
         let arguments = format!("{llama} --nodes 4 --schedule {schedule} --out {schedule}");
         let output = run(folder.path(), 4, &arguments);
         assert_eq!(figures(&output), one, "{schedule}");
+    }
+}
+
+/// Skips within stages and between them, and statistics of batches that each step ends with.
+#[test]
+fn a_residual_network_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = |mut job: Command| {
+        let text = program::text(&job.output().unwrap());
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        // One of the processes speaks: of the only epoch, then of the weights.
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[1].starts_with("weights "), "{text}");
+        lines
+    };
+    let mut alone = Command::new(jobs::example("digits"));
+    alone.arg("1").current_dir(folder.path());
+    let one = weights(alone);
+    for ranks in [2, 4] {
+        let job = jobs::mpirun_example("digits", folder.path(), ranks, "1");
+        assert_eq!(weights(job), one, "{ranks} ranks");
     }
 }
 

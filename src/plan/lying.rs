@@ -192,6 +192,29 @@ impl Lying {
         self.gradients[layer - self.layers.start]
     }
 
+    /// Gradients that are there when a layer has done its I, none added to another yet: those that
+    /// wait, and for each of its inputs a tensor, even where the layer gave the same for several.
+    /// The first that is added to one from another stage is added into a copy, as others may hold
+    /// that as well.
+    pub(super) fn gradients_made(&self, prediction: &Prediction<'_>, layer: usize) -> u64 {
+        let index = LayerIndex::new(layer as u32);
+        let outputs = self.values.range((index, 0)..=(index, usize::MAX));
+        let outputs = outputs.filter(|(_, it)| it.returns || it.last_gradient.is_some());
+        let taken: u64 = outputs.map(|(_, value)| value.bytes).sum();
+        let edges = { prediction.network }.edges_into(index);
+        let (mut made, mut copied) = (0, 0);
+        for edge in edges.filter(|edge| edge.gradient) {
+            let key = (edge.from, edge.output);
+            let bytes = prediction.value_bytes(key);
+            made += bytes;
+            let first = |it: &Value| it.returns && it.last_gradient == Some(layer);
+            if self.values.get(&key).is_some_and(first) {
+                copied = bytes.max(copied);
+            }
+        }
+        self.gradients_before(layer) - taken + made + copied
+    }
+
     /// A gradient is there from the last reader on, wherever that is, until the layer that made
     /// the value; what goes to another stage leaves at the end, each edge for itself.
     fn gradients_after(&self, prediction: &Prediction<'_>) -> Vec<u64> {

@@ -106,6 +106,7 @@ impl<'a> Tally<'a> {
             self.work(lying.gradients_before(layer) + self.seed_bytes(layer) + takes);
             self.keep(cost.kept_bytes);
             self.free(self.stash_bytes(layer));
+            self.work(lying.gradients_made(self.prediction(), layer));
             if work == Work::B && !self.is_frozen(layer) {
                 // The gradients of the inputs wait until the weights' are done.
                 self.work(lying.gradients_behind(layer) + takes);

@@ -27,6 +27,9 @@ pub(super) struct Surroundings<'a> {
     leaving_bytes: Vec<[u64; 2]>,
     /// Lanes that leave a node, where what is sent stays until it has left.
     leaving: Vec<Vec<Lane>>,
+    /// The largest value of a stage for which several gradients come back: the first two are added
+    /// into a copy, because others may hold them as well.
+    added: Vec<u64>,
 }
 
 /// What travels on a lane.
@@ -65,12 +68,18 @@ impl<'a> Surroundings<'a> {
         let mut messages = BTreeMap::new();
         let mut leaving_bytes = vec![[0; 2]; stages];
         let mut leaving = vec![Vec::new(); layout.nodes().index()];
+        let (mut added, mut comes_back) = (vec![0; stages], BTreeSet::new());
         // A value that goes to several stages is there until it has gone to the last.
         let mut stays = BTreeSet::new();
         for route in layout.routes.iter().rev() {
             let edge = prediction.network.edges()[route.lane.edge.index()];
             let tensor = prediction.shapes[edge.from.index()].outputs[edge.output];
-            let side = usize::from(route.lane.direction == Direction::Backward);
+            let back = route.lane.direction == Direction::Backward;
+            let side = usize::from(back);
+            if back && !comes_back.insert((edge.from, edge.output)) {
+                let added = &mut added[route.to.index()];
+                *added = tensor.bytes().max(*added);
+            }
             let goes = match route.lane.direction {
                 Direction::Forward if !stays.insert((edge.from, edge.output)) => 0,
                 _ => tensor.bytes(),
@@ -101,6 +110,7 @@ impl<'a> Surroundings<'a> {
             messages,
             leaving_bytes,
             leaving,
+            added,
         }
     }
 
@@ -167,6 +177,10 @@ impl Effects<'_> {
             let here = arriving.at(index);
             match action {
                 Action::Compute(compute) => {
+                    if matches!(compute.work, Work::I | Work::B) {
+                        let added = around.added[compute.stage.index()];
+                        see(held + mail + i128::from(added), here);
+                    }
                     let effect = self.stages[compute.stage.index()][at(compute.work)];
                     see(held + effect.most, here);
                     held += effect.rest;

@@ -7,9 +7,10 @@ use crate::partition::{CutCost, Partition, StageCosts};
 use crate::placement::Placement;
 use crate::profile::SizeProfile;
 use crate::schedule::{Action, Lowered, Work};
-use brigade_layer::{LayerIndex, Network, Precision};
+use brigade_layer::{LayerIndex, Network};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Sums over the first layers of a list.
 struct Sums(Vec<f64>);
@@ -38,7 +39,7 @@ pub(super) struct LayerCosts {
     /// For every micro-batch from F to I, and from I to W.
     stash: Sums,
     kept: Sums,
-    crossing: Crossing,
+    crossing: Arc<Crossing>,
 }
 
 impl LayerCosts {
@@ -47,7 +48,7 @@ impl LayerCosts {
         network: &Network,
         size: &SizeProfile,
         states: usize,
-        wire: Precision,
+        crossing: Arc<Crossing>,
         again: &dyn Fn(usize) -> bool,
     ) -> Self {
         let layers = || size.layers.iter().enumerate();
@@ -77,7 +78,7 @@ impl LayerCosts {
             stays: Sums::new(stays),
             stash: Sums::new(layers().map(|(layer, costs)| held(costs.stash_bytes, layer))),
             kept: Sums::new(layers().map(|(_, costs)| costs.kept_bytes as f64)),
-            crossing: Crossing::new(network, size, wire),
+            crossing,
         }
     }
 

@@ -6,9 +6,10 @@ use crate::profile::SizeProfile;
 use brigade_layer::{EdgeId, LayerIndex, Network, Precision};
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, Range};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Values times the cuts that they cross: so many are counted.
-const MOST_CROSSINGS: usize = 1 << 23;
+const MOST_CROSSINGS: usize = 1 << 22;
 
 /// Messages and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -133,6 +134,29 @@ impl Crossing {
     /// What surely goes over a cut from the stage before it to the one behind it.
     pub(super) fn surely(&self, cut: usize) -> Traffic {
         self.surely[cut]
+    }
+}
+
+/// What crosses the cuts of one network: it is kept for the size of micro-batch asked for last,
+/// because it takes as long to work out as there are crossings, and the planner asks often.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crossings(Arc<Mutex<Option<(usize, Arc<Crossing>)>>>);
+
+impl Crossings {
+    /// For micro-batches of this size.
+    pub(super) fn at(
+        &self,
+        network: &Network,
+        size: &SizeProfile,
+        wire: Precision,
+    ) -> Arc<Crossing> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, crossing)) = last.as_ref().filter(|(rows, _)| *rows == size.rows) {
+            return crossing.clone();
+        }
+        let crossing = Arc::new(Crossing::new(network, size, wire));
+        *last = Some((size.rows, crossing.clone()));
+        crossing
     }
 }
 

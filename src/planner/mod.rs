@@ -34,6 +34,7 @@ use crate::plan::Plan;
 use crate::profile::{Profile, SizeProfile};
 use crate::schedule::Times;
 use brigade_layer::{Network, Optimizer};
+use crossing::Crossings;
 use search::{Combination, Tried};
 
 mod advice;
@@ -66,6 +67,7 @@ pub struct Planner<'a> {
     nodes: Vec<NodeSpec>,
     cut_cost: CutCost,
     space: Space,
+    crossings: Crossings,
 }
 
 /// What was found.
@@ -127,6 +129,7 @@ impl<'a> Planner<'a> {
                 .collect(),
             cut_cost: CutCost::default(),
             space: Space::only(config),
+            crossings: Crossings::default(),
             config: config.clone(),
         })
     }

@@ -114,7 +114,8 @@ impl Planner<'_> {
             Recompute::Layers(ranges) => ranges.iter().any(|range| range.contains(&layer)),
             _ => false,
         };
-        LayerCosts::new(self.network, size, states, self.config.wire, &again)
+        let crossing = self.crossings.at(self.network, size, self.config.wire);
+        LayerCosts::new(self.network, size, states, crossing, &again)
     }
 
     /// The lists of a combination, whatever the cuts; none where they depend on costs.

@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,49 @@ pub fn mpirun_with(
     more: &[&str],
     arguments: &str,
 ) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["-k", "5", "90", launcher]);
-    if launcher.starts_with("mpirun") {
-        command.args(["--oversubscribe", "--bind-to", "none"]);
-    }
+    let mut command = limited(launcher);
     command.args(more);
     start_program(&mut command, folder, ranks, arguments);
     command
 }
 
-/// What a launcher is told at the end: how often to start which program, and where.
+/// An example on so many ranks. It was built beside the test: `cargo build --features mpi --example
+/// NAME`.
+pub fn mpirun_example(name: &str, folder: &Path, ranks: usize, arguments: &str) -> Command {
+    let mut command = limited(&launcher());
+    start(&mut command, &example(name), folder, ranks, arguments);
+    command
+}
+
+/// Where an example is that was built with the program.
+pub fn example(name: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_brigade"));
+    let example = program.with_file_name("examples").join(name);
+    let build = format!("cargo build --features mpi --example {name}");
+    assert!(example.exists(), "no {}: {build}", example.display());
+    example
+}
+
+/// A launcher that is ended from outside if it hangs.
+fn limited(launcher: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "90", launcher]);
+    if launcher.starts_with("mpirun") {
+        command.args(["--oversubscribe", "--bind-to", "none"]);
+    }
+    command
+}
+
+/// What a launcher is told at the end: how often to start the program, and where.
 pub fn start_program(launcher: &mut Command, folder: &Path, ranks: usize, arguments: &str) {
+    let program = Path::new(env!("CARGO_BIN_EXE_brigade"));
+    start(launcher, program, folder, ranks, arguments);
+}
+
+fn start(launcher: &mut Command, program: &Path, folder: &Path, ranks: usize, arguments: &str) {
     launcher
-        .args(["-n", &ranks.to_string(), env!("CARGO_BIN_EXE_brigade")])
+        .args(["-n", &ranks.to_string()])
+        .arg(program)
         .args(arguments.split_whitespace())
         .current_dir(folder)
         .env("OMPI_ALLOW_RUN_AS_ROOT", "1")

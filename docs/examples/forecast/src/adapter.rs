@@ -64,7 +64,8 @@ impl LayerSpec for Adapter {
             forward_flops: products,
             input_flops: products,
             weight_flops: products,
-            stash_bytes: x + h,            // x and h
+            stash_bytes: x + h,            // x and h,
+            stashed_inputs: 0b1,           // x as it came
             kept_bytes: 2 * (x + h),       // x and h, dy and dh
             forward_working_bytes: x + h,  // y and h
             backward_working_bytes: x + h, // dx and dh
