@@ -14,20 +14,18 @@ use common::*;
 use std::ops::Range;
 
 const STEPS: usize = 3;
-const SIDES: [usize; 2] = [8, 12];
 
 /// Images with a class for every pixel.
 #[derive(Clone, Debug)]
 struct Pixels {
     rows: usize,
-    sides: [usize; 2],
-    channels: usize,
+    image: [usize; 3],
     classes: u64,
 }
 
 impl Pixels {
     fn random(&self, name: &str) -> (Random, usize) {
-        (Random::named(8, name), self.sides[0] * self.sides[1])
+        (Random::named(8, name), self.image[0] * self.image[1])
     }
 }
 
@@ -37,9 +35,9 @@ impl Data for Pixels {
     }
     fn inputs(&self, step: StepId, rows: Range<usize>) -> Result<Tensors, LayerError> {
         let (random, pixels) = self.random("images");
-        let [height, width] = self.sides;
-        let shape = [rows.len(), height, width, self.channels];
-        let numbers = 0..(pixels * self.channels) as u32;
+        let [height, width, channels] = self.image;
+        let shape = [rows.len(), height, width, channels];
+        let numbers = 0..(pixels * channels) as u32;
         let draw = |row: usize, at| {
             unit_f32(random.words(row as u64, step.get() as u32, at)[0]) * 2.0 - 1.0
         };
@@ -48,7 +46,7 @@ impl Data for Pixels {
     }
     fn targets(&self, step: StepId, rows: Range<usize>) -> Result<Tensors, LayerError> {
         let (random, pixels) = self.random("classes");
-        let [height, width] = self.sides;
+        let [height, width, _] = self.image;
         let shape = [rows.len(), height, width];
         let draw =
             |row: usize, at| random.below(row as u64 + 1000 * step.get(), at, self.classes) as i32;
@@ -60,8 +58,7 @@ impl Data for Pixels {
 /// Two levels and a bottom: 18 layers.
 fn unet(norm: UNetNorm, upsample: UpsampleMode) -> UNet {
     UNet {
-        sides: SIDES,
-        channels: 2,
+        image: [8, 12, 2],
         classes: 3,
         depth: 2,
         width: 4,
@@ -73,8 +70,7 @@ fn unet(norm: UNetNorm, upsample: UpsampleMode) -> UNet {
 fn of(unet: &UNet, rows: usize) -> (Network, Pixels) {
     let data = Pixels {
         rows,
-        sides: unet.sides,
-        channels: unet.channels,
+        image: unet.image,
         classes: unet.classes as u64,
     };
     (unet.network().unwrap(), data)
@@ -138,7 +134,7 @@ fn they_do_not_depend_on_cuts_transport_or_recomputation() {
 #[test]
 fn neither_precision_nor_rounded_messages_let_the_cut_show() {
     let larger = UNet {
-        sides: [16, 16],
+        image: [16, 16, 2],
         width: 24,
         ..unet(UNetNorm::Batch, UpsampleMode::Bilinear)
     };

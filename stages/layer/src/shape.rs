@@ -63,9 +63,7 @@ impl Shape {
 
     /// How many elements: the largest number there is when there are more.
     pub fn elements(&self) -> usize {
-        self.axes()
-            .iter()
-            .fold(1, |n: usize, axis| n.saturating_mul(*axis))
+        product(self.axes())
     }
 
     /// Length of the first axis: the number of samples. 1 for a scalar.
@@ -81,12 +79,12 @@ impl Shape {
     /// The shape seen as a matrix: (all axes but the last, the last).
     pub fn matrix(&self) -> (usize, usize) {
         let leading = &self.axes()[..self.rank().saturating_sub(1)];
-        (leading.iter().product(), self.last())
+        (product(leading), self.last())
     }
 
     /// Elements of one row.
     pub fn row_elements(&self) -> usize {
-        self.axes().iter().skip(1).product()
+        product(self.axes().get(1..).unwrap_or_default())
     }
 
     /// The same shape with another number of rows.
@@ -113,6 +111,12 @@ impl Shape {
             .collect();
         Self::new(&axes)
     }
+}
+
+/// The largest number there is when it is more.
+fn product(axes: &[usize]) -> usize {
+    axes.iter()
+        .fold(1, |all: usize, axis| all.saturating_mul(*axis))
 }
 
 impl<const N: usize> From<[usize; N]> for Shape {
@@ -215,5 +219,21 @@ impl TensorSpec {
 impl fmt::Display for TensorSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.dtype, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing has any number of columns.
+    #[test]
+    fn sizes_of_nothing_are_numbers() {
+        let most = usize::MAX;
+        let shape = Shape::new(&[0, most, most]).unwrap();
+        assert_eq!((shape.elements(), shape.row_elements()), (0, most));
+        assert_eq!(shape.matrix(), (0, most));
+        assert_eq!(Shape::new(&[2, most, 0]).unwrap().row_elements(), 0);
+        assert_eq!(Shape::from([]).row_elements(), 1);
     }
 }

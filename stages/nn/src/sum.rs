@@ -1,8 +1,8 @@
 //! Several tensors added up: where a skip connection ends.
 
-use crate::kernels::bits::words;
+use crate::kernels::bits::{mask, words};
 use crate::kernels::elementwise::add;
-use crate::kernels::join::{add_relu, relu_backward};
+use crate::kernels::join::add_relu;
 use crate::shapes::{element_work, several_inputs};
 use brigade_layer::{
     BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Tensor, TensorMut, TensorSpec, Tensors,
@@ -162,7 +162,7 @@ impl Layer for SumLayer {
         {
             let (mut masked, bits) = (cx.writable::<f32>(dx)?, bits.i32()?);
             let work = element_work("relu", masked.shape().elements(), 1, 2);
-            cx.timed(work, |cx| relu_backward(masked.data(), bits, cx.threads));
+            cx.timed(work, |cx| mask(masked.data(), bits, cx.threads));
             dx = masked.freeze();
         }
         let mut gradients = Tensors::none();

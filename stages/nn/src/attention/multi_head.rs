@@ -185,6 +185,10 @@ impl MultiHeadAttention {
             [rows, keys, width] if rows == batch && width == wide && keys > 0 => keys,
             _ => return refuse("memory", format!("[{batch}, at least 1, {wide}]"), to),
         };
+        // Queries, keys and values together.
+        for length in [length, keys] {
+            Shape::new(&[batch, length, self.width.saturating_mul(3)])?;
+        }
         Ok(Sizes {
             batch,
             length,

@@ -117,10 +117,7 @@ impl Conv2d {
             );
             return Err(LayerError::spec("conv2d", problem));
         }
-        if self.window.kernel.contains(&0) || self.window.stride.contains(&0) {
-            let problem = "sides and strides of a window must be at least 1";
-            return Err(LayerError::spec("conv2d", problem));
-        }
+        self.window.check("conv2d")?;
         Shape::new(self.weight_shape().axes()).map(|_| ())
     }
 
@@ -174,7 +171,7 @@ impl LayerSpec for Conv2d {
             return Cost::default();
         };
         let [x_bytes, y_bytes] = [of.x, of.y].map(|images| images.spec().bytes());
-        let flops = (of.multiplications() as u64).saturating_mul(2);
+        let flops = of.multiplications().saturating_mul(2);
         let bias = self.bias.map_or(0, |_| y_bytes / 4);
         let [forward, input, weight] = of.space().map(|space| 4 * space.of(1) as u64);
         let each = of.space().map(|space| 4 * space.each as u64);
@@ -229,12 +226,12 @@ impl Call {
         space: Space,
         cx: &Ctx<'_>,
     ) -> Result<Self, LayerError> {
-        let flops = (of.multiplications() as u64).saturating_mul(2);
-        let elements = of.x.spec().bytes() + of.y.spec().bytes();
+        let flops = of.multiplications().saturating_mul(2);
+        let bytes = of.x.spec().bytes() + of.y.spec().bytes();
         Ok(Self {
             scratch: cx.f32([space.of(cx.threads)])?,
             shared: space.shared,
-            work: KernelWork::new(kernel, flops, elements),
+            work: KernelWork::new(kernel, flops, bytes),
         })
     }
 

@@ -89,22 +89,33 @@ impl Window {
         self
     }
 
+    /// Whether it is one.
+    ///
+    /// # Errors
+    /// When a side or a stride is 0.
+    pub(crate) fn check(&self, what: &str) -> Result<(), LayerError> {
+        if self.kernel.contains(&0) || self.stride.contains(&0) {
+            let problem = "sides and strides of a window must be at least 1";
+            return Err(LayerError::spec(what, problem));
+        }
+        Ok(())
+    }
+
     /// Height and width of the places in an image of these sides.
     ///
     /// # Errors
-    /// When a side of the window or its stride is 0, or the window is larger than the image.
+    /// When a side of the window or its stride is 0, the window is larger than the image, or the
+    /// image is empty.
     pub(crate) fn places(&self, what: &str, sides: [usize; 2]) -> Result<[usize; 2], LayerError> {
+        self.check(what)?;
         let mut places = [0; 2];
         for axis in 0..2 {
-            let (kernel, stride) = (self.kernel[axis], self.stride[axis]);
-            if kernel == 0 || stride == 0 {
-                let problem = "sides and strides of a window must be at least 1";
-                return Err(LayerError::spec(what, problem));
-            }
-            let padded = self.padding[axis]
-                .saturating_mul(2)
-                .saturating_add(sides[axis]);
-            let Some(room) = padded.checked_sub(kernel) else {
+            // What is beyond any number is no size either.
+            let padded = { self.padding[axis].checked_mul(2) }
+                .filter(|_| sides[axis] > 0)
+                .and_then(|padding| padding.checked_add(sides[axis]));
+            let room = padded.and_then(|padded| padded.checked_sub(self.kernel[axis]));
+            let Some(room) = room else {
                 let ([height, width], [rows, columns]) = (sides, self.kernel);
                 let problem = format!(
                     "a window of {rows} x {columns} with padding {:?} does not fit into an image of \
@@ -113,7 +124,7 @@ impl Window {
                 );
                 return Err(LayerError::spec(what, problem));
             };
-            places[axis] = room / stride + 1;
+            places[axis] = room / self.stride[axis] + 1;
         }
         Ok(places)
     }
@@ -132,5 +143,7 @@ mod tests {
         assert_eq!(of(Window::square(7).padding(3).stride(2), 224), Ok(112));
         assert!(of(Window::square(6), 5).is_err());
         assert!(of(Window::square(2).stride(0), 5).is_err());
+        assert!(of(Window::square(2).padding(1), 0).is_err());
+        assert!(of(Window::square(2).padding(usize::MAX / 2), 5).is_err());
     }
 }

@@ -2,9 +2,9 @@
 
 use super::shape::Images;
 use crate::kernels::resample::{Bilinear, Nearest, Resampling, Sides, Transposed, resample};
-use crate::shapes::{element_work, one_input};
+use crate::shapes::one_input;
 use brigade_layer::{
-    BuildCtx, Cost, Ctx, Layer, LayerError, LayerSpec, Shape, TensorSpec, Tensors,
+    BuildCtx, Cost, Ctx, KernelWork, Layer, LayerError, LayerSpec, Shape, TensorSpec, Tensors,
 };
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,11 @@ impl Upsample {
         let sources = self.mode.sources().pow(2);
         (y.shape().elements() as u64).saturating_mul(2 * sources)
     }
+
+    fn work(&self, (x, y): (Images, Images)) -> KernelWork {
+        let bytes = x.spec().bytes().saturating_add(y.spec().bytes());
+        KernelWork::new(WHAT, self.flops(y), bytes)
+    }
 }
 
 fn along<R: Resampling>(
@@ -151,9 +156,7 @@ impl Layer for UpsampleLayer {
         let images = self.0.check(&[x.spec()])?;
         let mut y = cx.f32(images.1.shape())?;
         let x_data = x.f32()?;
-        let flops = 2 * self.0.mode.sources().pow(2);
-        let work = element_work(WHAT, y.shape().elements(), flops, 1);
-        cx.timed(work, |cx| {
+        cx.timed(self.0.work(images), |cx| {
             self.0
                 .resample(y.data(), x_data, images, (false, cx.threads));
         });
@@ -173,8 +176,7 @@ impl Layer for UpsampleLayer {
         let images = self.0.check(&[TensorSpec::f32(x)])?;
         let mut dx = cx.f32(x)?;
         let dy = dy.f32()?;
-        let flops = 2 * self.0.mode.sources().pow(2);
-        cx.timed(element_work(WHAT, dy.len(), flops, 1), |cx| {
+        cx.timed(self.0.work(images), |cx| {
             self.0.resample(dx.data(), dy, images, (true, cx.threads));
         });
         Ok((dx.freeze().into(), ()))

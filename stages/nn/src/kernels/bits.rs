@@ -1,13 +1,20 @@
 //! One bit an element.
 
-use crate::kernels::parallel::vectorised;
+use crate::kernels::parallel::{In, Out, spread, vectorised};
 
 /// Elements of a word.
-pub(crate) const WORD: usize = 32;
+const WORD: usize = 32;
 
 /// Words for so many elements.
 pub(crate) fn words(elements: usize) -> usize {
     elements.div_ceil(WORD)
+}
+
+/// Elements without a bit become 0.
+pub(crate) fn mask(x: &mut [f32], bits: &[i32], threads: usize) {
+    const WORDS: usize = 128;
+    let (elements, work) = (x.len(), (Out(x, WORDS * WORD), In(bits, WORDS)));
+    spread(threads, elements, work, |(x, bits)| mask_some(x.0, bits.0));
 }
 
 vectorised! {
@@ -21,8 +28,8 @@ vectorised! {
         }
     }
 
-    /// Elements without a bit become 0.
-    pub(crate) fn mask(x: &'a mut [f32], bits: &'a [i32]) {
+    /// Elements without a bit become 0, on this thread.
+    pub(crate) fn mask_some(x: &'a mut [f32], bits: &'a [i32]) {
         for (bits, x) in bits.iter().zip(x.chunks_mut(WORD)) {
             match x.first_chunk_mut::<WORD>() {
                 Some(x) => clear(x, *bits),
@@ -64,7 +71,7 @@ mod tests {
             let mut bits = vec![-1; words(len)];
             pack(&mut bits, &x);
             let mut masked = x.clone();
-            mask(&mut masked, &bits);
+            mask(&mut masked, &bits, 1);
             for (masked, x) in masked.iter().zip(&x) {
                 assert_eq!(*masked, x.max(0.0));
             }

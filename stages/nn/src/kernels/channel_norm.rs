@@ -216,7 +216,7 @@ vectorised! {
         let norm = (norm.of(0), false);
         let blocks = dy.zip(bits.0.chunks(bits.1)).zip(x);
         for (sums, ((dy, bits), x)) in sums.chunks_exact_mut(2 * channels).zip(blocks) {
-            bits::mask(dy, bits);
+            bits::mask_some(dy, bits);
             by_channels!(channels, |channel| sums_of_some(sums, (dy, x), norm, channel));
         }
     }
@@ -335,15 +335,6 @@ pub(crate) fn scale(dx: &mut [f32], norm: Norm<'_>, threads: usize) {
     let (elements, unit) = (dx.len(), BLOCK_PIXELS * norm.weight.len());
     spread(threads, elements, Out(dx, unit), |dx| {
         scale_rows(dx.0, norm)
-    });
-}
-
-/// Elements without a bit become 0.
-pub(crate) fn mask(dy: &mut [f32], bits: &[i32], threads: usize) {
-    let elements = dy.len();
-    let work = (Out(dy, bits::WORD * 128), In(bits, 128));
-    spread(threads, elements, work, |(dy, bits)| {
-        bits::mask(dy.0, bits.0)
     });
 }
 

@@ -1,6 +1,6 @@
 //! Several tensors made one: added up, or side by side.
 
-use crate::kernels::bits::{mask, pack, words};
+use crate::kernels::bits::{pack, words};
 use crate::kernels::parallel::{In, Out, spread, vectorised};
 
 /// Elements of one unit of work: a whole number of words of bits.
@@ -16,12 +16,6 @@ pub(crate) fn add_relu(y: &mut [f32], bits: &mut [i32], x: &[f32], threads: usiz
             pack(bits, y);
         }
     });
-}
-
-/// dy becomes 0 where there is no bit.
-pub(crate) fn relu_backward(dy: &mut [f32], bits: &[i32], threads: usize) {
-    let (elements, work) = (dy.len(), (Out(dy, UNIT), In(bits, words(UNIT))));
-    spread(threads, elements, work, |(dy, bits)| mask(dy.0, bits.0));
 }
 
 vectorised! {
@@ -72,6 +66,7 @@ pub(crate) fn take_columns(x: &mut [f32], y: &[f32], columns: Columns, threads: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::bits::mask;
 
     #[test]
     fn every_element_has_a_bit_of_its_own() {
@@ -80,7 +75,7 @@ mod tests {
             let (mut y, mut bits) = (x.clone(), vec![-1; words(len)]);
             add_relu(&mut y, &mut bits, &x, 1);
             let mut dy = vec![1.0; len];
-            relu_backward(&mut dy, &bits, 1);
+            mask(&mut dy, &bits, 1);
             for i in 0..len {
                 assert_eq!(y[i], (2.0 * x[i]).max(0.0), "{i} of {len}");
                 assert_eq!(dy[i] == 1.0, x[i] > 0.0, "{i} of {len}");

@@ -120,10 +120,10 @@ pub(crate) fn resample<R: Resampling>(
     sides: Sides,
     threads: usize,
 ) {
-    let line = sides.to[1] * sides.channels;
     if y.is_empty() || x.is_empty() {
         return y.fill(0.0);
     }
+    let line = sides.to[1] * sides.channels;
     let (elements, lines) = (x.len().max(y.len()), 0..y.len() / line);
     spread(threads, elements, (Out(y, line), lines), |(y, lines)| {
         resample_lines(y.0, lines, x, along, sides);

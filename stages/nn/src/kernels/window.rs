@@ -83,10 +83,10 @@ pub(crate) fn greatest<N: Number>(
     channels: usize,
     threads: usize,
 ) {
-    let line = slides[1].places * channels;
     if y.is_empty() {
         return;
     }
+    let line = slides[1].places * channels;
     let winners = &mut winners[..y.len()];
     let work = (0..y.len() / line, Out(y, line), Out(winners, line));
     spread(threads, x.len(), work, |(lines, y, winners)| {
@@ -174,10 +174,10 @@ pub(crate) fn greatest_backward<N: Number>(
     channels: usize,
     threads: usize,
 ) {
-    let line = slides[1].pixels * channels;
     if dx.is_empty() {
         return;
     }
+    let line = slides[1].pixels * channels;
     let (elements, lines) = (dx.len(), 0..dx.len() / line);
     spread(threads, elements, (Out(dx, line), lines), |(dx, lines)| {
         greatest_backward_lines(dx.0, lines, (dy, winners), slides, channels);

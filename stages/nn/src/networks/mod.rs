@@ -3,6 +3,7 @@
 mod decoder;
 mod encoder_decoder;
 mod gpt;
+mod images;
 mod llama;
 mod mlp;
 mod resnet;

@@ -1,10 +1,11 @@
 //! Residual networks.
 
 use super::decoder::check_sizes;
+use super::images::{Fan, MOST_CHANNELS, MOST_HALVINGS, check_images, convolution};
 use crate::{
-    Accuracy, BatchNorm2d, Chain, Conv2d, CrossEntropy, GlobalAvgPool2d, Linear, MaxPool2d, Window,
+    Accuracy, BatchNorm2d, Chain, CrossEntropy, GlobalAvgPool2d, Linear, MaxPool2d, Window,
 };
-use brigade_layer::{From, Init, LayerError, Network, NetworkBuilder, TensorSpec};
+use brigade_layer::{From, LayerError, Network, NetworkBuilder, TensorSpec};
 use serde::{Deserialize, Serialize};
 
 /// What comes before the blocks.
@@ -40,7 +41,7 @@ pub enum Stem {
 ///
 /// # Source
 /// He, Zhang, Ren, Sun: "Deep residual learning for image recognition", 2015. The stride of a
-/// bottleneck is in its convolution of 3 x 3, as torchvision has it.
+/// bottleneck is in its convolution of 3 x 3, as torchvision has it, whose are the initial weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResNet {
@@ -70,26 +71,6 @@ impl Default for ResNet {
             stem: Stem::Small,
         }
     }
-}
-
-pub(super) const MOST_SIDE: usize = 1 << 20;
-pub(super) const MOST_CHANNELS: usize = 1 << 20;
-/// Each has images of half the size.
-pub(super) const MOST_GROUPS: usize = 20;
-
-/// Whether images of [height, width, channels] and so many classes are no mistake.
-pub(super) fn check_images(
-    family: &str,
-    [height, width, channels]: [usize; 3],
-    classes: usize,
-) -> Result<(), LayerError> {
-    let sizes = [
-        ("height of images", height, MOST_SIDE),
-        ("width of images", width, MOST_SIDE),
-        ("channels of images", channels, MOST_CHANNELS),
-        ("classes", classes, i32::MAX as usize),
-    ];
-    check_sizes(family, sizes, 0)
 }
 
 /// Channels of a bottleneck's output, as a multiple of those inside.
@@ -134,9 +115,10 @@ impl ResNet {
     pub fn network(&self) -> Result<Network, LayerError> {
         let sizes = [
             ("width", self.width, MOST_CHANNELS),
-            ("number of groups", self.blocks.len(), MOST_GROUPS),
+            ("number of groups", self.blocks.len(), MOST_HALVINGS),
         ];
-        check_sizes("resnet", sizes, self.blocks.iter().sum())?;
+        let blocks = { self.blocks.iter() }.fold(0, |all: usize, more| all.saturating_add(*more));
+        check_sizes("resnet", sizes, blocks)?;
         check_images("resnet", self.image, self.classes)?;
         let mut builder = Network::builder()
             .input(TensorSpec::f32(self.image))
@@ -184,7 +166,7 @@ impl ResNet {
             Stem::Small => Window::square(3).padding(1),
             Stem::Large => Window::square(7).stride(2).padding(3),
         };
-        let conv = convolution([self.image[2], self.width], window);
+        let conv = convolution([self.image[2], self.width], window, Fan::Out);
         let norm = BatchNorm2d::new(self.width).relu();
         let builder = builder
             .layer("conv1", Chain::new("conv1", conv, "bn1", norm))
@@ -197,14 +179,6 @@ impl ResNet {
             ),
         }
     }
-}
-
-/// A convolution as before a normalisation: without a bias.
-pub(super) fn convolution([inputs, outputs]: [usize; 2], window: Window) -> Conv2d {
-    // Kaiming: normal with a variance of 2 over the outputs of a window, as torchvision's.
-    let fan_out = outputs * window.kernel[0] * window.kernel[1];
-    let deviation = (2.0 / fan_out.max(1) as f32).sqrt();
-    (Conv2d::new(inputs, outputs, window).init(Init::Normal(deviation))).without_bias()
 }
 
 /// One residual block.
@@ -246,7 +220,7 @@ impl Block<'_> {
         channels: [usize; 2],
         window: Window,
     ) -> NetworkBuilder {
-        let conv = convolution(channels, window);
+        let conv = convolution(channels, window, Fan::Out);
         let norm = BatchNorm2d::new(channels[1]).relu();
         let names = [format!("conv{number}"), format!("bn{number}")];
         let layer = Chain::new(&names[0], conv, &names[1], norm);
@@ -267,7 +241,8 @@ impl Block<'_> {
         let downsample = format!("{}.downsample", self.key);
         let skip = match self.stride > 1 || inputs != outputs {
             true => {
-                let conv = convolution([inputs, outputs], Window::square(1).stride(self.stride));
+                let window = Window::square(1).stride(self.stride);
+                let conv = convolution([inputs, outputs], window, Fan::Out);
                 let layer = Chain::new("0", conv, "1", BatchNorm2d::new(outputs));
                 let from = From::Layer(self.before);
                 builder = builder.layer_from(&downsample, layer, &[from]);
@@ -275,7 +250,7 @@ impl Block<'_> {
             }
             false => From::Layer(self.before),
         };
-        let conv = convolution([inner, outputs], window);
+        let conv = convolution([inner, outputs], window, Fan::Out);
         let norm = BatchNorm2d::new(outputs).adding().relu();
         let names = [format!("conv{number}"), format!("bn{number}")];
         let layer = Chain::new(&names[0], conv, &names[1], norm).others_pass_first();

@@ -1,9 +1,10 @@
 //! The U-Net.
 
 use super::decoder::check_sizes;
+use super::images::{Fan, MOST_CHANNELS, MOST_HALVINGS, check_images, convolution};
 use crate::{
-    Accuracy, Activation, BatchNorm2d, Chain, Concatenate, Conv2d, CrossEntropy, GroupNorm,
-    MaxPool2d, Upsample, UpsampleMode, Window,
+    Accuracy, Activation, BatchNorm2d, Chain, Concatenate, CrossEntropy, GroupNorm, MaxPool2d,
+    Upsample, UpsampleMode, Window,
 };
 use brigade_layer::{From, Init, LayerError, Network, NetworkBuilder, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -36,27 +37,25 @@ pub enum UNetNorm {
 /// What a level had goes straight to where it is read, whatever lies between.
 ///
 /// # Shapes
-/// One row of images is [height, width, C], C `channels`; one of targets i32 [height, width]; the
-/// output is [B, height, width, V], V `classes`.
+/// One row of x is an image [height, width, channels], one of targets i32 [height, width]; the output
+/// is [N, height, width, classes].
 ///
 /// # Example
 /// ```
 /// use brigade_nn::UNet;
-/// let unet = UNet { sides: [256, 256], channels: 1, classes: 2, ..UNet::default() };
+/// let unet = UNet { image: [256, 256, 1], classes: 2, ..UNet::default() };
 /// assert_eq!(unet.network()?.layers().len(), 32);
 /// # Ok::<(), brigade_layer::LayerError>(())
 /// ```
 ///
 /// # Source
 /// Ronneberger, Fischer, Brox: "U-Net: convolutional networks for biomedical image segmentation",
-/// 2015, with padding as is usual since.
+/// 2015, with padding as is usual since; the initial weights are the paper's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UNet {
-    /// Height and width of the images, multiples of 2^depth: 64 x 64 by default.
-    pub sides: [usize; 2],
-    /// Channels of the images: 3 by default.
-    pub channels: usize,
+    /// Height and width, multiples of 2^depth, and channels of an image: 64, 64, 3 by default.
+    pub image: [usize; 3],
     /// How many classes there are: 2 by default.
     pub classes: usize,
     /// How often images are halved: 4 by default.
@@ -72,8 +71,7 @@ pub struct UNet {
 impl Default for UNet {
     fn default() -> Self {
         Self {
-            sides: [64, 64],
-            channels: 3,
+            image: [64, 64, 3],
             classes: 2,
             depth: 4,
             width: 64,
@@ -83,26 +81,30 @@ impl Default for UNet {
     }
 }
 
-const MOST_SIDE: usize = 1 << 20;
-const MOST_CHANNELS: usize = 1 << 20;
-const MOST_DEPTH: usize = 16;
-
 impl UNet {
-    /// How many parameters it has; running statistics do not count.
+    /// How many parameters it has, of sizes that [`Self::network`] takes; running statistics do not
+    /// count.
     pub fn parameters(&self) -> u64 {
-        let pixels = |inputs: usize, outputs: usize| (9 * inputs * outputs) as u64;
-        let conv = |inputs, outputs| {
-            let others = if self.norm == UNetNorm::None { 1 } else { 2 };
-            pixels(inputs, outputs) + others * outputs as u64
+        // Those of an output: elements of its filter, and what it has beside.
+        let conv = |pixels: u64, [inputs, outputs]: [u64; 2], beside: u64| {
+            let filter = pixels.saturating_mul(inputs).saturating_add(beside);
+            filter.saturating_mul(outputs)
         };
-        let level = |inputs, outputs| conv(inputs, outputs) + conv(outputs, outputs);
-        let mut all = level(self.channels, self.width);
-        for number in 1..=self.depth {
-            let (outer, inner) = (self.width(number - 1), self.width(number));
-            let up = pixels(inner, outer) + outer as u64;
-            all += level(outer, inner) + up + level(2 * outer, outer);
+        let beside = if self.norm == UNetNorm::None { 1 } else { 2 };
+        let level = |inputs, outputs| {
+            let of = [[inputs, outputs], [outputs; 2]];
+            of.map(|channels| conv(9, channels, beside))
+        };
+        let width = |level: usize| (self.width as u64).saturating_mul(1u64 << level);
+        let mut all = level(self.image[2] as u64, width(0)).to_vec();
+        for number in 1..=self.depth.min(MOST_HALVINGS) {
+            let (outer, inner) = (width(number - 1), width(number));
+            all.extend(level(outer, inner));
+            all.push(conv(9, [inner, outer], 1));
+            all.extend(level(outer.saturating_mul(2), outer));
         }
-        all + (self.classes * (self.width + 1)) as u64
+        all.push(conv(1, [width(0), self.classes as u64], 1));
+        all.into_iter().fold(0, u64::saturating_add)
     }
 
     /// The network, ending in cross-entropy over pixels, with accuracy beside it.
@@ -112,9 +114,9 @@ impl UNet {
     /// or channels do not make the groups.
     pub fn network(&self) -> Result<Network, LayerError> {
         self.check()?;
-        let [height, width] = self.sides;
+        let [height, width, _] = self.image;
         let mut builder = Network::builder()
-            .input(TensorSpec::f32([height, width, self.channels]))
+            .input(TensorSpec::f32(self.image))
             .target(TensorSpec::i32([height, width]));
         for level in 0..self.depth {
             builder = self.down(builder, level);
@@ -125,7 +127,7 @@ impl UNet {
         for level in (0..self.depth).rev() {
             builder = self.up(builder, level);
         }
-        let head = convolution(1, self.width, self.classes);
+        let head = convolution([self.width, self.classes], Window::square(1), Fan::In);
         builder
             .layer("head", head.bias(Init::Zeros))
             .loss("loss", CrossEntropy::new())
@@ -135,20 +137,20 @@ impl UNet {
 
     fn check(&self) -> Result<(), LayerError> {
         let sizes = [
-            ("height", self.sides[0], MOST_SIDE),
-            ("width of images", self.sides[1], MOST_SIDE),
-            ("channels", self.channels, MOST_CHANNELS),
-            ("classes", self.classes, i32::MAX as usize),
-            ("depth", self.depth, MOST_DEPTH),
+            ("depth", self.depth, MOST_HALVINGS),
             ("width", self.width, MOST_CHANNELS),
         ];
         check_sizes("unet", sizes, 0)?;
-        let part = 1 << self.depth;
-        if self.sides.iter().any(|side| !side.is_multiple_of(part)) {
-            let ([height, width], depth) = (self.sides, self.depth);
+        check_images("unet", self.image, self.classes)?;
+        let ([height, width, _], part) = (self.image, 1 << self.depth);
+        if [height, width]
+            .iter()
+            .any(|side| !side.is_multiple_of(part))
+        {
             let problem = format!(
-                "images of {height} x {width} cannot be halved {depth} times: make height and \
-                 width multiples of {part}, or the depth less"
+                "images of {height} x {width} cannot be halved {} times: make height and width \
+                 multiples of {part}, or the depth less",
+                self.depth
             );
             return Err(LayerError::spec("unet", problem));
         }
@@ -163,7 +165,7 @@ impl UNet {
     /// Two convolutions, and half the size of what they make.
     fn down(&self, builder: NetworkBuilder, level: usize) -> NetworkBuilder {
         let (inputs, from) = match level {
-            0 => (self.channels, From::Input(0)),
+            0 => (self.image[2], From::Input(0)),
             _ => (self.width(level - 1), From::Previous),
         };
         let [first, second] = [0, 1].map(|number| format!("down.{level}.{number}"));
@@ -179,7 +181,7 @@ impl UNet {
         let (inner, width) = (self.width(level + 1), self.width(level));
         let key = |part: &str| format!("up.{level}.{part}");
         let twice = Upsample::new(2, self.upsample);
-        let narrow = convolution(3, inner, width).bias(Init::Zeros);
+        let narrow = convolution([inner, width], square(), Fan::In).bias(Init::Zeros);
         let skip = format!("down.{level}.1");
         let both = [From::Layer(&skip), From::Previous];
         let builder = builder
@@ -198,7 +200,7 @@ impl UNet {
         outputs: usize,
         from: From<'_>,
     ) -> NetworkBuilder {
-        let conv = convolution(3, inputs, outputs);
+        let conv = convolution([inputs, outputs], square(), Fan::In);
         match self.norm {
             UNetNorm::Batch => {
                 let norm = BatchNorm2d::new(outputs).relu();
@@ -217,12 +219,7 @@ impl UNet {
     }
 }
 
-/// A convolution of so many pixels each way that leaves sizes as they are, without a bias. The
-/// paper's weights: normal, with a variance of 2 / elements of a filter.
-fn convolution(side: usize, inputs: usize, outputs: usize) -> Conv2d {
-    let window = Window::square(side).padding(side / 2);
-    let deviation = (2.0 / (side * side * inputs) as f32).sqrt();
-    Conv2d::new(inputs, outputs, window)
-        .without_bias()
-        .init(Init::Normal(deviation))
+/// What a convolution sees: as many places as there are pixels.
+fn square() -> Window {
+    Window::square(3).padding(1)
 }

@@ -1,10 +1,10 @@
 //! VGG.
 
 use super::decoder::check_sizes;
-use super::resnet::{MOST_CHANNELS, MOST_GROUPS, check_images, convolution};
+use super::images::{Fan, MOST_CHANNELS, MOST_HALVINGS, check_images, convolution};
 use crate::{
-    Accuracy, Activation, BatchNorm2d, Chain, Conv2d, CrossEntropy, Dropout, Flatten, Linear,
-    MaxPool2d, Window,
+    Accuracy, Activation, BatchNorm2d, Chain, CrossEntropy, Dropout, Flatten, Linear, MaxPool2d,
+    Window,
 };
 use brigade_layer::{Init, LayerError, Network, NetworkBuilder, TensorSpec};
 use serde::{Deserialize, Serialize};
@@ -78,11 +78,14 @@ impl Vgg {
     pub fn network(&self) -> Result<Network, LayerError> {
         let [height, width, mut channels] = self.image;
         let sizes = [
-            ("number of groups", self.groups.len(), MOST_GROUPS),
+            ("number of groups", self.groups.len(), MOST_HALVINGS),
             ("hidden", self.hidden, MOST_CHANNELS),
         ];
         check_sizes("vgg", sizes, self.groups.iter().map(Vec::len).sum())?;
         check_images("vgg", self.image, self.classes)?;
+        for channels in self.groups.iter().flatten() {
+            check_sizes("vgg", [("channels", *channels, MOST_CHANNELS)], 0)?;
+        }
         let mut builder = Network::builder()
             .input(TensorSpec::f32(self.image))
             .target(TensorSpec::i32([]));
@@ -115,14 +118,10 @@ impl Vgg {
         number: usize,
         channels: [usize; 2],
     ) -> (NetworkBuilder, usize) {
-        let conv = convolution(channels, Window::square(3).padding(1));
+        let conv = convolution(channels, Window::square(3).padding(1), Fan::Out);
         let key = format!("features.{number}");
         if !self.batch_norm {
-            let conv = Conv2d {
-                bias: Some(Init::Zeros),
-                ..conv
-            };
-            let layer = Chain::new("", conv, "", Activation::Relu);
+            let layer = Chain::new("", conv.bias(Init::Zeros), "", Activation::Relu);
             return (builder.layer(&key, layer), number + 2);
         }
         let norm = BatchNorm2d::new(channels[1]).relu();

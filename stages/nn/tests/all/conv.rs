@@ -161,6 +161,16 @@ fn scratch_of_threads_is_counted() {
     assert!(peak <= cost.backward_working_bytes + 2 * cost.thread_bytes + gradients);
 }
 
+/// More operations than any number says.
+#[test]
+fn costs_of_the_largest_sizes_are_numbers() {
+    let side = 1 << 21;
+    let spec = Conv2d::new(1, 16, Window::square(side).padding(side / 2));
+    let x = TensorSpec::f32([1, side, side, 1]);
+    spec.outputs(&[x]).unwrap();
+    assert_eq!(spec.cost(&[x]).forward_flops, u64::MAX);
+}
+
 #[test]
 fn starts_as_pytorch_does() {
     let bound = |spec: &Conv2d| spec.init;
@@ -224,6 +234,11 @@ fn what_does_not_fit_says_what_would() {
         let text = spec.outputs(&[x]).unwrap_err().to_string();
         assert!(text.contains(expected), "{text}");
     }
+    let far = Conv2d::new(3, 4, square(3).padding(usize::MAX));
+    let text = far.outputs(&[image(3)]).unwrap_err().to_string();
+    assert!(text.contains("does not fit"), "{text}");
+    let empty = TensorSpec::f32([2, 0, 5, 3]);
+    assert!(Conv2d::new(3, 4, square(3)).outputs(&[empty]).is_err());
     let huge = Conv2d::new(1 << 20, 1 << 20, Window::square(1 << 10));
     assert!(huge.build(&BuildCtx::new(&Pool::default(), 1, "")).is_err());
     let two = [image(3), image(3)];

@@ -329,6 +329,15 @@ fn what_does_not_fit_is_refused() {
     }
 }
 
+/// Keys that no number counts, of inputs that are not that large.
+#[test]
+fn the_largest_sizes_are_refused() {
+    let cross = MultiHeadAttention::new(1 << 40, 1).memory(1);
+    let inputs = [[1, 1, 1 << 40], [1, 1 << 40, 1]].map(TensorSpec::f32);
+    let text = cross.outputs(&inputs).unwrap_err().to_string();
+    assert!(text.contains("elements"), "{text}");
+}
+
 #[test]
 fn ids_that_do_not_fit_are_refused_while_running() {
     let spec = MultiHeadAttention::new(12, 3).padding(0);

@@ -2,7 +2,7 @@
 
 use crate::bench::{How, PLAIN, ids, pass, wave};
 use brigade_layer::{LayerError, Network, TensorSpec};
-use brigade_nn::{Activation, CrossEntropy, Gpt, MeanSquaredError, Mlp};
+use brigade_nn::{Activation, CrossEntropy, Gpt, MeanSquaredError, Mlp, ResNet, UNet, Vgg};
 use std::collections::BTreeMap;
 
 /// Shapes of the parameters by key, a shared one once.
@@ -191,4 +191,40 @@ fn configurations_are_data() {
     assert!(serde_json::from_str::<Gpt>(r#"{"depth": 3}"#).is_err());
     let mlp: Mlp = serde_json::from_str(r#"{"widths": [2, 2], "activation": "relu"}"#).unwrap();
     assert_eq!(mlp, Mlp::new([2, 2]).activation(Activation::Relu));
+}
+
+#[test]
+fn networks_of_images_that_cannot_be_say_what_is_wrong() {
+    let problem = |network: Result<Network, LayerError>| network.unwrap_err().to_string();
+    let resnet = |image| ResNet::resnet18(image, 10);
+    let blocks = |blocks| ResNet {
+        blocks,
+        ..ResNet::default()
+    };
+    let groups = |groups| Vgg {
+        groups,
+        ..Vgg::vgg16([32, 32, 3], 10)
+    };
+    let most = usize::MAX;
+    for (network, named) in [
+        (resnet([0, 32, 3]).network(), "height of images is 0"),
+        (resnet([32, 32, most]).network(), "channels of images"),
+        (ResNet::resnet50([32, 32, 3], 0).network(), "classes is 0"),
+        (blocks(vec![most, 2]).network(), "the most is"),
+        (blocks(vec![1; 21]).network(), "number of groups is 21"),
+        (Vgg::vgg16([16, 32, 3], 10).network(), "use larger images"),
+        (groups(vec![vec![8, most]]).network(), "channels is"),
+        (groups(vec![vec![0]]).network(), "channels is 0"),
+        (groups(vec![]).network(), "number of groups is 0"),
+    ] {
+        let text = problem(network);
+        assert!(text.contains(named), "{named}: {text}");
+    }
+    let unet = UNet {
+        width: most,
+        depth: most,
+        ..UNet::default()
+    };
+    assert_eq!(unet.parameters(), u64::MAX);
+    assert!(problem(unet.network()).contains("depth is"));
 }

@@ -201,6 +201,8 @@ fn what_does_not_fit_is_refused() {
     refused(&max(Window::square(7)), image, "7 x 7");
     refused(&max(Window::square(2).stride(0)), image, "at least 1");
     refused(&max(Window::square(3).padding(2)), image, "more than half");
+    let empty = TensorSpec::f32([2, 0, 5, 3]);
+    refused(&max(Window::square(2).padding(1)), empty, "does not fit");
     refused(
         &max(Window::square(1 << 40).padding(1 << 39)),
         image,
@@ -209,7 +211,6 @@ fn what_does_not_fit_is_refused() {
     refused(&Upsample::new(0, UpsampleMode::Nearest), image, "factor");
     let far = Upsample::new(usize::MAX, UpsampleMode::Bilinear);
     refused(&far, image, "elements");
-    let empty = TensorSpec::f32([2, 0, 5, 3]);
     refused(&GlobalAvgPool2d, empty, "one pixel");
     refused(&Flatten, TensorSpec::f32([]), "[rows, ..]");
     refused(&Flatten, TensorSpec::i32([2, 2]), "f32");

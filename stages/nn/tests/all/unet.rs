@@ -132,8 +132,7 @@ fn check(name: &str, unet: UNet) {
 
 fn small(norm: UNetNorm) -> UNet {
     UNet {
-        sides: [6, 4],
-        channels: 2,
+        image: [6, 4, 2],
         classes: 3,
         depth: 1,
         width: 4,
@@ -145,7 +144,7 @@ fn small(norm: UNetNorm) -> UNet {
 #[test]
 fn unets_compute_what_they_compute_in_pytorch() {
     let larger = UNet {
-        sides: [8, 12],
+        image: [8, 12, 2],
         depth: 2,
         upsample: UpsampleMode::Bilinear,
         ..small(UNetNorm::Batch)
@@ -161,7 +160,7 @@ fn the_number_of_parameters_is_that_of_the_network() {
         for norm in [UNetNorm::Batch, UNetNorm::Group(2), UNetNorm::None] {
             let unet = UNet {
                 depth,
-                sides: [16, 32],
+                image: [16, 32, 2],
                 ..small(norm)
             };
             let network = unet.network().unwrap();
@@ -223,7 +222,7 @@ fn a_mistake_is_named() {
             depth: 70,
             ..usual()
         },
-        "between 1 and 16",
+        "between 1 and 20",
     );
     refused(
         UNet {
@@ -241,17 +240,17 @@ fn a_mistake_is_named() {
     );
     refused(
         UNet {
-            sides: [0, 4],
+            image: [0, 4, 2],
             ..usual()
         },
-        "height is 0",
+        "height of images is 0",
     );
     refused(small(UNetNorm::Group(3)), "3 groups");
 }
 
 #[test]
 fn it_is_plain_data() {
-    let text = r#"{"sides": [32, 32], "norm": {"group": 8}, "upsample": "bilinear"}"#;
+    let text = r#"{"image": [32, 32, 1], "norm": {"group": 8}, "upsample": "bilinear"}"#;
     let unet: UNet = serde_json::from_str(text).unwrap();
     assert_eq!(unet.norm, UNetNorm::Group(8));
     assert_eq!((unet.upsample, unet.width), (UpsampleMode::Bilinear, 64));

@@ -201,7 +201,7 @@ impl BatchNorm2dLayer {
             return Ok(dy);
         };
         let mut masked = cx.writable::<f32>(dy)?;
-        channel_norm::mask(masked.data(), bits.i32()?, cx.threads);
+        bits::mask(masked.data(), bits.i32()?, cx.threads);
         Ok(masked.freeze())
     }
 }

@@ -11,7 +11,7 @@ pub use max::{MaxPool2d, MaxPool2dLayer};
 use super::{Window, shape::Images};
 use crate::kernels::window::Slide;
 use crate::shapes::one_input;
-use brigade_layer::{LayerError, TensorSpec};
+use brigade_layer::{LayerError, Shape, TensorSpec};
 
 /// A window over images: the images, those that are made of them, and how it slides.
 struct Pooling {
@@ -49,9 +49,11 @@ impl Pooling {
             pixels: x.sides[axis],
             places: places[axis],
         };
+        let y = Images { sides: places, ..x };
+        Shape::new(y.shape().axes())?;
         Ok(Self {
             x,
-            y: Images { sides: places, ..x },
+            y,
             slides: [slide(0), slide(1)],
         })
     }

@@ -5,6 +5,7 @@
 //! through the tap, times the tap's weight. So every element is summed in one order, by one thread.
 
 use super::{Convolution, Space, With, channels, group, most_space, multiply, spread};
+use crate::images::Window;
 use crate::kernels::parallel::Out;
 use crate::kernels::product::{Onto, Product};
 use brigade_layer::Precision;
@@ -37,12 +38,9 @@ pub(super) fn gradient(of: &Convolution, dx: &mut [f32], factors: [&[f32]; 2], w
     spread(threads, blocks, with.each, &|(blocks, dx), scratch| {
         for (block, dx) in blocks.zip(dx.0.chunks_mut(lines * line)) {
             let own = block * lines..block * lines + dx.len() / line;
-            for residue in (0..of.window.stride[0]).flat_map(|row| {
-                let columns = 0..of.window.stride[1];
-                columns.map(move |column| [row, column])
-            }) {
-                let how = (precision, residue, factors);
-                class_of_block(of, dx, own.clone(), how, scratch);
+            for class in Class::all(of) {
+                let how = (precision, class, factors);
+                class_of_block(dx, own.clone(), how, scratch);
             }
         }
     });
@@ -50,14 +48,13 @@ pub(super) fn gradient(of: &Convolution, dx: &mut [f32], factors: [&[f32]; 2], w
 
 /// The pixels of these lines whose place, padding included, is this modulo the stride.
 fn class_of_block(
-    of: &Convolution,
     dx: &mut [f32],
     lines: Range<usize>,
-    (precision, residue, [dy, weight]): (Precision, [usize; 2], [&[f32]; 2]),
+    (precision, class, [dy, weight]): (Precision, Class<'_>, [&[f32]; 2]),
     scratch: &mut [f32],
 ) {
+    let of = class.of;
     let ([_, most], [inputs, outputs]) = (block(of), of.group_channels());
-    let class = Class { of, residue };
     let count = class.pixels(lines.clone()).count();
     if count == 0 {
         return;
@@ -103,16 +100,27 @@ fn class_of_block(
 }
 
 /// Pixels that are seen through the same taps.
+#[derive(Clone, Copy)]
 struct Class<'a> {
     of: &'a Convolution,
-    residue: [usize; 2],
+    /// Line and column of the first one of an image.
+    first: [usize; 2],
 }
 
-impl Class<'_> {
+impl<'a> Class<'a> {
+    /// Those that have pixels.
+    fn all(of: &'a Convolution) -> impl Iterator<Item = Self> {
+        let [lines, columns] = [0, 1].map(|axis| of.window.stride[axis].min(of.x.sides[axis]));
+        (0..lines * columns).map(move |number| Self {
+            of,
+            first: [number / columns, number % columns],
+        })
+    }
+
     /// [line, column] of each, of these lines of all images.
-    fn pixels(&self, lines: Range<usize>) -> impl Iterator<Item = [usize; 2]> {
+    fn pixels(&self, lines: Range<usize>) -> impl Iterator<Item = [usize; 2]> + use<> {
         let [height, width] = self.of.x.sides;
-        let [first_line, first] = [0, 1].map(|axis| self.first(axis));
+        let [first_line, first] = self.first;
         let [down, along] = self.of.window.stride;
         lines
             .filter(move |line| (line % height) % down == first_line)
@@ -122,16 +130,14 @@ impl Class<'_> {
             })
     }
 
-    /// The first place along an axis.
-    fn first(&self, axis: usize) -> usize {
-        let (stride, padding) = (self.of.window.stride[axis], self.of.window.padding[axis]);
-        (self.residue[axis] + stride - padding % stride) % stride
-    }
-
     /// The taps that see them.
-    fn taps(&self) -> impl Iterator<Item = [usize; 2]> {
+    fn taps(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
         let [[height, width], [down, along]] = [self.of.window.kernel, self.of.window.stride];
-        let [first, first_column] = self.residue;
+        let Window {
+            stride, padding, ..
+        } = self.of.window;
+        let [first, first_column] =
+            [0, 1].map(|axis| (self.first[axis] + padding[axis]) % stride[axis]);
         let lines = (first..height).step_by(down);
         lines.flat_map(move |line| {
             let columns = (first_column..width).step_by(along);

@@ -24,7 +24,7 @@ fn piece(of: &Convolution) -> [usize; 2] {
     let [inputs, _] = of.group_channels();
     let taps = (COLUMNS / inputs.max(1)).clamp(1, of.taps());
     let rows = (ELEMENTS / (taps * inputs).max(1)) / 32 * 32;
-    [rows.clamp(32, ROWS).min(of.y.pixels()), taps]
+    [rows.clamp(32, ROWS).min(of.y.pixels().max(1)), taps]
 }
 
 /// What y and dw take.
@@ -103,6 +103,9 @@ pub(super) fn weight_gradient(
     let ([rows, at_once], [inputs, outputs]) = (piece(of), of.group_channels());
     let shape = (of.y.channels, of.columns());
     let mut dw = ArrayViewMut2::from_shape(shape, dw).expect("a weight's gradient");
+    if of.y.pixels() == 0 && onto == Onto::Nothing {
+        dw.fill(0.0);
+    }
     for number in 0..of.groups {
         let filters = group(number, outputs);
         for start in (0..of.taps()).step_by(at_once) {
@@ -151,44 +154,47 @@ fn lower_on<'a>(
     let shape = (pixels.len(), columns);
     let to = &mut to[..pixels.len() * columns];
     let (elements, work) = (to.len(), (pixels, Out(&mut *to, columns)));
+    let first_channel = number * of.group_channels()[0];
     spread_elements(threads, elements, work, |(pixels, to)| {
-        let first_channel = number * of.group_channels()[0];
-        for (pixel, row) in pixels.zip(to.0.chunks_exact_mut(columns)) {
-            lower_pixel(of, row, x, pixel, (taps.clone(), first_channel));
+        let (mut rest, mut pixel, along) = (to.0, pixels.start, of.y.sides[1]);
+        while pixel < pixels.end {
+            let (line, place) = (pixel / along, pixel % along);
+            let end = pixels.end.min(pixel + along - place);
+            let (rows, others) = rest.split_at_mut((end - pixel) * columns);
+            lower_line(of, rows, x, [line, place], (taps.clone(), first_channel));
+            (rest, pixel) = (others, end);
         }
     });
     ArrayView2::from_shape(shape, to).expect("rows of columns")
 }
 
-fn lower_pixel(
+/// Rows of neighbouring places on one line of y, from this place on.
+fn lower_line(
     of: &Convolution,
-    row: &mut [f32],
+    rows: &mut [f32],
     x: &[f32],
-    pixel: usize,
+    [line, place]: [usize; 2],
     (taps, first_channel): (Range<usize>, usize),
 ) {
     let (inputs, width) = (of.group_channels()[0], of.window.kernel[1]);
-    let ([height, columns], [_, x_columns]) = (of.y.sides, of.x.sides);
-    let (line, place) = (pixel / columns, pixel % columns);
-    let (image, line) = (line / height, line % height);
-    let mut rest = row;
+    let (image, line) = (line / of.y.sides[0], line % of.y.sides[0]);
     let mut tap = taps.start;
     while tap < taps.end {
         let from = tap % width;
         let until = width.min(from + taps.end - tap);
-        let (run, others) = rest.split_at_mut((until - from) * inputs);
-        let seen = of.seen(line, tap / width, 0).then(|| {
-            let line = line * of.window.stride[0] + tap / width - of.window.padding[0];
-            (image * of.x.sides[0] + line) * x_columns
-        });
-        match seen {
-            None => run.fill(0.0),
+        let own = span(tap - taps.start..tap - taps.start + until - from, inputs);
+        let rows = rows.chunks_exact_mut(taps.len() * inputs);
+        let runs = rows.map(|row| &mut row[own.clone()]).zip(place..);
+        match of.seen_line(line, tap / width) {
+            None => runs.for_each(|(run, _)| run.fill(0.0)),
             Some(line) => {
-                let line = &x[span(line..line + x_columns, of.x.channels)];
-                lower_run(of, run, line, place, (from..until, first_channel));
+                let line = image * of.x.sides[0] + line;
+                let line = &x[span(line..line + 1, of.x.sides[1] * of.x.channels)];
+                let own = (from..until, first_channel);
+                runs.for_each(|(run, place)| lower_run(of, run, line, place, own.clone()));
             }
         }
-        (rest, tap) = (others, tap + until - from);
+        tap += until - from;
     }
 }
 
@@ -202,9 +208,14 @@ fn lower_run(
 ) {
     let (inputs, all) = (of.group_channels()[0], of.x.channels);
     let first = place * of.window.stride[1];
-    let padding = of.window.padding[1];
+    let (padding, columns) = (of.window.padding[1], of.x.sides[1]);
+    let within = first + taps.start >= padding && first + taps.end <= padding + columns;
+    if within && inputs == all {
+        let at = (first + taps.start - padding) * all;
+        return run.copy_from_slice(&line[at..at + run.len()]);
+    }
     let inside = |column: usize| column.saturating_sub(first).clamp(taps.start, taps.end);
-    let [from, until] = [inside(padding), inside(padding + of.x.sides[1])];
+    let [from, until] = [inside(padding), inside(padding + columns)];
     let (before, rest) = run.split_at_mut((from - taps.start) * inputs);
     let (seen, after) = rest.split_at_mut((until - from) * inputs);
     before.fill(0.0);
@@ -213,19 +224,16 @@ fn lower_run(
         return;
     }
     let line = &line[(first + from - padding) * all + first_channel..];
-    if inputs == all {
-        return seen.copy_from_slice(&line[..seen.len()]);
-    }
     for (to, from) in seen.chunks_exact_mut(inputs).zip(line.chunks(all)) {
         to.copy_from_slice(&from[..inputs]);
     }
 }
 
 impl Convolution {
-    /// Whether this tap of the window, at this place along the axis, lies within the image.
-    fn seen(&self, place: usize, tap: usize, axis: usize) -> bool {
-        let at = place * self.window.stride[axis] + tap;
-        let padding = self.window.padding[axis];
-        (padding..padding + self.x.sides[axis]).contains(&at)
+    /// The line of an image that a line of the window sees at this place, if there is one.
+    fn seen_line(&self, place: usize, tap: usize) -> Option<usize> {
+        let line = place * self.window.stride[0] + tap;
+        let line = line.checked_sub(self.window.padding[0])?;
+        (line < self.x.sides[0]).then_some(line)
     }
 }

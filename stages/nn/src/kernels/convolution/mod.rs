@@ -25,7 +25,7 @@ mod tests;
 mod winograd;
 
 /// Multiplications below which another thread costs more than it brings.
-const GRAIN: usize = 1 << 19;
+const GRAIN: u64 = 1 << 19;
 
 /// A window of O filters that slides over images of I channels, which may be cut into groups:
 /// filters of a group see the channels of that group.
@@ -136,9 +136,10 @@ impl Convolution {
         }
     }
 
-    /// Multiplications.
-    pub(crate) fn multiplications(&self) -> usize {
-        self.y.pixels() * self.y.channels * self.columns()
+    /// Multiplications, or the largest number there is when there are more.
+    pub(crate) fn multiplications(&self) -> u64 {
+        let elements = self.y.pixels() * self.y.channels;
+        (elements as u64).saturating_mul(self.columns() as u64)
     }
 
     /// Places within a window.
@@ -158,8 +159,8 @@ impl Convolution {
 
     /// The threads that pay.
     fn threads(&self, with: &With<'_>) -> usize {
-        with.threads
-            .clamp(1, (self.multiplications() / GRAIN).max(1))
+        let pays = usize::try_from(self.multiplications() / GRAIN).unwrap_or(usize::MAX);
+        with.threads.clamp(1, pays.max(1))
     }
 }
 

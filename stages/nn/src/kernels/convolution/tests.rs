@@ -182,12 +182,29 @@ fn strides_and_paddings_may_differ_along_the_axes() {
         Precision::F32,
         5e-7,
     );
+    // So far that most classes of pixels are not there.
+    (window.stride, window.padding) = ([1 << 61, 1 << 40], [1 << 61, 1 << 40]);
+    let far = convolution([2, 3, 2, 4], 6, window, 2);
+    assert_eq!(far.y.sides, [3, 3]);
+    check(&far, Precision::F32, 5e-7);
     (window.stride, window.padding) = ([1, 4], [2, 1]);
     check(
         &convolution([3, 8, 9, 4], 6, window, 2),
         Precision::F32,
         5e-7,
     );
+}
+
+/// Gradients of a weight that no image has seen are 0.
+#[test]
+fn no_images_are_no_trouble() {
+    for window in [Window::square(1), Window::square(3).padding(1)] {
+        let of = convolution([0, 5, 7, 6], 4, window, 2);
+        let weight = numbers(4 * of.columns(), 0.97);
+        let found = ours(&of, [&[], &weight, &[]], &[0.0; 4], (Precision::F32, 2));
+        assert!(found[0].is_empty() && found[1].is_empty());
+        assert!(found[2].iter().all(|dw| *dw == 0.0), "{window:?}");
+    }
 }
 
 /// Blocks end within images, columns are lowered in several pieces, gradients of several lines.

@@ -137,7 +137,7 @@ const fn columns_kept(inner: usize) -> usize {
 /// line), so that products of most shapes take the very buffer that the one before has left in the
 /// caches.
 pub(crate) fn space([m, n, k]: [usize; 3]) -> usize {
-    let inner = k.min(INNER);
+    let inner = k.clamp(1, INNER);
     let (most, kept) = (rows_at_once(inner), columns_kept(inner));
     let (rows, columns) = (m.next_multiple_of(32), n.next_multiple_of(32));
     let packed = if worth_cutting([m, n, k]) {
