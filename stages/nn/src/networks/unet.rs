@@ -37,8 +37,8 @@ pub enum UNetNorm {
 /// What a level had goes straight to where it is read, whatever lies between.
 ///
 /// # Shapes
-/// One row of x is an image [height, width, channels], one of targets i32 [height, width]; the output
-/// is [N, height, width, classes].
+/// One row of x is an image [height, width, channels], one of targets i32 [height, width]; the
+/// output is [N, height, width, classes].
 ///
 /// # Example
 /// ```
