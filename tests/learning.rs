@@ -78,8 +78,7 @@ fn a_resnet_reads_digits() {
 #[test]
 fn a_unet_finds_shapes() {
     let unet = UNet {
-        sides: [SIDE, SIDE],
-        channels: 1,
+        image: [SIDE, SIDE, 1],
         classes: CLASSES,
         width: 8,
         depth: 2,

@@ -24,8 +24,7 @@ const SHOWN: usize = 8;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or("shapes.png".into());
     let unet = UNet {
-        sides: [SIDE, SIDE],
-        channels: 1,
+        image: [SIDE, SIDE, 1],
         classes: CLASSES,
         width: 16,
         depth: 2,
