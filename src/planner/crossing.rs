@@ -140,7 +140,10 @@ impl Crossing {
 /// What crosses the cuts of one network: it is kept for the size of micro-batch asked for last,
 /// because it takes as long to work out as there are crossings, and the planner asks often.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crossings(Arc<Mutex<Option<(usize, Arc<Crossing>)>>>);
+pub(super) struct Crossings(Arc<Mutex<Last>>);
+
+/// Rows of a micro-batch, and what crosses then.
+type Last = Option<(usize, Arc<Crossing>)>;
 
 impl Crossings {
     /// For micro-batches of this size.
