@@ -133,7 +133,7 @@ impl<'a> Output<'a> {
 /// What people should look at, though all goes on.
 pub(super) fn warn(line: &str) {
     // Where it cannot be printed, nobody reads it.
-    let _ = writeln!(io::stderr(), "warning: {line}");
+    let _ = io::stderr().write_all(format!("warning: {line}\n").as_bytes());
 }
 
 /// What comes from files, without what a terminal would take for commands.

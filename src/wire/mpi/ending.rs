@@ -66,12 +66,10 @@ impl Courier<'_> {
     }
 
     pub(super) fn abort(&mut self, why: &str) {
-        // Whoever is to read it may have gone.
-        let _ = writeln!(
-            std::io::stderr(),
-            "error: rank {} ends the job: {why}",
-            self.rank
-        );
+        // At once, so that lines of several ranks do not run into each other. Whoever is to read it
+        // may have gone.
+        let line = format!("error: rank {} ends the job: {why}\n", self.rank);
+        let _ = std::io::stderr().write_all(line.as_bytes());
         self.flags.enter(Phase::Aborting);
         self.mpi.abort();
         std::process::abort();
