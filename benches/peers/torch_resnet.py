@@ -1,4 +1,4 @@
-"""ResNet-18 for images of 32 x 32 in PyTorch, in parts: what `torch_train.py` trains with `--family resnet18`.
+"""ResNet-18 for images of 32 x 32 in PyTorch, in parts: `torch_train.py --family resnet18`.
 
 The network is torchvision's with the stem for small images: a convolution of 3 x 3, no pooling.
 """
@@ -23,6 +23,7 @@ def build(options, blocks, first, last):
     class Block(nn.Module):
         def __init__(self, number):
             super().__init__()
+            torch.manual_seed(10 + number)
             outputs = WIDTHS[number]
             inputs = WIDTHS[max(number - 1, 0)]
             stride = 1 if inputs == outputs else 2
@@ -44,10 +45,13 @@ def build(options, blocks, first, last):
     class Part(nn.Module):
         def __init__(self):
             super().__init__()
+            # Weights follow from the place of a layer alone, so that every mode starts alike.
+            torch.manual_seed(1)
             if first:
                 self.conv1 = convolution(COLOURS, WIDTHS[0], 3)
                 self.bn1 = nn.BatchNorm2d(WIDTHS[0])
             self.blocks = nn.ModuleList(Block(number) for number in blocks)
+            torch.manual_seed(2)
             if last:
                 self.fc = nn.Linear(WIDTHS[-1], CLASSES)
 
@@ -66,7 +70,6 @@ def build(options, blocks, first, last):
             # What goes to another stage is contiguous there.
             return y if last else y.contiguous()
 
-    torch.manual_seed(1)
     part = Part()
     return part.to(memory_format=torch.channels_last) if options.channels_last else part
 
