@@ -9,7 +9,7 @@ mod translations;
 
 use brigade::layer::{Network, Precision, TensorSpec};
 use brigade::nn::EncoderDecoder;
-use brigade::{Config, Cuts, Generation, Recompute, ScheduleKind, Trainer, Transport, nn};
+use brigade::{Config, Cuts, Generation, ScheduleKind, Trainer, nn};
 use common::precisions::from_any_pipeline;
 use common::*;
 use std::ops::ControlFlow;
@@ -47,42 +47,15 @@ fn weights_losses_and_norms_do_not_depend_on_nodes_schedule_or_threads() {
     for tied in [true, false] {
         let (network, data) = small_network(tied);
         assert_eq!(network.layers().len(), 14);
-        let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
-        let one = train(&network, &one, STEPS, &data);
-        for schedule in ScheduleKind::ALL {
-            let mut tried = 0;
-            for (nodes, threads) in [(1, 2), (2, 1), (3, 1), (4, 2), (7, 1), (14, 1)] {
-                let config = with(nodes, schedule, Cuts::Balanced, threads);
-                if is_legal(&network, &config) {
-                    let found = train(&network, &config, STEPS, &data);
-                    assert_eq!(found, one, "{schedule} on {nodes} nodes, {threads} threads");
-                    tried += 1;
-                }
-            }
-            assert!(tried >= 2, "{schedule}: {tried}");
-        }
+        let pairs = [(1, 2), (2, 1), (3, 1), (4, 2), (7, 1), (14, 1)];
+        independence::of_nodes_and_threads(&network, (&data, STEPS), &pairs);
     }
 }
 
 #[test]
 fn they_do_not_depend_on_cuts_transport_or_recomputation() {
     let (network, data) = small_network(true);
-    let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
-    let one = train(&network, &one, STEPS, &data);
-    for cut in 1..network.layers().len() {
-        for (transport, recompute) in [
-            (Transport::Local, Recompute::Always),
-            (Transport::Encoded, Recompute::Never),
-        ] {
-            let config = Config {
-                transport,
-                recompute: recompute.clone(),
-                ..with(2, ScheduleKind::OneFOneB, Cuts::Before(vec![cut]), 1)
-            };
-            let found = train(&network, &config, STEPS, &data);
-            assert_eq!(found, one, "cut before {cut}, {transport:?}, {recompute:?}");
-        }
-    }
+    independence::of_cuts_transport_and_recomputation(&network, (&data, STEPS));
 }
 
 /// Heads that are computed in every way there is here.

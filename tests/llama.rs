@@ -6,7 +6,6 @@ mod common;
 
 use brigade::layer::{Network, Precision};
 use brigade::nn::{Llama, Rotary, RotaryScaling};
-use brigade::{Config, Cuts, Recompute, ScheduleKind, Transport};
 use common::precisions::from_any_pipeline;
 use common::*;
 
@@ -46,42 +45,15 @@ fn weights_losses_and_norms_do_not_depend_on_nodes_schedule_or_threads() {
     for tied in [true, false] {
         let (network, data) = llama(tied);
         assert_eq!(network.layers().len(), 8);
-        let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
-        let one = train(&network, &one, STEPS, &data);
-        for schedule in ScheduleKind::ALL {
-            let mut tried = 0;
-            for (nodes, threads) in [(1, 2), (2, 1), (3, 1), (4, 2), (8, 1)] {
-                let config = with(nodes, schedule, Cuts::Balanced, threads);
-                if is_legal(&network, &config) {
-                    let found = train(&network, &config, STEPS, &data);
-                    assert_eq!(found, one, "{schedule} on {nodes} nodes, {threads} threads");
-                    tried += 1;
-                }
-            }
-            assert!(tried >= 2, "{schedule}: {tried}");
-        }
+        let pairs = [(1, 2), (2, 1), (3, 1), (4, 2), (8, 1)];
+        independence::of_nodes_and_threads(&network, (&data, STEPS), &pairs);
     }
 }
 
 #[test]
 fn they_do_not_depend_on_cuts_transport_or_recomputation() {
     let (network, data) = llama(true);
-    let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
-    let one = train(&network, &one, STEPS, &data);
-    for cut in 1..network.layers().len() {
-        for (transport, recompute) in [
-            (Transport::Local, Recompute::Always),
-            (Transport::Encoded, Recompute::Never),
-        ] {
-            let config = Config {
-                transport,
-                recompute: recompute.clone(),
-                ..with(2, ScheduleKind::OneFOneB, Cuts::Before(vec![cut]), 1)
-            };
-            let found = train(&network, &config, STEPS, &data);
-            assert_eq!(found, one, "cut before {cut}, {transport:?}, {recompute:?}");
-        }
-    }
+    independence::of_cuts_transport_and_recomputation(&network, (&data, STEPS));
 }
 
 /// Heads that are computed in every way there is here.

@@ -56,30 +56,16 @@ fn resnet() -> Network {
 
 #[test]
 fn weights_losses_and_norms_do_not_depend_on_nodes_schedule_or_threads() {
+    let pairs = [(1, 2), (2, 1), (3, 1), (4, 2), (6, 1)];
+    independence::of_nodes_and_threads(&resnet(), (&Images, STEPS), &pairs);
+}
+
+#[test]
+fn they_do_not_depend_on_cuts_transport_or_recomputation() {
     let network = resnet();
+    independence::of_cuts_transport_and_recomputation(&network, (&Images, STEPS));
     let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
     let one = train(&network, &one, STEPS, &Images);
-    for schedule in ScheduleKind::ALL {
-        let mut tried = 0;
-        for (nodes, threads) in [(1, 2), (2, 1), (3, 1), (4, 2), (6, 1)] {
-            let config = with(nodes, schedule, Cuts::Balanced, threads);
-            if is_legal(&network, &config) {
-                let found = train(&network, &config, STEPS, &Images);
-                assert_eq!(found, one, "{schedule} on {nodes} nodes, {threads} threads");
-                tried += 1;
-            }
-        }
-        assert!(tried > 1, "{schedule}");
-    }
-    let layers = network.layers().len();
-    for cut in 1..layers {
-        let config = with(2, ScheduleKind::OneFOneB, Cuts::Before(vec![cut]), 1);
-        assert_eq!(
-            train(&network, &config, STEPS, &Images),
-            one,
-            "before {cut}"
-        );
-    }
     for (recompute, transport) in [
         (Recompute::Always, Transport::Local),
         (Recompute::Always, Transport::Encoded),

@@ -7,7 +7,7 @@ mod common;
 
 use brigade::layer::*;
 use brigade::nn::{UNet, UNetNorm, UpsampleMode};
-use brigade::{Config, Cuts, Recompute, ScheduleKind, Trainer, Transport};
+use brigade::{Config, Cuts, Recompute, ScheduleKind, Trainer};
 use common::fitting::stays_within_its_plan;
 use common::precisions::from_any_pipeline;
 use common::*;
@@ -89,45 +89,15 @@ fn weights_losses_and_norms_do_not_depend_on_nodes_schedule_or_threads() {
     ] {
         let (network, data) = of(&unet(norm, upsample), 13);
         assert_eq!(network.layers().len(), 18);
-        let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
-        let one = train(&network, &one, STEPS, &data);
-        for schedule in ScheduleKind::ALL {
-            let mut tried = 0;
-            for (nodes, threads) in [(1, 2), (2, 1), (3, 3), (5, 1), (9, 1)] {
-                let config = with(nodes, schedule, Cuts::Balanced, threads);
-                if is_legal(&network, &config) {
-                    let found = train(&network, &config, STEPS, &data);
-                    assert_eq!(
-                        found, one,
-                        "{norm:?} {schedule} on {nodes}, {threads} threads"
-                    );
-                    tried += 1;
-                }
-            }
-            assert!(tried >= 2, "{schedule}: {tried}");
-        }
+        let pairs = [(1, 2), (2, 1), (3, 3), (5, 1), (9, 1)];
+        independence::of_nodes_and_threads(&network, (&data, STEPS), &pairs);
     }
 }
 
 #[test]
 fn they_do_not_depend_on_cuts_transport_or_recomputation() {
     let (network, data) = small();
-    let one = with(1, ScheduleKind::GPipe, Cuts::Balanced, 1);
-    let one = train(&network, &one, STEPS, &data);
-    for cut in 1..network.layers().len() {
-        for (transport, recompute) in [
-            (Transport::Local, Recompute::Always),
-            (Transport::Encoded, Recompute::Never),
-        ] {
-            let config = Config {
-                transport,
-                recompute: recompute.clone(),
-                ..with(2, ScheduleKind::OneFOneB, Cuts::Before(vec![cut]), 1)
-            };
-            let found = train(&network, &config, STEPS, &data);
-            assert_eq!(found, one, "cut before {cut}, {transport:?}, {recompute:?}");
-        }
-    }
+    independence::of_cuts_transport_and_recomputation(&network, (&data, STEPS));
 }
 
 /// Sizes at which convolutions are computed in every way there is here.

@@ -1,7 +1,7 @@
 //! Whether nodes hold what was predicted.
 
 use super::{adamw, is_legal, numbers, with};
-use brigade::layer::{Data, Network};
+use brigade::layer::{Data, Network, Precision};
 use brigade::{Config, Cuts, Error, PlanError, Recompute, ScheduleKind, Trainer};
 use std::ops::Range;
 
@@ -79,4 +79,37 @@ pub fn stays_within_any_plan(network: &Network, nodes: &[usize], segments: &[Ran
             }
         }
     }
+}
+
+/// The same on several numbers of nodes, by four schedules, with micro-batches, threads, precision
+/// and recomputation of several kinds. Gives the least that a node held of what was predicted.
+pub fn stays_within_many_plans<D: Data + Clone>(network: &Network, data: &D) -> f64 {
+    let mut least = f64::MAX;
+    for nodes in [1, 2, 4, 8] {
+        for schedule in [
+            ScheduleKind::GPipe,
+            ScheduleKind::OneFOneB,
+            ScheduleKind::ZbH1,
+            ScheduleKind::ZbV,
+        ] {
+            for (micro_batch_size, threads, precision, recompute) in [
+                (1, 1, Precision::F32, Recompute::Never),
+                (3, 2, Precision::F32, Recompute::Always),
+                (3, 1, Precision::Bf16, Recompute::Never),
+                (13, 2, Precision::Bf16, Recompute::Never),
+            ] {
+                let config = Config {
+                    micro_batch_size,
+                    precision,
+                    wire: precision,
+                    recompute,
+                    ..with(nodes, schedule, Cuts::Balanced, threads)
+                };
+                if is_legal(network, &config) {
+                    least = least.min(stays_within_its_plan(network, &config, data));
+                }
+            }
+        }
+    }
+    least
 }

@@ -3,6 +3,7 @@
 
 pub mod fitting;
 pub mod history;
+pub mod independence;
 pub mod planning;
 pub mod precisions;
 
